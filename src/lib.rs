@@ -1,0 +1,3 @@
+//! rollbook: assign statuses to customer profiles in bulk.
+#![forbid(unsafe_code)]
+pub mod model;

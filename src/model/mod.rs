@@ -1,0 +1,14 @@
+//! The pure heart: words, lifecycles and verdicts. No clock, no input or output, no async.
+//!
+//! What is deliberately absent: anything that could fail for a reason outside of its arguments.
+
+pub mod backoff;
+pub mod batch;
+pub mod email;
+pub mod entry;
+pub mod ids;
+pub mod lookup;
+pub mod outcome;
+pub mod rate;
+pub mod resume;
+pub mod sample;

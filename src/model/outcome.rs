@@ -1,0 +1,173 @@
+//! What an answer of the tenant means, in the classes that the run tells apart.
+//!
+//! Reads may be asked again at will, so their classes say *when* to ask again. Writes may not, so their
+//! classes say whether the request can have taken effect. Pure: the bytes are read in `api/`.
+
+use super::ids::{BatchId, Handle, ProfileId};
+use std::time::Duration;
+
+/// Why a read brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadFailure {
+    /// The tenant cannot be reached at all: no name, no connection, or a gateway says so.
+    Unreachable(String),
+    /// We are too fast. The time is what `Retry-After` says, where it was sent and readable.
+    SlowDown(Option<Duration>),
+    /// An answer came, or was cut, and is worthless: a time-out, a 500, HTML, the wrong shape.
+    Spoiled(String),
+    /// The token is not good, or not good enough: 401 or 403.
+    Denied(Refusal),
+    /// There is no such thing: 404.
+    Missing,
+    /// The tenant will not answer this: another 4xx, or a redirect.
+    Refused(Refusal),
+}
+
+/// A refusal in the tenant's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The tenant's message, cleaned of control characters and cut; may be empty.
+    pub message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.message.is_empty() {
+            write!(f, "HTTP {}", self.status)
+        } else {
+            write!(f, "HTTP {}: {}", self.status, self.message)
+        }
+    }
+}
+
+/// What became of one write request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteAnswer {
+    /// 2xx with a batch id.
+    Accepted(BatchId),
+    /// Nothing left this machine: no name, no connection, no TLS.
+    NotSent(String),
+    /// 429: not taken, and too fast.
+    SlowDown(Option<Duration>),
+    /// Not taken, since there are too many members: 413, or a 422 about the list itself.
+    TooLarge(Refusal),
+    /// Not taken, for good. `members` names those, by position, that the tenant objects to.
+    Refused {
+        /// The tenant's answer.
+        refusal: Refusal,
+        /// Positions in the request and the objection to each.
+        members: Vec<(usize, String)>,
+    },
+    /// Not taken, and nothing else will be either: 401, 403, 404, 405, or a redirect.
+    Denied(Refusal),
+    /// It may have been taken.
+    InDoubt(String),
+}
+
+/// The parts of an error body that matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Complaint {
+    /// `message`.
+    pub message: String,
+    /// Objections to single members, from keys such as `profiles.7.profile_id`.
+    pub members: Vec<(usize, String)>,
+    /// Whether the list as a whole is objected to: a key that is just `profiles`.
+    pub about_the_list: bool,
+}
+
+/// Classes a write by its status, once a whole answer other than a good 2xx has come.
+///
+/// 5xx and 408 are doubtful, since a gateway may give up on a request that its backend goes on with.
+/// 302 and 303 are doubtful too, since applications send them after they did the work.
+pub fn classify_write(status: u16, retry_after: Option<Duration>, complaint: Complaint) -> WriteAnswer {
+    let refusal = Refusal {
+        status,
+        message: complaint.message,
+    };
+    match status {
+        429 => WriteAnswer::SlowDown(retry_after),
+        413 => WriteAnswer::TooLarge(refusal),
+        422 if complaint.about_the_list && complaint.members.is_empty() => WriteAnswer::TooLarge(refusal),
+        301 | 307 | 308 | 401 | 403 | 404 | 405 => WriteAnswer::Denied(refusal),
+        408 | 425 => WriteAnswer::InDoubt(refusal.to_string()),
+        400..=499 => WriteAnswer::Refused {
+            refusal,
+            members: complaint.members,
+        },
+        _ => WriteAnswer::InDoubt(refusal.to_string()),
+    }
+}
+
+/// Classes a read by its status, once a whole answer other than a 200 has come.
+pub fn classify_read(status: u16, retry_after: Option<Duration>, complaint: Complaint) -> ReadFailure {
+    let refusal = Refusal {
+        status,
+        message: complaint.message,
+    };
+    match status {
+        429 => ReadFailure::SlowDown(retry_after),
+        // Laravel's maintenance mode and gateways: the tenant, not the question.
+        502..=504 => ReadFailure::Unreachable(refusal.to_string()),
+        401 | 403 => ReadFailure::Denied(refusal),
+        404 => ReadFailure::Missing,
+        300..=399 => ReadFailure::Refused(refusal),
+        408 | 425 => ReadFailure::Spoiled(refusal.to_string()),
+        400..=499 => ReadFailure::Refused(refusal),
+        _ => ReadFailure::Spoiled(refusal.to_string()),
+    }
+}
+
+/// A member of a batch, as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The profile.
+    pub profile: ProfileId,
+    /// The handles that it needs changed; never empty.
+    pub handles: Vec<Handle>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(status: u16, complaint: Complaint) -> &'static str {
+        match classify_write(status, None, complaint) {
+            WriteAnswer::Accepted(_) => "accepted",
+            WriteAnswer::NotSent(_) => "not sent",
+            WriteAnswer::SlowDown(_) => "slow down",
+            WriteAnswer::TooLarge(_) => "too large",
+            WriteAnswer::Refused { .. } => "refused",
+            WriteAnswer::Denied(_) => "denied",
+            WriteAnswer::InDoubt(_) => "in doubt",
+        }
+    }
+
+    #[test]
+    fn only_a_clear_no_counts_as_not_taken() {
+        let plain = |status| class(status, Complaint::default());
+        for status in [200, 202, 204, 302, 303, 408, 425, 500, 502, 503, 504, 520, 599] {
+            assert_eq!(plain(status), "in doubt", "{status}");
+        }
+        for status in [301, 307, 308, 401, 403, 404, 405] {
+            assert_eq!(plain(status), "denied", "{status}");
+        }
+        for status in [400, 409, 410, 415, 422] {
+            assert_eq!(plain(status), "refused", "{status}");
+        }
+        assert_eq!(plain(429), "slow down");
+        assert_eq!(plain(413), "too large");
+    }
+
+    #[test]
+    fn a_422_says_what_it_objects_to() {
+        let list = Complaint {
+            about_the_list: true,
+            ..Complaint::default()
+        };
+        assert_eq!(class(422, list.clone()), "too large");
+        let members = vec![(3, "is unknown".to_string())];
+        assert_eq!(class(422, Complaint { members, ..list }), "refused");
+    }
+}

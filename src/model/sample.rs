@@ -1,0 +1,58 @@
+//! How many members of a batch are read back, and what that says about the rest.
+
+/// How much is read back before a batch counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// A few random members of every batch; one miss and the whole batch is read.
+    Sample,
+    /// Every member.
+    All,
+    /// Nobody: the tenant's word is taken.
+    None,
+}
+
+/// Members read of even the smallest batch: one alone could be a lucky hit.
+const FEWEST: usize = 2;
+
+impl Confirm {
+    /// How many of `size` members are to be read back.
+    ///
+    /// A member costs about one request to look up, so a hundredth of the members is about a hundredth
+    /// of the requests.
+    pub fn members(self, size: usize) -> usize {
+        match self {
+            Self::Sample => size.div_ceil(100).max(FEWEST).min(size),
+            Self::All => size,
+            Self::None => 0,
+        }
+    }
+}
+
+/// The largest share of unchanged profiles that `seen` random hits without a miss leave plausible.
+///
+/// With 95 % confidence: were the share larger, so many hits in a row would come up less than once in
+/// twenty times. `None` where nothing was sampled.
+pub fn unseen_share_at_most(seen: u64) -> Option<f64> {
+    (seen > 0).then(|| 1.0 - 0.05_f64.powf(1.0 / seen as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_a_hundredth_and_never_more_than_the_batch() {
+        let sample = |size| Confirm::Sample.members(size);
+        assert_eq!([1, 2, 50, 300, 500].map(sample), [1, 2, 2, 3, 5]);
+        assert_eq!(Confirm::All.members(300), 300);
+        assert_eq!(Confirm::None.members(300), 0);
+    }
+
+    #[test]
+    fn the_confidence_follows_the_rule_of_three() {
+        assert_eq!(unseen_share_at_most(0), None);
+        let share = unseen_share_at_most(300).unwrap();
+        assert!((share - 0.00994).abs() < 0.0001, "{share}");
+        assert!((unseen_share_at_most(1).unwrap() - 0.95).abs() < 1e-9);
+    }
+}
