@@ -1,3 +1,4 @@
 //! rollbook: assign statuses to customer profiles in bulk.
 #![forbid(unsafe_code)]
+pub mod input;
 pub mod model;

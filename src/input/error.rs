@@ -1,0 +1,119 @@
+//! Why a list cannot be read at all, and what to do next.
+//!
+//! A fault of one row is no error, it is a rejected row. What stands here ends the list, and the caller
+//! undoes what it took from it. No message quotes an email.
+
+use std::io;
+
+/// Why a whole list is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListError {
+    /// Nothing bears that name.
+    #[error("{list}: no such file")]
+    NotFound { list: String },
+    /// The name is a folder's.
+    #[error("{list}: is a folder, expected a file")]
+    Directory { list: String },
+    /// The file is there and will not open.
+    #[error("{list}: cannot be opened: {source}")]
+    Unreadable { list: String, source: io::Error },
+    /// The device or pipe failed on the way.
+    #[error("{list}, line {line}: reading failed: {source}")]
+    Read {
+        list: String,
+        line: u64,
+        source: io::Error,
+    },
+    /// Compressed data that stops before its own end.
+    #[error("{list}, line {line}: the {format} data ends here, before its end mark")]
+    Truncated {
+        list: String,
+        line: u64,
+        format: &'static str,
+    },
+    /// Compressed data that contradicts itself.
+    #[error("{list}, line {line}: the {format} data is damaged ({detail})")]
+    Corrupt {
+        list: String,
+        line: u64,
+        format: &'static str,
+        detail: String,
+    },
+    /// Compressed data that grows beyond reason.
+    #[error("{list}, line {line}: expands to more than {ratio} times its size, expected a list of emails")]
+    Bomb { list: String, line: u64, ratio: u64 },
+    /// A known format that is no text, or a head full of control bytes.
+    #[error("{list}: {found}, expected text")]
+    Binary {
+        list: String,
+        found: &'static str,
+        remedy: &'static str,
+    },
+    /// Text in an encoding that does not say its name.
+    #[error("{list}: looks like {found}, expected UTF-8 or UTF-16 with a byte order mark")]
+    Encoding { list: String, found: &'static str },
+    /// No rows, or a header and nothing after it.
+    #[error("{list}: holds no rows")]
+    Empty { list: String },
+    /// A quote that swallows everything after it.
+    #[error("{list}, line {line}: a quote opens here and is never closed")]
+    UnclosedQuote { list: String, line: u64 },
+    /// A first row beyond the limits, so that nothing can be known of the columns.
+    #[error("{list}, line {line}: the first row is too long: {detail}")]
+    FirstRow { list: String, line: u64, detail: String },
+    /// No column is named like an email, and no cell of the first row is one.
+    #[error("{list}: no email column, the first row has: {}", columns.join(", "))]
+    NoEmailColumn { list: String, columns: Vec<String> },
+    /// Several columns could be it.
+    #[error("{list}: more than one email column: {}", columns.join(", "))]
+    AmbiguousColumn { list: String, columns: Vec<String> },
+    /// The column asked for is not there.
+    #[error("{list}: no column {wanted}, the first row has: {}", columns.join(", "))]
+    ColumnNotFound {
+        list: String,
+        wanted: String,
+        columns: Vec<String>,
+    },
+}
+
+impl ListError {
+    /// What to do next, in one sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotFound { .. } => "Check the path, or use - to read the list from stdin.".into(),
+            Self::Directory { .. } => "Name the files inside it instead.".into(),
+            Self::Unreadable { list, .. } => format!("Check who may read it: ls -l {list}"),
+            Self::Read { .. } => {
+                "Run the same command again, from a local copy of the list if it fails twice.".into()
+            }
+            Self::Truncated { .. } => "Copy or download the file again, it was cut short.".into(),
+            Self::Corrupt { .. } => {
+                "Copy or download the file again, or decompress it yourself and load the text.".into()
+            }
+            Self::Bomb { .. } => {
+                "If this is really your list, decompress it yourself and load the text.".into()
+            }
+            Self::Binary { remedy, .. } => (*remedy).into(),
+            Self::Encoding { .. } => "Save the file as UTF-8 and load it again.".into(),
+            Self::Empty { .. } => {
+                "Check that this is the right file, and that its export had finished.".into()
+            }
+            Self::UnclosedQuote { line, .. } => format!(
+                "Close or remove the quote on line {line}, since it turns the rest of the list into one row."
+            ),
+            Self::FirstRow { line, .. } => {
+                format!("Look at line {line} for a stray quote, and check that the file is a list.")
+            }
+            Self::NoEmailColumn { .. } => {
+                "Say which one it is with --column NAME, or --column 1 for the first.".into()
+            }
+            Self::AmbiguousColumn { .. } => {
+                "Choose one with --column NAME, or --column N by its number.".into()
+            }
+            Self::ColumnNotFound { .. } => {
+                "Use a name from the first row, or --column N where the list has no header.".into()
+            }
+        }
+    }
+}
