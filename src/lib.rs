@@ -1,4 +1,5 @@
 //! rollbook: assign statuses to customer profiles in bulk.
 #![forbid(unsafe_code)]
 pub mod input;
+pub mod ledger;
 pub mod model;

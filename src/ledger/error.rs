@@ -1,0 +1,96 @@
+//! What can be wrong with a ledger, in words that name the remedy's reason.
+
+use crate::model::entry::IllegalTransition;
+use rusqlite::ErrorCode;
+use std::path::{Path, PathBuf};
+
+/// A failure of the ledger. Cloned to everyone who waits for the same transaction.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no such file.
+    #[error("there is no ledger at {}", .0.display())]
+    Missing(PathBuf),
+    /// The file is something else.
+    #[error("{} is not a rollbook ledger", .0.display())]
+    NotALedger(PathBuf),
+    /// The path leads somewhere that a ledger must not be.
+    #[error("{}: {why}", path.display())]
+    UnsafePath {
+        /// The path as given.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A newer rollbook wrote it.
+    #[error("{} has ledger version {found}; this rollbook knows versions up to {known}", path.display())]
+    Newer {
+        /// The ledger.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// The latest that this program knows.
+        known: i64,
+    },
+    /// Another process writes to it.
+    #[error("{} is in use by {holder}", path.display())]
+    Locked {
+        /// The ledger.
+        path: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// A later process has taken the ledger over.
+    #[error("another rollbook has taken this ledger over")]
+    Superseded,
+    /// It belongs to another job.
+    #[error("this ledger belongs to another job: it will {pinned}, but was asked to {asked}")]
+    OtherJob {
+        /// What it is pinned to.
+        pinned: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// Its content contradicts itself or cannot be read.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(String),
+    /// The disk is full, read-only or failing.
+    #[error("cannot write the ledger: {0}")]
+    Disk(String),
+    /// Anything else that SQLite says.
+    #[error("the ledger failed: {0}")]
+    Sqlite(String),
+}
+
+impl LedgerError {
+    /// Where opening or creating the file itself failed.
+    pub(super) fn from_io(path: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
+            _ => Self::Disk(format!("{}: {error}", path.display())),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied,
+            ) => Self::Disk(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
+            _ => Self::Sqlite(text),
+        }
+    }
+}
+
+impl From<IllegalTransition> for LedgerError {
+    /// The live code only makes moves that the lifecycle has, so the ledger must have said otherwise.
+    fn from(illegal: IllegalTransition) -> Self {
+        Self::Damaged(illegal.to_string())
+    }
+}

@@ -1,0 +1,440 @@
+//! Taking lists in: one transaction from the first row to the last, or nothing.
+//!
+//! A kill at any point leaves the ledger as it was, so a load is repeated, never repaired. Into an empty
+//! ledger, rows are appended without their indexes, which are built at the end, and a set in memory tells
+//! new emails from repeats: 2 to 3 times faster than keeping a unique index up, because an index over
+//! emails is hit at random. The set holds 16 bytes an entry, 40 at worst while it grows; each hit is
+//! checked against the row, so two emails of one hash stay two entries. Into a ledger that has entries
+//! already, the unique index decides.
+//!
+//! What is deliberately absent: removing entries. A corrected list adds what it has that is new.
+
+use super::error::LedgerError;
+use super::open::Ledger;
+use super::time::now_ms;
+use super::write::{Tally, save_tally};
+use crate::model::entry::EntryState;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+const INDEXES: &str = "CREATE UNIQUE INDEX entry_email ON entry (email);
+    CREATE INDEX entry_pending ON entry (id) WHERE state = 0;";
+const NO_INDEXES: &str = "DROP INDEX entry_email; DROP INDEX entry_pending;";
+
+/// How a list came out. `rows = entries + repeats + rejects`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListCounts {
+    /// Rows read; blank lines and the header are none.
+    pub rows: u64,
+    /// Rows that were the first to name their email.
+    pub entries: u64,
+    /// Rows whose email was known already.
+    pub repeats: u64,
+    /// Rows that hold no usable email.
+    pub rejects: u64,
+}
+
+/// What became of a list that was read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// It is in.
+    New(ListCounts),
+    /// The same content was loaded before, under this name: nothing was changed.
+    Known(String),
+}
+
+/// What a list is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListIdentity {
+    /// SHA-256 of its decompressed bytes.
+    pub digest: [u8; 32],
+    /// The column that was read, counted from 1.
+    pub column: usize,
+}
+
+/// An open load. Dropped without [`Loading::commit`], it leaves the ledger as it was.
+pub struct Loading<'l> {
+    connection: &'l Connection,
+    known: Known,
+    next_entry: i64,
+    open: Option<OpenList>,
+    added: u64,
+    finished: bool,
+}
+
+struct OpenList {
+    id: i64,
+    name: String,
+    layout: String,
+    counts: ListCounts,
+}
+
+/// How a repeat is recognised.
+enum Known {
+    /// By the set, while no unique index stands.
+    Set(SeenEmails),
+    /// By the unique index.
+    Index,
+}
+
+impl Ledger {
+    /// Begins a load.
+    pub fn begin_load(&mut self) -> Result<Loading<'_>, LedgerError> {
+        let connection = &self.connection;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let mut loading = Loading {
+            connection,
+            known: Known::Index,
+            next_entry: 1,
+            open: None,
+            added: 0,
+            finished: false,
+        };
+        let last: Option<i64> = connection.query_row("SELECT max(id) FROM entry", [], |row| row.get(0))?;
+        match last {
+            Some(last) => loading.next_entry = last + 1,
+            None => {
+                connection.execute_batch(NO_INDEXES)?;
+                loading.known = Known::Set(SeenEmails::default());
+            }
+        }
+        Ok(loading)
+    }
+}
+
+impl Loading<'_> {
+    /// Whether any list is in already, so that one that comes may be one of them.
+    pub fn worth_hashing(&self) -> Result<bool, LedgerError> {
+        let some = "SELECT EXISTS (SELECT 1 FROM list)";
+        Ok(self.connection.query_row(some, [], |row| row.get(0))?)
+    }
+
+    /// The name under which this very list was loaded before.
+    pub fn loaded_as(&self, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
+        loaded_as(self.connection, identity)
+    }
+
+    /// Opens the next list; `layout` is for people.
+    pub fn begin_list(&mut self, name: &str, layout: &str) -> Result<(), LedgerError> {
+        assert!(self.open.is_none(), "BUG: a list was begun inside another");
+        self.connection.execute_batch("SAVEPOINT list")?;
+        let id = self
+            .connection
+            .query_row("SELECT coalesce(max(id), 0) + 1 FROM list", [], |row| row.get(0))?;
+        self.open = Some(OpenList {
+            id,
+            name: name.to_owned(),
+            layout: layout.to_owned(),
+            counts: ListCounts::default(),
+        });
+        Ok(())
+    }
+
+    /// Takes a row in: a new entry, or a repeat of one.
+    ///
+    /// `email` is trimmed and case-folded; `written` is what the list said.
+    pub fn email(&mut self, line: u64, email: &str, written: &str) -> Result<(), LedgerError> {
+        let id = self.next_entry;
+        let repeated = match &mut self.known {
+            Known::Set(seen) => seen.first_or_insert(self.connection, email, id)?,
+            Known::Index => entry_of(self.connection, email)?,
+        };
+        let list = self.open.as_mut().expect("BUG: a row outside of a list");
+        list.counts.rows += 1;
+        let line = line as i64;
+        if let Some(entry) = repeated {
+            list.counts.repeats += 1;
+            self.connection
+                .prepare_cached("INSERT INTO repeated (list, line, entry) VALUES (?1, ?2, ?3)")?
+                .execute(params![list.id, line, entry])?;
+            self.connection
+                .prepare_cached("UPDATE entry SET occurrences = occurrences + 1 WHERE id = ?1")?
+                .execute(params![entry])?;
+            return Ok(());
+        }
+        list.counts.entries += 1;
+        self.next_entry += 1;
+        let written = Some(written).filter(|written| *written != email);
+        self.connection
+            .prepare_cached("INSERT INTO entry (id, email, written, list, line) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![id, email, written, list.id, line])?;
+        Ok(())
+    }
+
+    /// Keeps a row that holds no usable email.
+    pub fn reject(
+        &mut self,
+        line: u64,
+        reason: &str,
+        detail: &str,
+        excerpt: &str,
+    ) -> Result<(), LedgerError> {
+        let list = self.open.as_mut().expect("BUG: a row outside of a list");
+        list.counts.rows += 1;
+        list.counts.rejects += 1;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO reject (list, line, reason, detail, excerpt) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![list.id, line as i64, reason, detail, excerpt])?;
+        Ok(())
+    }
+
+    /// Closes the list. One that turns out to be known leaves nothing behind.
+    pub fn end_list(&mut self, identity: &ListIdentity) -> Result<Loaded, LedgerError> {
+        let list = self
+            .open
+            .take()
+            .expect("BUG: a list was ended before it was begun");
+        let counts = list.counts;
+        if let Some(name) = loaded_as(self.connection, identity)? {
+            assert_eq!(counts.entries, 0, "BUG: a list that is known brought new entries");
+            self.connection.execute_batch("ROLLBACK TO list; RELEASE list")?;
+            return Ok(Loaded::Known(name));
+        }
+        assert_eq!(
+            counts.rows,
+            counts.entries + counts.repeats + counts.rejects,
+            "BUG: a row of the list is not accounted for"
+        );
+        self.connection.execute(
+            "INSERT INTO list (id, name, layout, column_no, digest, rows, entries, repeats, rejects, loaded_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                list.id,
+                list.name,
+                list.layout,
+                identity.column as i64,
+                &identity.digest[..],
+                counts.rows as i64,
+                counts.entries as i64,
+                counts.repeats as i64,
+                counts.rejects as i64,
+                now_ms(),
+            ],
+        )?;
+        self.connection.execute_batch("RELEASE list")?;
+        self.added += counts.entries;
+        Ok(Loaded::New(counts))
+    }
+
+    /// Entries in the ledger that have not been looked up, those of this load included.
+    pub fn pending(&self) -> Result<u64, LedgerError> {
+        Ok(self.added + super::read::tally(self.connection)?.in_state(EntryState::Pending))
+    }
+
+    /// Entries in the ledger, those of this load included.
+    pub fn entries(&self) -> u64 {
+        (self.next_entry - 1) as u64
+    }
+
+    /// Pins the job, where it is not pinned yet, and notes up to how many entries somebody said yes to.
+    pub fn pin(&mut self, job: &crate::model::ids::Job, confirmed: bool) -> Result<(), LedgerError> {
+        let confirmed_entries = if confirmed { self.next_entry - 1 } else { 0 };
+        super::write::pin(self.connection, job, confirmed_entries)
+    }
+
+    /// Builds what indexes are missing and makes everything durable.
+    pub fn commit(mut self) -> Result<(), LedgerError> {
+        assert!(self.open.is_none(), "BUG: a load was committed inside a list");
+        if matches!(self.known, Known::Set(_)) {
+            self.connection.execute_batch(INDEXES)?;
+        }
+        let mut tally = Tally::default();
+        tally.add(EntryState::Pending, "", self.added as i64);
+        save_tally(self.connection, &tally)?;
+        self.connection.execute_batch("COMMIT")?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // SQLite has rolled back by itself where the disk failed; a second try changes nothing.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn loaded_as(connection: &Connection, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
+    let name = connection
+        .query_row(
+            "SELECT name FROM list WHERE digest = ?1 AND column_no = ?2",
+            params![&identity.digest[..], identity.column as i64],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(name)
+}
+
+fn entry_of(connection: &Connection, email: &str) -> Result<Option<i64>, LedgerError> {
+    let mut query = connection.prepare_cached("SELECT id FROM entry WHERE email = ?1")?;
+    Ok(query.query_row(params![email], |row| row.get(0)).optional()?)
+}
+
+/// The emails of this load, by hash, each with the entry that it belongs to.
+#[derive(Default)]
+struct SeenEmails {
+    /// Keyed anew in each process, so that no list can be made whose emails all collide.
+    hasher: RandomState,
+    first: HashMap<u64, u32, PassThrough>,
+    /// Emails whose hash belongs to another one: practically none.
+    collided: HashMap<String, i64>,
+}
+
+impl SeenEmails {
+    /// The entry that has `email` already, or notes that `id` does from now on.
+    fn first_or_insert(
+        &mut self,
+        connection: &Connection,
+        email: &str,
+        id: i64,
+    ) -> Result<Option<i64>, LedgerError> {
+        let short = u32::try_from(id).expect("BUG: more entries than a load can number");
+        let known = match self.first.entry(self.hasher.hash_one(email)) {
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(short);
+                return Ok(None);
+            }
+            std::collections::hash_map::Entry::Occupied(known) => i64::from(*known.get()),
+        };
+        let mut query: CachedStatement<'_> =
+            connection.prepare_cached("SELECT email = ?2 FROM entry WHERE id = ?1")?;
+        if query.query_row(params![known, email], |row| row.get(0))? {
+            return Ok(Some(known));
+        }
+        if let Some(known) = self.collided.get(email) {
+            return Ok(Some(*known));
+        }
+        self.collided.insert(email.to_owned(), id);
+        Ok(None)
+    }
+}
+
+/// A hasher for keys that are hashes already.
+#[derive(Clone, Copy, Default)]
+struct PassThrough;
+
+struct PassThroughHasher(u64);
+
+impl BuildHasher for PassThrough {
+    type Hasher = PassThroughHasher;
+
+    fn build_hasher(&self) -> PassThroughHasher {
+        PassThroughHasher(0)
+    }
+}
+
+impl std::hash::Hasher for PassThroughHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("BUG: only u64 keys are hashed here");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> (tempfile::TempDir, Ledger) {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::create(&folder.path().join("a.db"), "load").unwrap();
+        (folder, ledger)
+    }
+
+    fn identity(content: u8) -> ListIdentity {
+        ListIdentity {
+            digest: [content; 32],
+            column: 1,
+        }
+    }
+
+    fn load(ledger: &mut Ledger, content: u8, emails: &[&str]) -> Loaded {
+        let mut loading = ledger.begin_load().unwrap();
+        loading.begin_list("a.csv", "CSV").unwrap();
+        for (line, email) in emails.iter().enumerate() {
+            match *email {
+                "" => loading.reject(line as u64 + 1, "empty", "no email", "").unwrap(),
+                email => loading.email(line as u64 + 1, email, email).unwrap(),
+            }
+        }
+        let loaded = loading.end_list(&identity(content)).unwrap();
+        loading.commit().unwrap();
+        loaded
+    }
+
+    fn count(ledger: &Ledger, what: &str) -> i64 {
+        ledger.connection.query_row(what, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn repeats_are_found_with_and_without_the_index() {
+        let (_folder, mut ledger) = ledger();
+        let first = load(&mut ledger, 1, &["a@x.example", "b@x.example", "", "a@x.example"]);
+        let counts = |rows, entries, repeats, rejects| ListCounts {
+            rows,
+            entries,
+            repeats,
+            rejects,
+        };
+        assert_eq!(first, Loaded::New(counts(4, 2, 1, 1)));
+        let second = load(&mut ledger, 2, &["b@x.example", "c@x.example", "c@x.example"]);
+        assert_eq!(second, Loaded::New(counts(3, 1, 2, 0)));
+        assert_eq!(count(&ledger, "SELECT count(*) FROM entry"), 3);
+        assert_eq!(count(&ledger, "SELECT sum(occurrences) FROM entry"), 6);
+        assert_eq!(count(&ledger, "SELECT entries FROM tally WHERE state = 0"), 3);
+    }
+
+    #[test]
+    fn the_same_list_again_changes_nothing() {
+        let (_folder, mut ledger) = ledger();
+        load(&mut ledger, 1, &["a@x.example", "b@x.example"]);
+        let again = load(&mut ledger, 1, &["a@x.example", "b@x.example"]);
+        assert_eq!(again, Loaded::Known("a.csv".into()));
+        assert_eq!(count(&ledger, "SELECT sum(occurrences) FROM entry"), 2);
+        assert_eq!(count(&ledger, "SELECT count(*) FROM repeated"), 0);
+    }
+
+    #[test]
+    fn a_load_that_is_dropped_never_was() {
+        let (_folder, mut ledger) = ledger();
+        let mut loading = ledger.begin_load().unwrap();
+        loading.begin_list("a.csv", "CSV").unwrap();
+        loading.email(1, "a@x.example", "a@x.example").unwrap();
+        drop(loading);
+        assert_eq!(count(&ledger, "SELECT count(*) FROM entry"), 0);
+        assert_eq!(
+            count(
+                &ledger,
+                "SELECT count(*) FROM sqlite_schema WHERE name = 'entry_email'"
+            ),
+            1
+        );
+        assert!(matches!(load(&mut ledger, 1, &["a@x.example"]), Loaded::New(_)));
+    }
+
+    #[test]
+    fn emails_of_one_hash_stay_two_entries() {
+        let (_folder, ledger) = ledger();
+        ledger
+            .connection
+            .execute_batch("INSERT INTO entry (id, email, list, line) VALUES (1, 'a', 1, 1), (2, 'b', 1, 2)")
+            .unwrap();
+        let mut seen = SeenEmails::default();
+        let hash = seen.hasher.hash_one("b");
+        seen.first.insert(hash, 1);
+        let mut ask = |email, id| seen.first_or_insert(&ledger.connection, email, id).unwrap();
+        assert_eq!(ask("b", 2), None);
+        assert_eq!(ask("b", 3), Some(2));
+    }
+}

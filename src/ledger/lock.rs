@@ -1,0 +1,112 @@
+//! One process writes at a time.
+//!
+//! The lock is taken on a file beside the ledger, never on the ledger itself: closing a descriptor of the
+//! database would drop the locks that SQLite holds on it. The operating system releases the lock when the
+//! process dies, however it dies, so there are no stale locks; the file's text only tells people who it is.
+
+use super::error::LedgerError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The right to write to a ledger, for as long as it lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of the ledger at `path`, or says who holds it.
+    pub fn take(path: &Path, verb: &str) -> Result<Self, LedgerError> {
+        let beside = lock_path(path);
+        let failed = |error: std::io::Error| LedgerError::Disk(format!("{}: {error}", beside.display()));
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&beside)
+                .map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LedgerError::Locked {
+                        path: path.to_owned(),
+                        holder: holder(&mut file),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            // An abandoned ledger takes its lock file along. A lock on a file that is no longer there
+            // would keep nobody out.
+            let ours = file.metadata().map_err(failed)?;
+            let there = std::fs::metadata(&beside).is_ok_and(|there| there.ino() == ours.ino());
+            if there {
+                // Who we are is a courtesy to the next one; a full disk must not keep us from reading.
+                let _ = sign(&mut file, verb);
+                return Ok(Self { _file: file });
+            }
+        }
+    }
+}
+
+/// Who holds the ledger at `path` for writing, if anybody does.
+pub fn holder_of(path: &Path) -> Option<String> {
+    let mut file = File::open(lock_path(path)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(holder(&mut file)),
+        _ => None,
+    }
+}
+
+pub(super) fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+fn sign(file: &mut File, verb: &str) -> std::io::Result<()> {
+    let since = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    write!(
+        file,
+        "rollbook {verb}, process {}, since {since}",
+        std::process::id()
+    )
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    // The text is foreign once the file has been: cut it and keep it on one line.
+    let read = file
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| file.take(200).read_to_string(&mut text));
+    let line = text.lines().next().unwrap_or_default();
+    match read {
+        Ok(_) if !line.is_empty() => line.chars().filter(|c| !c.is_control()).collect(),
+        _ => "another process".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_one_is_told_who_the_first_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        assert_eq!(holder_of(&path), None);
+        let first = Lock::take(&path, "assign").unwrap();
+        let refusal = Lock::take(&path, "load").unwrap_err().to_string();
+        assert!(refusal.contains("rollbook assign, process"), "{refusal}");
+        assert!(holder_of(&path).unwrap().contains("rollbook assign"));
+        drop(first);
+        assert_eq!(holder_of(&path), None);
+        Lock::take(&path, "load").unwrap();
+    }
+}

@@ -1,0 +1,104 @@
+//! From an empty file, or an older ledger, to the schema that this program writes.
+
+use super::error::LedgerError;
+use rusqlite::Connection;
+use std::path::Path;
+
+/// What marks a SQLite file as a rollbook ledger: `RLBK`.
+pub const APPLICATION_ID: i64 = 0x524C_424B;
+
+/// All migrations in order; a ledger's `user_version` says how many it has seen.
+pub const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_ledger.sql")];
+
+/// The version that this program writes.
+pub fn latest() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
+/// The `user_version` of a file that is a ledger, or the refusal of one that is not or is too new.
+pub fn version(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    if number("application_id")? != APPLICATION_ID {
+        return Err(LedgerError::NotALedger(path.to_owned()));
+    }
+    let found = number("user_version")?;
+    if found > latest() {
+        return Err(LedgerError::Newer {
+            path: path.to_owned(),
+            found,
+            known: latest(),
+        });
+    }
+    Ok(found)
+}
+
+/// Applies, in one transaction, the migrations that come after version `from`.
+pub fn migrate(connection: &mut Connection, from: i64, migrations: &[&str]) -> Result<(), LedgerError> {
+    let seen = usize::try_from(from).map_err(|_| LedgerError::Damaged("a negative version".into()))?;
+    let Some(pending) = migrations.get(seen..).filter(|pending| !pending.is_empty()) else {
+        return Ok(());
+    };
+    let transaction = connection.transaction()?;
+    for migration in pending {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", migrations.len() as i64)?;
+    Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(connection: &Connection) -> Vec<String> {
+        let mut query = connection
+            .prepare("SELECT name FROM sqlite_schema ORDER BY name")
+            .unwrap();
+        let names = query.query_map([], |row| row.get(0)).unwrap();
+        names.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_fresh_file_gets_everything_and_a_second_time_changes_nothing() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, 0, MIGRATIONS).unwrap();
+        let first = tables(&connection);
+        assert!(first.contains(&"entry".to_string()));
+        let version = version(&connection, Path::new("x.db")).unwrap();
+        assert_eq!(version, latest());
+        migrate(&mut connection, version, MIGRATIONS).unwrap();
+        assert_eq!(tables(&connection), first);
+    }
+
+    #[test]
+    fn steps_add_up_and_a_failing_step_leaves_nothing_behind() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let one = "CREATE TABLE a (x INTEGER) STRICT;";
+        let two = "CREATE TABLE b (x INTEGER) STRICT;";
+        migrate(&mut connection, 0, &[one]).unwrap();
+        let failing = [one, two, "CREATE TABLE a (y INTEGER);"];
+        migrate(&mut connection, 1, &failing).unwrap_err();
+        assert_eq!(tables(&connection), ["a"]);
+        migrate(&mut connection, 1, &[one, two]).unwrap();
+        assert_eq!(tables(&connection), ["a", "b"]);
+    }
+
+    #[test]
+    fn newer_and_foreign_files_are_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let path = Path::new("x.db");
+        assert!(matches!(
+            version(&connection, path),
+            Err(LedgerError::NotALedger(_))
+        ));
+        migrate(&mut connection, 0, MIGRATIONS).unwrap();
+        connection
+            .pragma_update(None, "user_version", latest() + 1)
+            .unwrap();
+        assert!(matches!(
+            version(&connection, path),
+            Err(LedgerError::Newer { .. })
+        ));
+    }
+}

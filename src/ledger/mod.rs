@@ -1,0 +1,54 @@
+//! The ledger: one SQLite file that is one job.
+//!
+//! **Locking.** One process writes; it holds a lock on a file beside the ledger, raises the ledger's epoch,
+//! and checks that epoch in each transaction. Readers take no lock: in WAL mode they see the last commit
+//! and hinder nobody.
+//!
+//! **Durability.** WAL with `synchronous=FULL`: a commit that returned is on the disk. That costs a fraction
+//! of a millisecond; with `NORMAL`, a power cut can take back the commit that says a batch has left, and
+//! the next run would send it a second time.
+//!
+//! **Order.** For a batch: *sealed* is flushed, then *sending* is flushed, then the request leaves, then its
+//! answer is flushed. Whatever the power interrupts, the ledger says at least as much as happened.
+//!
+//! **Compatibility.** `user_version` counts the migrations. An older ledger is brought up to date in one
+//! transaction; a newer one is refused untouched.
+//!
+//! Deliberately absent: any knowledge of the API, of the screen, or of why something is written. No type of
+//! the SQL library leaves this folder, so that a ledger in a server could stand beside this one.
+
+mod error;
+mod load;
+mod lock;
+mod migrate;
+mod open;
+mod read;
+mod time;
+mod walk;
+mod write;
+mod writer;
+
+pub use error::LedgerError;
+pub use load::{ListCounts, ListIdentity, Loaded, Loading};
+pub use lock::holder_of;
+pub use open::Ledger;
+pub use read::{BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember};
+pub use time::now_ms;
+pub use walk::{EntryRow, RejectRow};
+pub use write::{AnswerRecord, MemberFate, Settlement};
+pub use writer::{Writer, WriterThread};
+
+#[cfg(test)]
+use open::open_for_reading;
+
+impl Ledger {
+    /// The job, where the ledger is pinned to one.
+    pub fn job(&self) -> Result<Option<PinnedJob>, LedgerError> {
+        read::job(&self.connection)
+    }
+
+    /// Entries by state.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        read::tally(&self.connection)
+    }
+}

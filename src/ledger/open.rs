@@ -1,0 +1,330 @@
+//! Opening a ledger: for writing under the lock, or for reading beside a run.
+//!
+//! The file is made with mode 0600 before SQLite sees it, and a symbolic link is refused, so that emails
+//! never stand in a file that others can read. SQLite gives the WAL the same mode.
+
+use super::error::LedgerError;
+use super::lock::Lock;
+use super::migrate::{self, MIGRATIONS};
+use super::time::now_ms;
+use rusqlite::{Connection, OpenFlags, params};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Releases before this one could corrupt a WAL that several connections share.
+const SQLITE_AT_LEAST: i32 = 3_051_003;
+
+/// 8 kB pages load and export faster than SQLite's 4 kB, and still fit what a commit writes.
+const PAGE_SIZE_BYTES: i64 = 8_192;
+
+/// Pages that a connection keeps in memory; the unit is kibibytes.
+const CACHE_KIB: i64 = 64 * 1_024;
+
+/// How long a reader waits where a checkpoint is in its way.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A ledger that this process may write to.
+pub struct Ledger {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) epoch: i64,
+    _lock: Lock,
+    created: bool,
+    recently_used: bool,
+}
+
+impl Ledger {
+    /// Opens an existing ledger for writing, or says that there is none.
+    pub fn open(path: &Path, verb: &str) -> Result<Option<Self>, LedgerError> {
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LedgerError::from_io(path, &error)),
+            Ok(about) => check_kind(path, &about)?,
+        }
+        let lock = Lock::take(path, verb)?;
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        if is_blank(&connection)? {
+            // Whoever made the file died before the first migration was committed: it holds nothing.
+            return Self::furnish(path, lock, connection, 0).map(Some);
+        }
+        let version = migrate::version(&connection, path)?;
+        configure(&connection)?;
+        migrate::migrate(&mut connection, version, MIGRATIONS)?;
+        Self::take_over(path, lock, connection, false).map(Some)
+    }
+
+    /// Makes a new ledger; fails where something stands in its place.
+    pub fn create(path: &Path, verb: &str) -> Result<Self, LedgerError> {
+        let lock = Lock::take(path, verb)?;
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| LedgerError::from_io(path, &error))?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        Self::furnish(path, lock, connection, 0)
+    }
+
+    fn furnish(path: &Path, lock: Lock, mut connection: Connection, from: i64) -> Result<Self, LedgerError> {
+        connection.pragma_update(None, "page_size", PAGE_SIZE_BYTES)?;
+        configure(&connection)?;
+        migrate::migrate(&mut connection, from, MIGRATIONS)?;
+        connection.execute(
+            "INSERT INTO meta (only_row, ledger_id, epoch, created_at) VALUES (1, lower(hex(randomblob(16))), 0, ?1)",
+            params![now_ms()],
+        )?;
+        // From here on the file and its name must survive a power cut: everything later builds on them.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        sync_with_folder(path)?;
+        Self::take_over(path, lock, connection, true)
+    }
+
+    fn take_over(
+        path: &Path,
+        lock: Lock,
+        connection: Connection,
+        created: bool,
+    ) -> Result<Self, LedgerError> {
+        let recently_used = last_run_is_recent(&connection)?;
+        connection.execute("UPDATE meta SET epoch = epoch + 1", [])?;
+        let epoch = connection.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            epoch,
+            _lock: lock,
+            created,
+            recently_used,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a run on this ledger may have sent requests within the last moments: it ended just now, or
+    /// nobody wrote down that it ended. The pace then starts as if the last second had been used up.
+    pub fn recently_used(&self) -> bool {
+        self.recently_used
+    }
+
+    /// Gives the ledger up, and removes its file where this process made it and nothing was kept in it.
+    pub fn abandon(self) {
+        if !self.created {
+            return;
+        }
+        let Self { connection, path, .. } = self;
+        let kept = connection.query_row(
+            "SELECT (SELECT count(*) FROM list) + (SELECT count(*) FROM job)",
+            [],
+            |row| row.get::<_, i64>(0),
+        );
+        drop(connection);
+        if kept == Ok(0) {
+            // An empty ledger that stays behind would be a nuisance and no loss.
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(super::lock::lock_path(&path));
+        }
+    }
+}
+
+/// Opens a ledger for reading; a run may be going on beside it.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
+    let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_io(path, &error))?;
+    check_kind(path, &about)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let version = migrate::version(&connection, path)?;
+    if version < migrate::latest() {
+        return Err(LedgerError::Sqlite(format!(
+            "ledger version {version} is older than this rollbook; any command that writes brings it up to date"
+        )));
+    }
+    Ok(connection)
+}
+
+fn check_kind(path: &Path, about: &std::fs::Metadata) -> Result<(), LedgerError> {
+    let why = if about.is_symlink() {
+        "is a symbolic link; name the ledger itself"
+    } else if about.is_dir() {
+        "is a folder; name a file in it"
+    } else if !about.is_file() {
+        "is not a regular file"
+    } else {
+        return Ok(());
+    };
+    Err(LedgerError::UnsafePath {
+        path: path.to_owned(),
+        why: why.into(),
+    })
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
+    assert!(
+        rusqlite::version_number() >= SQLITE_AT_LEAST,
+        "BUG: built with SQLite {}, which can corrupt a shared WAL",
+        rusqlite::version()
+    );
+    let flags = mode | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // The folder may legitimately lie behind a link (/tmp often does); only the last step may not.
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| LedgerError::from_io(folder, &error))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| LedgerError::NotALedger(path.to_owned()))?;
+    let connection = Connection::open_with_flags(folder.join(name), flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // The first look into the file: one that is something else says so here.
+    let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
+        _ => error.into(),
+    };
+    connection
+        .pragma_update(None, "trusted_schema", false)
+        .map_err(foreign)?;
+    connection
+        .pragma_update(None, "cache_size", -CACHE_KIB)
+        .map_err(foreign)?;
+    Ok(connection)
+}
+
+/// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes
+/// acknowledged commits back, and with them the knowledge that a batch has left.
+fn configure(connection: &Connection) -> Result<(), LedgerError> {
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    Ok(())
+}
+
+fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
+    match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+        row.get::<_, i64>(0)
+    }) {
+        Ok(objects) => {
+            let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+            let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            Ok(objects == 0 && id == 0 && pages <= 1)
+        }
+        // Whatever it is, it is not blank; the version check finds the words.
+        Err(_) => Ok(false),
+    }
+}
+
+fn last_run_is_recent(connection: &Connection) -> Result<bool, LedgerError> {
+    let last = connection.query_row("SELECT ended_at FROM run ORDER BY id DESC LIMIT 1", [], |row| {
+        row.get::<_, Option<i64>>(0)
+    });
+    match last {
+        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(false),
+        Err(error) => Err(error.into()),
+        Ok(None) => Ok(true),
+        // An end that lies in the future means that the clock was set: no reason to trust it.
+        Ok(Some(ended_at)) => Ok(!(0..now_ms() - 1_500).contains(&ended_at)),
+    }
+}
+
+fn sync_with_folder(path: &Path) -> Result<(), LedgerError> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync(path)
+        .and_then(|()| sync(folder.unwrap_or(Path::new("."))))
+        .map_err(|error| LedgerError::from_io(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_new_ledger_is_private_and_syncs_fully() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let ledger = Ledger::create(&path, "load").unwrap();
+        ledger
+            .connection
+            .execute_batch("UPDATE meta SET epoch = epoch")
+            .unwrap();
+        for name in ["a.db", "a.db-wal", "a.db-shm", "a.db.lock"] {
+            let mode = std::fs::metadata(folder.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        let pragma = |name: &str| {
+            ledger
+                .connection
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .unwrap()
+        };
+        assert_eq!(pragma("synchronous"), rusqlite::types::Value::Integer(2));
+        assert_eq!(pragma("journal_mode"), rusqlite::types::Value::Text("wal".into()));
+        assert_eq!(
+            pragma("page_size"),
+            rusqlite::types::Value::Integer(PAGE_SIZE_BYTES)
+        );
+    }
+
+    #[test]
+    fn links_folders_and_foreign_files_are_refused_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real.db");
+        drop(Ledger::create(&real, "load").unwrap());
+        let link = folder.path().join("link.db");
+        symlink(&real, &link).unwrap();
+        let refusal = |path: &Path| Ledger::open(path, "load").map(|_| ()).unwrap_err().to_string();
+        assert!(refusal(&link).contains("symbolic link"));
+        assert!(refusal(folder.path()).contains("is a folder"));
+        let text = folder.path().join("text.db");
+        std::fs::write(&text, "ann@example.com\n".repeat(600)).unwrap();
+        assert!(refusal(&text).contains("not a rollbook ledger"));
+        assert_eq!(
+            std::fs::read_to_string(&text).unwrap(),
+            "ann@example.com\n".repeat(600)
+        );
+        assert!(
+            Ledger::open(&folder.path().join("none.db"), "load")
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_newer_ledger_is_refused_untouched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let ledger = Ledger::create(&path, "load").unwrap();
+        ledger.connection.pragma_update(None, "user_version", 99).unwrap();
+        drop(ledger);
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(
+            Ledger::open(&path, "load"),
+            Err(LedgerError::Newer { found: 99, .. })
+        ));
+        assert!(matches!(
+            open_for_reading(&path),
+            Err(LedgerError::Newer { found: 99, .. })
+        ));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_that_was_only_just_made_is_furnished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        File::create(&path).unwrap();
+        let ledger = Ledger::open(&path, "load").unwrap().unwrap();
+        assert_eq!(ledger.epoch, 1);
+        assert!(!ledger.recently_used());
+    }
+}

@@ -1,0 +1,362 @@
+//! Questions to a ledger. Answered at once whatever its size, unless the name says that it walks.
+
+use super::error::LedgerError;
+use super::open::open_for_reading;
+use crate::model::batch::BatchState;
+use crate::model::entry::EntryState;
+use crate::model::ids::{Action, BatchId, BatchNo, EntryId, Handle, Job, ProfileId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::path::Path;
+
+/// An entry that waits for its look-up.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PendingEntry {
+    /// Which one.
+    pub id: EntryId,
+    /// Its email, trimmed and case-folded.
+    pub email: String,
+    /// The list's own spelling, where it differs.
+    pub written: Option<String>,
+}
+
+/// A member of a sealed batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedMember {
+    /// The entry.
+    pub id: EntryId,
+    /// Its profile.
+    pub profile: ProfileId,
+    /// What the profile held when it was looked up.
+    pub held: Vec<Handle>,
+}
+
+/// A batch that is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenBatch {
+    /// Its number in this ledger.
+    pub no: BatchNo,
+    /// Where it stands.
+    pub state: BatchState,
+    /// How many members it was sealed with.
+    pub size: usize,
+}
+
+/// The pinned job, with how much of it somebody has said yes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedJob {
+    /// The job.
+    pub job: Job,
+    /// Entries up to this one were in the ledger when the job was confirmed.
+    pub confirmed_entries: u64,
+}
+
+impl PinnedJob {
+    /// Refuses any other job, tenant or handle.
+    pub fn same_as(&self, asked: &Job) -> Result<(), LedgerError> {
+        if self.job == *asked {
+            return Ok(());
+        }
+        let describe = |job: &Job| format!("{} {} at {}", job.action, job.handles_text(), job.tenant);
+        Err(LedgerError::OtherJob {
+            pinned: describe(&self.job),
+            asked: describe(asked),
+        })
+    }
+}
+
+/// How many entries are in which state, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// (state, its reason or evidence or nothing, entries), in the order of the states.
+    pub rows: Vec<(EntryState, String, u64)>,
+}
+
+impl Counts {
+    /// Entries in a state.
+    pub fn in_state(&self, state: EntryState) -> u64 {
+        self.rows
+            .iter()
+            .filter(|row| row.0 == state)
+            .map(|row| row.2)
+            .sum()
+    }
+
+    /// All entries.
+    pub fn total(&self) -> u64 {
+        self.rows.iter().map(|row| row.2).sum()
+    }
+}
+
+/// A list, as it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRow {
+    /// Its path as it was given.
+    pub name: String,
+    /// How it was read.
+    pub layout: String,
+    /// How it came out.
+    pub counts: super::ListCounts,
+    /// When, in milliseconds since 1970 UTC.
+    pub loaded_at: i64,
+}
+
+/// A batch, as `batches` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchRow {
+    /// Its number in this ledger.
+    pub no: BatchNo,
+    /// Where it stands.
+    pub state: BatchState,
+    /// How many members it was sealed with.
+    pub size: u64,
+    /// The refused batch whose members these were.
+    pub split_from: Option<BatchNo>,
+    /// The tenant's id.
+    pub batch_id: Option<BatchId>,
+    /// Which evidence decided it, where it was in doubt.
+    pub rung: Option<String>,
+    /// The tenant's last word on it.
+    pub tenant_status: Option<String>,
+    /// The answer's words, or why it is held.
+    pub detail: Option<String>,
+    /// Requests that were made for it.
+    pub attempts: u64,
+    /// Times in milliseconds since 1970 UTC.
+    pub sealed_at: i64,
+    /// When the last attempt left.
+    pub sent_at: Option<i64>,
+    /// When it was settled.
+    pub settled_at: Option<i64>,
+}
+
+/// A ledger that is being looked at; a run may be going on beside it.
+pub struct Reader {
+    pub(super) connection: Connection,
+}
+
+impl Reader {
+    /// Opens a ledger for reading. Takes no lock and waits for nobody.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Ok(Self {
+            connection: open_for_reading(path)?,
+        })
+    }
+
+    /// Holds on to the state of this moment, so that several questions get answers that agree.
+    pub fn freeze(&self) -> Result<(), LedgerError> {
+        self.connection.execute_batch("BEGIN")?;
+        // A deferred transaction has no snapshot before its first read.
+        self.connection
+            .query_row("SELECT epoch FROM meta", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// The job, where the ledger is pinned to one.
+    pub fn job(&self) -> Result<Option<PinnedJob>, LedgerError> {
+        job(&self.connection)
+    }
+
+    /// Entries by state.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        tally(&self.connection)
+    }
+
+    /// The lists, in the order in which they were loaded.
+    pub fn lists(&self) -> Result<Vec<ListRow>, LedgerError> {
+        let mut query = self.connection.prepare(
+            "SELECT name, layout, rows, entries, repeats, rejects, loaded_at FROM list ORDER BY id",
+        )?;
+        let rows = query.query_map([], |row| {
+            Ok(ListRow {
+                name: row.get(0)?,
+                layout: row.get(1)?,
+                counts: super::ListCounts {
+                    rows: unsigned(row, 2)?,
+                    entries: unsigned(row, 3)?,
+                    repeats: unsigned(row, 4)?,
+                    rejects: unsigned(row, 5)?,
+                },
+                loaded_at: row.get(6)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// How many batches are in which state.
+    pub fn batch_counts(&self) -> Result<Vec<(BatchState, u64)>, LedgerError> {
+        let mut query = self
+            .connection
+            .prepare("SELECT state, count(*) FROM batch GROUP BY state ORDER BY state")?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?)))?;
+        rows.map(|row| {
+            let (code, batches) = row?;
+            Ok((batch_state(code)?, batches))
+        })
+        .collect()
+    }
+
+    /// Members that were chosen at random and seen, over all settled batches.
+    pub fn sampled(&self) -> Result<u64, LedgerError> {
+        let sampled = "SELECT coalesce(sum(sampled), 0) FROM batch";
+        Ok(self.connection.query_row(sampled, [], |row| unsigned(row, 0))?)
+    }
+
+    /// All batches, oldest first.
+    pub fn batches(&self) -> Result<Vec<BatchRow>, LedgerError> {
+        let mut query = self.connection.prepare(
+            "SELECT id, state, size, split_from, batch_id, rung, tenant_status, detail, sealed_at, sent_at, settled_at,
+                    (SELECT count(*) FROM attempt WHERE attempt.batch = batch.id)
+             FROM batch ORDER BY id",
+        )?;
+        // Without an index on attempt.batch the count would be quadratic; SQLite builds one for the query.
+        let mut rows = query.query([])?;
+        let mut batches = Vec::new();
+        while let Some(row) = rows.next()? {
+            batches.push(BatchRow {
+                no: BatchNo(row.get(0)?),
+                state: batch_state(row.get(1)?)?,
+                size: unsigned(row, 2)?,
+                split_from: row.get::<_, Option<i64>>(3)?.map(BatchNo),
+                batch_id: row.get::<_, Option<String>>(4)?.map(BatchId::new),
+                rung: row.get(5)?,
+                tenant_status: row.get(6)?,
+                detail: row.get(7)?,
+                sealed_at: row.get(8)?,
+                sent_at: row.get(9)?,
+                settled_at: row.get(10)?,
+                attempts: unsigned(row, 11)?,
+            });
+        }
+        Ok(batches)
+    }
+}
+
+pub(super) fn job(connection: &Connection) -> Result<Option<PinnedJob>, LedgerError> {
+    let row = connection
+        .query_row(
+            "SELECT tenant, action, handles, confirmed_entries FROM job",
+            [],
+            |row| {
+                let texts: (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok((texts, unsigned(row, 3)?))
+            },
+        )
+        .optional()?;
+    let Some(((tenant, action, handles), confirmed_entries)) = row else {
+        return Ok(None);
+    };
+    let action =
+        Action::from_word(&action).ok_or_else(|| LedgerError::Damaged(format!("action {action}")))?;
+    let handles = handles_from_json(&handles)?;
+    Ok(Some(PinnedJob {
+        job: Job {
+            tenant,
+            action,
+            handles,
+        },
+        confirmed_entries,
+    }))
+}
+
+pub(super) fn tally(connection: &Connection) -> Result<Counts, LedgerError> {
+    let mut query = connection
+        .prepare("SELECT state, reason, entries FROM tally WHERE entries <> 0 ORDER BY state, reason")?;
+    let rows = query.query_map([], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get(1)?, unsigned(row, 2)?))
+    })?;
+    let mut counts = Counts::default();
+    for row in rows {
+        let (code, reason, entries) = row?;
+        let state =
+            EntryState::from_code(code).ok_or_else(|| LedgerError::Damaged(format!("entry state {code}")))?;
+        counts.rows.push((state, reason, entries));
+    }
+    Ok(counts)
+}
+
+pub(super) fn pending_after(
+    connection: &Connection,
+    after: EntryId,
+    limit: usize,
+) -> Result<Vec<PendingEntry>, LedgerError> {
+    let mut query = connection.prepare_cached(
+        "SELECT id, email, written FROM entry WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let rows = query.query_map(params![after.0, limit as i64], |row| {
+        Ok(PendingEntry {
+            id: EntryId(row.get(0)?),
+            email: row.get(1)?,
+            written: row.get(2)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn resolved_after(
+    connection: &Connection,
+    after: EntryId,
+    limit: usize,
+) -> Result<Vec<EntryId>, LedgerError> {
+    let mut query =
+        connection.prepare_cached("SELECT id FROM entry WHERE state = 1 AND id > ?1 ORDER BY id LIMIT ?2")?;
+    let rows = query.query_map(params![after.0, limit as i64], |row| Ok(EntryId(row.get(0)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn open_batches(connection: &Connection) -> Result<Vec<OpenBatch>, LedgerError> {
+    let mut query = connection
+        .prepare_cached("SELECT id, state, size FROM batch WHERE state NOT IN (3, 4) ORDER BY id")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, unsigned(row, 2)?)))?;
+    rows.map(|row| {
+        let (no, code, size): (i64, i64, u64) = row?;
+        Ok(OpenBatch {
+            no: BatchNo(no),
+            state: batch_state(code)?,
+            size: size as usize,
+        })
+    })
+    .collect()
+}
+
+pub(super) fn members(connection: &Connection, no: BatchNo) -> Result<Vec<SealedMember>, LedgerError> {
+    let mut query =
+        connection.prepare_cached("SELECT id, profile_id, held FROM entry WHERE batch = ?1 ORDER BY id")?;
+    let rows = query.query_map(params![no.0], |row| {
+        Ok((
+            EntryId(row.get(0)?),
+            row.get::<_, String>(1)?,
+            row.get::<_, String>(2)?,
+        ))
+    })?;
+    rows.map(|row| {
+        let (id, profile, held) = row?;
+        Ok(SealedMember {
+            id,
+            profile: ProfileId::new(profile),
+            held: handles_from_json(&held)?,
+        })
+    })
+    .collect()
+}
+
+pub(super) fn batch_id(connection: &Connection, no: BatchNo) -> Result<Option<BatchId>, LedgerError> {
+    let id = connection
+        .prepare_cached("SELECT batch_id FROM batch WHERE id = ?1")?
+        .query_row(params![no.0], |row| row.get::<_, Option<String>>(0))?;
+    Ok(id.map(BatchId::new))
+}
+
+fn handles_from_json(text: &str) -> Result<Vec<Handle>, LedgerError> {
+    let words: Vec<String> =
+        serde_json::from_str(text).map_err(|error| LedgerError::Damaged(format!("handles: {error}")))?;
+    Ok(words.into_iter().map(Handle::new).collect())
+}
+
+fn batch_state(code: i64) -> Result<BatchState, LedgerError> {
+    BatchState::from_code(code).ok_or_else(|| LedgerError::Damaged(format!("batch state {code}")))
+}
+
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}

@@ -1,0 +1,212 @@
+//! Questions that walk the whole ledger: every entry and every rejected row for the export, and the checks
+//! that nothing contradicts anything else. Rows are lent one at a time, so memory stays flat.
+
+use super::error::LedgerError;
+use super::read::{Reader, unsigned};
+use crate::model::entry::EntryState;
+use rusqlite::params;
+
+/// An entry with everything that is known about it. Times are milliseconds since 1970 UTC.
+#[derive(Debug)]
+#[allow(
+    missing_docs,
+    reason = "the names are those of the export's columns, which audit/export.rs explains"
+)]
+pub struct EntryRow<'r> {
+    pub email: &'r str,
+    pub written: Option<&'r str>,
+    pub state: EntryState,
+    pub reason: Option<&'r str>,
+    pub detail: Option<&'r str>,
+    pub profile_id: Option<&'r str>,
+    pub held: Option<&'r str>,
+    pub batch: Option<i64>,
+    pub batch_id: Option<&'r str>,
+    pub evidence: Option<&'r str>,
+    pub rung: Option<&'r str>,
+    pub list: &'r str,
+    pub line: u64,
+    pub occurrences: u64,
+    /// The ids of the profiles that bear an ambiguous email.
+    pub candidates: Vec<String>,
+    pub resolved_at: Option<i64>,
+    pub sent_at: Option<i64>,
+    pub settled_at: Option<i64>,
+}
+
+/// A row that held no usable email.
+#[derive(Debug)]
+#[allow(
+    missing_docs,
+    reason = "the names are those of the export's columns, which audit/export.rs explains"
+)]
+pub struct RejectRow<'r> {
+    pub list: &'r str,
+    pub line: u64,
+    pub reason: &'r str,
+    pub detail: &'r str,
+    pub excerpt: &'r str,
+}
+
+impl Reader {
+    /// Lends every entry, in the order of the lists, to `visit` until that fails.
+    pub fn each_entry<E: From<LedgerError>>(
+        &self,
+        mut visit: impl FnMut(EntryRow<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sqlite = LedgerError::from;
+        let mut candidates = self
+            .connection
+            .prepare("SELECT profile_id FROM candidate WHERE entry = ?1 ORDER BY profile_id")
+            .map_err(sqlite)?;
+        let mut query = self
+            .connection
+            .prepare(
+                "SELECT entry.id, email, written, entry.state, reason, entry.detail, profile_id, held, batch, batch_id,
+                        evidence, rung, list.name, line, occurrences, resolved_at, sent_at, entry.settled_at
+                 FROM entry JOIN list ON list.id = entry.list LEFT JOIN batch ON batch.id = entry.batch
+                 ORDER BY entry.id",
+            )
+            .map_err(sqlite)?;
+        let mut rows = query.query([]).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            let mut entry = entry_row(row).map_err(sqlite)?;
+            if entry.state == EntryState::Ambiguous {
+                let id: i64 = row.get(0).map_err(sqlite)?;
+                let ids = candidates
+                    .query_map(params![id], |row| row.get(0))
+                    .map_err(sqlite)?;
+                entry.candidates = ids.collect::<Result<_, _>>().map_err(sqlite)?;
+            }
+            visit(entry)?;
+        }
+        Ok(())
+    }
+
+    /// Lends every rejected row, in the order of the lists, to `visit` until that fails.
+    pub fn each_reject<E: From<LedgerError>>(
+        &self,
+        mut visit: impl FnMut(RejectRow<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sqlite = LedgerError::from;
+        let mut query = self
+            .connection
+            .prepare(
+                "SELECT list.name, line, reason, detail, excerpt
+                 FROM reject JOIN list ON list.id = reject.list ORDER BY reject.rowid",
+            )
+            .map_err(sqlite)?;
+        let mut rows = query.query([]).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            visit(reject_row(row).map_err(sqlite)?)?;
+        }
+        Ok(())
+    }
+
+    /// What SQLite says about the file's structure; empty where it is sound.
+    pub fn structural_damage(&self) -> Result<Vec<String>, LedgerError> {
+        let mut query = self.connection.prepare("PRAGMA quick_check(20)")?;
+        let lines = query
+            .query_map([], |row| row.get::<_, String>(0))?
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Runs a check that counts contradictions: zero is good.
+    fn contradictions(&self, sql: &str) -> Result<u64, LedgerError> {
+        Ok(self.connection.query_row(sql, [], |row| unsigned(row, 0))?)
+    }
+
+    /// What the ledger must never say, each with how often it does.
+    pub fn contradictions_found(&self) -> Result<Vec<(&'static str, u64)>, LedgerError> {
+        CONTRADICTIONS
+            .iter()
+            .map(|(what, sql)| Ok((*what, self.contradictions(sql)?)))
+            .collect()
+    }
+}
+
+/// The ledger's conservation laws, each as a query that counts what breaks it.
+const CONTRADICTIONS: &[(&str, &str)] = &[
+    (
+        "every row of every list is an entry, a repeat or a reject",
+        "SELECT count(*) FROM list WHERE rows <> entries + repeats + rejects
+             OR entries <> (SELECT count(*) FROM entry WHERE entry.list = list.id)
+             OR repeats <> (SELECT count(*) FROM repeated WHERE repeated.list = list.id)
+             OR rejects <> (SELECT count(*) FROM reject WHERE reject.list = list.id)",
+    ),
+    (
+        "occurrences count the entry and its repeats",
+        "SELECT abs((SELECT coalesce(sum(occurrences), 0) FROM entry)
+             - (SELECT count(*) FROM entry) - (SELECT count(*) FROM repeated))",
+    ),
+    (
+        "the counts by state are the entries' states",
+        "SELECT count(*) FROM (
+             SELECT state, reason, sum(entries) AS n FROM tally GROUP BY 1, 2 HAVING n <> 0
+             EXCEPT SELECT state, coalesce(reason, evidence, ''), count(*) FROM entry GROUP BY 1, 2)",
+    ),
+    (
+        "no profile is in two places that were sent",
+        "SELECT count(*) FROM (SELECT 1 FROM entry WHERE state IN (1, 2, 3, 6) AND profile_id IS NOT NULL
+             GROUP BY profile_id HAVING count(*) > 1)",
+    ),
+    (
+        "a batch holds as many members as it was sealed with",
+        "SELECT count(*) FROM batch WHERE state <> 4
+             AND size <> (SELECT count(*) FROM entry WHERE entry.batch = batch.id)",
+    ),
+    (
+        "no attempt was made after the batch had been accepted or doubted",
+        "SELECT count(*) FROM attempt AS earlier JOIN attempt AS later
+             ON later.batch = earlier.batch AND later.id > earlier.id
+         LEFT JOIN answer ON answer.attempt = earlier.id
+         WHERE answer.class IS NULL OR answer.class IN ('accepted', 'in_doubt')",
+    ),
+    (
+        "confirmed entries name their evidence, batch and profile",
+        "SELECT count(*) FROM entry WHERE state = 3 AND (evidence IS NULL OR batch IS NULL OR profile_id IS NULL)",
+    ),
+    (
+        "members of settled batches are confirmed or failed",
+        "SELECT count(*) FROM entry JOIN batch ON batch.id = entry.batch
+             WHERE batch.state = 3 AND entry.state NOT IN (3, 6)",
+    ),
+];
+
+fn entry_row<'r>(row: &'r rusqlite::Row<'_>) -> Result<EntryRow<'r>, rusqlite::Error> {
+    let text =
+        |column: usize| -> rusqlite::Result<Option<&'r str>> { Ok(row.get_ref(column)?.as_str_or_null()?) };
+    let required = |column: usize| -> rusqlite::Result<&'r str> { Ok(row.get_ref(column)?.as_str()?) };
+    let code: i64 = row.get(3)?;
+    Ok(EntryRow {
+        email: required(1)?,
+        written: text(2)?,
+        state: EntryState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, code))?,
+        reason: text(4)?,
+        detail: text(5)?,
+        profile_id: text(6)?,
+        held: text(7)?,
+        batch: row.get(8)?,
+        batch_id: text(9)?,
+        evidence: text(10)?,
+        rung: text(11)?,
+        list: required(12)?,
+        line: unsigned(row, 13)?,
+        occurrences: unsigned(row, 14)?,
+        candidates: Vec::new(),
+        resolved_at: row.get(15)?,
+        sent_at: row.get(16)?,
+        settled_at: row.get(17)?,
+    })
+}
+
+fn reject_row<'r>(row: &'r rusqlite::Row<'_>) -> Result<RejectRow<'r>, rusqlite::Error> {
+    Ok(RejectRow {
+        list: row.get_ref(0)?.as_str()?,
+        line: unsigned(row, 1)?,
+        reason: row.get_ref(2)?.as_str()?,
+        detail: row.get_ref(3)?.as_str()?,
+        excerpt: row.get_ref(4)?.as_str()?,
+    })
+}

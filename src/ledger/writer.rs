@@ -1,0 +1,453 @@
+//! The one thread that writes while a run is going on.
+//!
+//! Two kinds of writes come to it. *Vital* ones (sealed, sending, answer, hold) are committed, and with
+//! `synchronous=FULL` flushed, before the caller goes on: the protocol rests on their order. *Repeatable* ones
+//! (a look-up's verdict, a settlement) are grouped, since asking the tenant again would bring them back.
+//! The channel keeps everybody's order, so a vital write also flushes what was written before it.
+//!
+//! After any error the thread stops for good and tells everyone why: an fsync that failed must not be
+//! tried again, because the kernel may have dropped the pages it could not write.
+
+use super::error::LedgerError;
+use super::open::Ledger;
+use super::read::{self, OpenBatch, PendingEntry, SealedMember};
+use super::time::now_ms;
+use super::write::{AnswerRecord, Settlement, Tally, Transaction, save_tally};
+use crate::model::batch::{BatchEvent, BatchState};
+use crate::model::entry::SkipReason;
+use crate::model::ids::{AttemptNo, BatchNo, EntryId};
+use crate::model::lookup::Verdict;
+use rusqlite::{Connection, params};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Repeatable writes in one transaction at the most.
+const GROUP_LIMIT: usize = 512;
+/// How long a repeatable write waits for company.
+const GROUP_WAIT: Duration = Duration::from_millis(20);
+/// Repeatable writes that may wait for the disk before their senders do.
+const BACKLOG_LIMIT: usize = 4_096;
+
+type Acknowledge = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
+type Work = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<Option<Acknowledge>, LedgerError> + Send>;
+
+enum Message {
+    Vital(Work),
+    Repeatable(Work, OwnedSemaphorePermit),
+}
+
+/// A handle to the writer thread; clones share the thread.
+#[derive(Clone)]
+pub struct Writer {
+    queue: Sender<Message>,
+    backlog: Arc<Semaphore>,
+    failure: Arc<OnceLock<LedgerError>>,
+}
+
+/// The writer thread itself. Dropping every [`Writer`] ends it; [`WriterThread::join`] waits for that.
+pub struct WriterThread {
+    thread: JoinHandle<()>,
+}
+
+impl WriterThread {
+    /// Waits until the last write is done and the lock is given back.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            panic!("BUG: the ledger's writer thread panicked");
+        }
+    }
+}
+
+impl Ledger {
+    /// Notes that a run begins, and hands the ledger to a thread of its own.
+    pub fn into_writer(self, verb: &str) -> Result<(Writer, WriterThread), LedgerError> {
+        self.connection.execute(
+            "INSERT INTO run (verb, version, started_at) VALUES (?1, ?2, ?3)",
+            params![verb, env!("CARGO_PKG_VERSION"), now_ms()],
+        )?;
+        let run = self.connection.last_insert_rowid();
+        let (queue, messages) = channel();
+        let failure = Arc::new(OnceLock::new());
+        let writer = Writer {
+            queue,
+            backlog: Arc::new(Semaphore::new(BACKLOG_LIMIT)),
+            failure: failure.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || serve(&self, run, &messages, &failure))
+            .map_err(|error| LedgerError::Disk(error.to_string()))?;
+        Ok((writer, WriterThread { thread }))
+    }
+}
+
+impl Writer {
+    /// Writes a look-up's verdict down; the answer is the reason for which the entry is skipped. Repeatable.
+    pub async fn lookup(&self, id: EntryId, verdict: Verdict) -> Result<Option<SkipReason>, LedgerError> {
+        self.repeatable(move |transaction| transaction.lookup(id, &verdict))
+            .await
+    }
+
+    /// Writes down what became of every member of a batch. Repeatable.
+    pub async fn settle(&self, no: BatchNo, settlement: Settlement) -> Result<(), LedgerError> {
+        self.repeatable(move |transaction| transaction.settle(no, &settlement))
+            .await
+    }
+
+    /// Fixes the members of a new batch. Vital.
+    pub async fn seal(&self, members: Vec<EntryId>) -> Result<BatchNo, LedgerError> {
+        self.vital(move |transaction| transaction.seal(&members)).await
+    }
+
+    /// Marks a batch `sending`; when this returns, the mark is on the disk. Vital.
+    pub async fn depart(&self, no: BatchNo) -> Result<AttemptNo, LedgerError> {
+        self.vital(move |transaction| transaction.depart(no)).await
+    }
+
+    /// Writes the answer to an attempt down. Vital.
+    pub async fn answer(
+        &self,
+        no: BatchNo,
+        attempt: AttemptNo,
+        answer: AnswerRecord,
+    ) -> Result<(), LedgerError> {
+        self.vital(move |transaction| transaction.answer(no, attempt, &answer))
+            .await
+    }
+
+    /// Writes down a refusal together with what it means for the members: some fail, the rest go into
+    /// smaller batches. Vital, and one transaction: half of it would lose members.
+    pub async fn refuse(
+        &self,
+        no: BatchNo,
+        attempt: AttemptNo,
+        answer: AnswerRecord,
+        failed: Vec<(EntryId, String)>,
+        groups: Vec<Vec<EntryId>>,
+    ) -> Result<Vec<BatchNo>, LedgerError> {
+        self.vital(move |transaction| {
+            transaction.answer(no, attempt, &answer)?;
+            transaction.regroup(no, &failed, &groups)
+        })
+        .await
+    }
+
+    /// Moves a batch along its lifecycle. Vital.
+    pub async fn batch_event(&self, no: BatchNo, event: BatchEvent) -> Result<BatchState, LedgerError> {
+        self.vital(move |transaction| transaction.batch_event(no, event))
+            .await
+    }
+
+    /// Gives a batch up for now, with the reason. Vital.
+    pub async fn hold(&self, no: BatchNo, why: String) -> Result<(), LedgerError> {
+        self.vital(move |transaction| transaction.hold(no, &why)).await
+    }
+
+    /// Notes how the run ended. Vital.
+    pub async fn end_run(&self, ending: &'static str) -> Result<(), LedgerError> {
+        self.vital(move |transaction| {
+            transaction.connection.execute(
+                "UPDATE run SET ended_at = ?2, ending = ?3 WHERE id = ?1",
+                params![transaction.run, now_ms(), ending],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The next entries after `after` that have not been looked up.
+    pub async fn pending_after(
+        &self,
+        after: EntryId,
+        limit: usize,
+    ) -> Result<Vec<PendingEntry>, LedgerError> {
+        self.vital(move |transaction| read::pending_after(transaction.connection, after, limit))
+            .await
+    }
+
+    /// Entries that an earlier run resolved and that no batch holds yet.
+    pub async fn resolved_after(&self, after: EntryId, limit: usize) -> Result<Vec<EntryId>, LedgerError> {
+        self.vital(move |transaction| read::resolved_after(transaction.connection, after, limit))
+            .await
+    }
+
+    /// Batches that are not finished, oldest first.
+    pub async fn open_batches(&self) -> Result<Vec<OpenBatch>, LedgerError> {
+        self.vital(|transaction| read::open_batches(transaction.connection))
+            .await
+    }
+
+    /// The members of a batch, with what each held when it was looked up.
+    pub async fn members(&self, no: BatchNo) -> Result<Vec<SealedMember>, LedgerError> {
+        self.vital(move |transaction| read::members(transaction.connection, no))
+            .await
+    }
+
+    /// The tenant's id of a batch, where it named one.
+    pub async fn batch_id(&self, no: BatchNo) -> Result<Option<crate::model::ids::BatchId>, LedgerError> {
+        self.vital(move |transaction| read::batch_id(transaction.connection, no))
+            .await
+    }
+
+    /// Returns once the write is on the disk.
+    async fn vital<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<R, LedgerError> + Send + 'static,
+    ) -> Result<R, LedgerError> {
+        let (reply, done) = oneshot::channel();
+        let work = move |transaction: &mut Transaction<'_>| {
+            let value = match work(transaction) {
+                Ok(value) => value,
+                Err(error) => return tell(reply, error),
+            };
+            let acknowledge = move |committed: Result<(), LedgerError>| {
+                // Nobody waits where the caller was cancelled; what is written is written.
+                let _ = reply.send(committed.map(|()| value));
+            };
+            Ok(Some(Box::new(acknowledge) as Acknowledge))
+        };
+        self.queue
+            .send(Message::Vital(Box::new(work)))
+            .map_err(|_| self.why_stopped())?;
+        done.await.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    /// Returns once the write is in the open transaction: whatever is written later cannot overtake it.
+    async fn repeatable<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<R, LedgerError> + Send + 'static,
+    ) -> Result<R, LedgerError> {
+        let place = self.backlog.clone().acquire_owned().await;
+        let place = place.expect("BUG: the backlog is never closed");
+        let (reply, done) = oneshot::channel();
+        let work = move |transaction: &mut Transaction<'_>| match work(transaction) {
+            Ok(value) => {
+                let _ = reply.send(Ok(value));
+                Ok(None)
+            }
+            Err(error) => tell(reply, error),
+        };
+        self.queue
+            .send(Message::Repeatable(Box::new(work), place))
+            .map_err(|_| self.why_stopped())?;
+        done.await.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    fn why_stopped(&self) -> LedgerError {
+        // The thread sets this before it lets go of anything that somebody waits for.
+        self.failure
+            .get()
+            .cloned()
+            .unwrap_or_else(|| LedgerError::Sqlite("its writer has stopped".into()))
+    }
+}
+
+/// Tells the caller why its write failed, and the thread too, which stops for it.
+fn tell<R>(
+    reply: oneshot::Sender<Result<R, LedgerError>>,
+    error: LedgerError,
+) -> Result<Option<Acknowledge>, LedgerError> {
+    let _ = reply.send(Err(error.clone()));
+    Err(error)
+}
+
+fn serve(ledger: &Ledger, run: i64, messages: &Receiver<Message>, failure: &OnceLock<LedgerError>) {
+    while let Ok(first) = messages.recv() {
+        let mut group = Group::default();
+        let mut transaction = Transaction {
+            connection: &ledger.connection,
+            tally: Tally::default(),
+            run,
+        };
+        // Not inside `commit`: the first message, and with it its caller's reply, must outlive the failure.
+        let begun = begin(&ledger.connection, ledger.epoch);
+        let done = match begun {
+            Ok(()) => group.commit(&mut transaction, first, messages),
+            Err(error) => {
+                group.refused = Some(first);
+                Err(error)
+            }
+        };
+        match done {
+            Ok(()) => group
+                .acknowledgements
+                .into_iter()
+                .for_each(|acknowledge| acknowledge(Ok(()))),
+            Err(error) => {
+                let _ = ledger.connection.execute_batch("ROLLBACK");
+                // Set first: letting the group and the channel go is what tells everybody to look.
+                let _ = failure.set(error);
+                return;
+            }
+        }
+    }
+}
+
+/// Opens a transaction, unless a later process has taken the ledger over.
+fn begin(connection: &Connection, epoch: i64) -> Result<(), LedgerError> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let mut query = connection.prepare_cached("SELECT epoch FROM meta")?;
+    if query.query_row([], |row| row.get::<_, i64>(0))? == epoch {
+        Ok(())
+    } else {
+        Err(LedgerError::Superseded)
+    }
+}
+
+/// The writes of one transaction, and who is to be told once it is committed.
+#[derive(Default)]
+struct Group {
+    acknowledgements: Vec<Acknowledge>,
+    /// Kept until the commit, so that the backlog counts what is not yet on the disk.
+    places: Vec<OwnedSemaphorePermit>,
+    writes: usize,
+    /// A message that no transaction could be opened for.
+    refused: Option<Message>,
+}
+
+impl Group {
+    /// One transaction: the first message, and whatever comes in time to share its flush.
+    fn commit(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        first: Message,
+        messages: &Receiver<Message>,
+    ) -> Result<(), LedgerError> {
+        let until = Instant::now() + GROUP_WAIT;
+        let mut message = first;
+        while self.write(transaction, message)? {
+            match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(next) => message = next,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        save_tally(transaction.connection, &transaction.tally)?;
+        Ok(transaction.connection.execute_batch("COMMIT")?)
+    }
+
+    /// Does one message's work; the answer is whether another one may join.
+    fn write(&mut self, transaction: &mut Transaction<'_>, message: Message) -> Result<bool, LedgerError> {
+        let (work, vital) = match message {
+            Message::Vital(work) => (work, true),
+            Message::Repeatable(work, place) => {
+                self.places.push(place);
+                (work, false)
+            }
+        };
+        self.acknowledgements.extend(work(transaction)?);
+        self.writes += 1;
+        Ok(!vital && self.writes < GROUP_LIMIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{ListIdentity, open_for_reading};
+    use crate::model::ids::ProfileId;
+
+    fn ledger_with(folder: &std::path::Path, entries: u64) -> Ledger {
+        let mut ledger = Ledger::create(&folder.join("a.db"), "assign").unwrap();
+        let mut loading = ledger.begin_load().unwrap();
+        loading.begin_list("a.csv", "CSV").unwrap();
+        for line in 1..=entries {
+            let email = format!("p{line}@example.com");
+            loading.email(line, &email, &email).unwrap();
+        }
+        let identity = ListIdentity {
+            digest: [1; 32],
+            column: 1,
+        };
+        loading.end_list(&identity).unwrap();
+        loading.commit().unwrap();
+        ledger
+    }
+
+    fn resolved(profile: &str) -> Verdict {
+        Verdict::Resolved {
+            profile: ProfileId::new(profile),
+            held: vec![],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_goes_its_way_and_the_tally_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, thread) = ledger_with(folder.path(), 3).into_writer("assign").unwrap();
+        for id in 1..=3 {
+            // The third entry leads to the profile of the first.
+            let profile = if id == 3 { "p1".into() } else { format!("p{id}") };
+            let skip = writer.lookup(EntryId(id), resolved(&profile)).await.unwrap();
+            assert_eq!(skip, (id == 3).then_some(SkipReason::SameProfile));
+        }
+        let batch = writer.seal(vec![EntryId(1), EntryId(2)]).await.unwrap();
+        let attempt = writer.depart(batch).await.unwrap();
+        let answer = AnswerRecord {
+            event: BatchEvent::Accept,
+            class: "accepted",
+            batch_id: Some(crate::model::ids::BatchId::new("b-1")),
+            detail: None,
+        };
+        writer.answer(batch, attempt, answer).await.unwrap();
+        let open = writer.open_batches().await.unwrap();
+        assert_eq!(open[0].state, BatchState::Accepted);
+        assert_eq!((open.len(), open[0].size), (1, 2));
+        writer.end_run("done").await.unwrap();
+        drop(writer);
+        thread.join();
+        let reader = open_for_reading(&folder.path().join("a.db")).unwrap();
+        let tally = read::tally(&reader).unwrap();
+        assert_eq!(tally.in_state(crate::model::entry::EntryState::Batched), 2);
+        assert_eq!(tally.in_state(crate::model::entry::EntryState::Skipped), 1);
+        assert_eq!(tally.in_state(crate::model::entry::EntryState::Pending), 0);
+    }
+
+    #[tokio::test]
+    async fn an_illegal_move_stops_the_writer_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, thread) = ledger_with(folder.path(), 1).into_writer("assign").unwrap();
+        let error = writer.seal(vec![EntryId(1)]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
+        assert!(writer.end_run("done").await.is_err());
+        drop(writer);
+        thread.join();
+        let reader = open_for_reading(&folder.path().join("a.db")).unwrap();
+        assert!(read::open_batches(&reader).unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_zombie_cannot_write_into_its_successors_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger_with(folder.path(), 1);
+        let successor = Connection::open(folder.path().join("a.db")).unwrap();
+        successor
+            .execute("UPDATE meta SET epoch = epoch + 1", [])
+            .unwrap();
+        let (writer, thread) = ledger.into_writer("assign").unwrap();
+        assert!(matches!(
+            writer.open_batches().await,
+            Err(LedgerError::Superseded)
+        ));
+        drop(writer);
+        thread.join();
+    }
+
+    #[tokio::test]
+    async fn attempts_are_append_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, thread) = ledger_with(folder.path(), 1).into_writer("assign").unwrap();
+        writer.lookup(EntryId(1), resolved("p1")).await.unwrap();
+        let batch = writer.seal(vec![EntryId(1)]).await.unwrap();
+        writer.depart(batch).await.unwrap();
+        drop(writer);
+        thread.join();
+        let connection = Connection::open(folder.path().join("a.db")).unwrap();
+        for change in ["UPDATE attempt SET members = 0", "DELETE FROM attempt"] {
+            let refusal = connection.execute(change, []).unwrap_err().to_string();
+            assert!(refusal.contains("append-only"), "{refusal}");
+        }
+    }
+}
