@@ -1,5 +1,6 @@
 //! rollbook: assign statuses to customer profiles in bulk.
 #![forbid(unsafe_code)]
+pub mod api;
 pub mod input;
 pub mod ledger;
 pub mod model;

@@ -1,0 +1,375 @@
+//! The JSON shapes of the tenant's answers, read with distrust.
+//!
+//! Only the fields that matter are read. What may be missing is optional, numbers may come as strings, and
+//! whatever has the wrong shape is an error with a short description: never a default that looks like data.
+
+use super::{BatchProgress, BatchReport, Page, StatusDefinition};
+use crate::model::ids::{BatchId, Handle, ProfileId};
+use crate::model::lookup::Found;
+use crate::model::outcome::Complaint;
+use serde::Deserialize;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Characters of a foreign message that are kept.
+const MESSAGE_LIMIT_CHARS: usize = 300;
+
+#[derive(Deserialize)]
+struct List<T> {
+    data: Vec<T>,
+    #[serde(default)]
+    links: Option<Links>,
+    #[serde(default)]
+    meta: Option<Meta>,
+}
+
+/// Only whether there is a next page is read; the URL itself is never followed, it could lead anywhere.
+#[derive(Deserialize)]
+struct Links {
+    #[serde(default)]
+    next: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default)]
+    current_page: Option<Value>,
+    #[serde(default)]
+    last_page: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct One<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    handle: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    id: String,
+    email: Option<String>,
+    #[serde(default)]
+    statuses: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct HeldHandles {
+    id: String,
+    statuses: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Queued {
+    batch_id: Value,
+}
+
+#[derive(Deserialize)]
+struct Batch {
+    status: String,
+    #[serde(default)]
+    items: Option<Vec<Item>>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    #[serde(default)]
+    entity_id: Option<String>,
+    #[serde(default)]
+    external_id: Option<String>,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+/// What is wrong with a body, in words that hold nothing of it.
+type Wrong = String;
+
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &str) -> Result<T, Wrong> {
+    serde_json::from_slice(body).map_err(|error| {
+        let kind = if body.trim_ascii_start().starts_with(b"<") {
+            "an HTML page".to_owned()
+        } else if error.is_eof() {
+            "cut off".to_owned()
+        } else {
+            // The error names fields and types, never values of strings.
+            format!(
+                "of the wrong shape at line {}, column {}",
+                error.line(),
+                error.column()
+            )
+        };
+        format!("the answer to {what} is {kind}")
+    })
+}
+
+/// A number that may have come as a string.
+fn number(value: Option<&Value>) -> Option<u64> {
+    match value? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+impl<T> List<T> {
+    /// Whether another page follows page `asked`.
+    ///
+    /// `meta.last_page` decides where it is there, else `links.next`; with neither, the answer is bare and whole.
+    fn has_more(&self, asked: u32) -> bool {
+        if self.data.is_empty() {
+            return false;
+        }
+        let page = |pick: fn(&Meta) -> Option<&Value>| self.meta.as_ref().and_then(|meta| number(pick(meta)));
+        if let Some(last) = page(|meta| meta.last_page.as_ref()) {
+            let current = page(|meta| meta.current_page.as_ref()).unwrap_or(u64::from(asked));
+            // A tenant that ignores the page asked for would otherwise be asked for ever.
+            return current >= u64::from(asked) && current < last;
+        }
+        let next = self.links.as_ref().and_then(|links| links.next.as_ref());
+        next.is_some_and(|next| !next.is_null())
+    }
+}
+
+pub(super) fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>, Wrong> {
+    let list: List<Status> = parse(body, "Browse statuses")?;
+    let more = list.has_more(page);
+    let definition = |status: Status| {
+        Some(StatusDefinition {
+            handle: Handle::new(status.handle?),
+            name: clean(&status.name.unwrap_or_default()),
+        })
+    };
+    let items = list.data.into_iter().filter_map(definition).collect();
+    Ok(Page { items, more })
+}
+
+pub(super) fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, Wrong> {
+    let list: List<Profile> = parse(body, "Browse profiles")?;
+    let more = list.has_more(page);
+    let found = |profile: Profile| Found {
+        profile: ProfileId::new(profile.id),
+        email: profile.email.unwrap_or_default(),
+        held: profile
+            .statuses
+            .map(|held| held.into_iter().map(Handle::new).collect()),
+    };
+    let items = list.data.into_iter().map(found).collect();
+    Ok(Page { items, more })
+}
+
+pub(super) fn held_handles(body: &[u8], asked: &ProfileId) -> Result<Vec<Handle>, Wrong> {
+    let profile = parse::<One<HeldHandles>>(body, "one profile")?.data;
+    if profile.id != asked.as_str() {
+        return Err("the answer to one profile is about another profile".into());
+    }
+    Ok(profile.statuses.into_iter().map(Handle::new).collect())
+}
+
+pub(super) fn queued(body: &[u8]) -> Result<BatchId, Wrong> {
+    match parse::<One<Queued>>(body, "the batch")?.data.batch_id {
+        Value::String(id) if !id.is_empty() => Ok(BatchId::new(id)),
+        Value::Number(id) => Ok(BatchId::new(id.to_string())),
+        _ => Err("the answer to the batch names no batch id".into()),
+    }
+}
+
+pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
+    let batch = parse::<One<Batch>>(body, "one batch")?.data;
+    let progress = match batch.status.as_str() {
+        "success" => BatchProgress::Success,
+        "failed" => BatchProgress::Failed,
+        _ => BatchProgress::Pending,
+    };
+    let mut failed = Vec::new();
+    for item in batch.items.unwrap_or_default() {
+        if item.status.as_deref() != Some("failed") {
+            continue;
+        }
+        let reason = match &item.error {
+            Some(Value::String(text)) => clean(text),
+            None | Some(Value::Null) => String::new(),
+            Some(other) => clean(&other.to_string()),
+        };
+        // Which of the two ids is the profile's is documented nowhere; the run knows its members.
+        for id in [item.entity_id, item.external_id].into_iter().flatten() {
+            failed.push((ProfileId::new(id), reason.clone()));
+        }
+    }
+    Ok(BatchReport {
+        progress,
+        status: clean(&batch.status),
+        failed,
+    })
+}
+
+/// The parts of an error body that matter; an error body need not be JSON.
+pub(super) fn complaint(body: &[u8]) -> Complaint {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        let html = body.trim_ascii_start().starts_with(b"<");
+        let message = if html {
+            "an HTML page".into()
+        } else {
+            String::new()
+        };
+        return Complaint {
+            message,
+            ..Complaint::default()
+        };
+    };
+    let mut complaint = Complaint {
+        message: value
+            .get("message")
+            .and_then(Value::as_str)
+            .map(clean)
+            .unwrap_or_default(),
+        ..Complaint::default()
+    };
+    for (key, objections) in value
+        .get("errors")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let objection = match objections {
+            Value::Array(all) => all.first().and_then(Value::as_str).unwrap_or_default(),
+            Value::String(text) => text,
+            _ => "",
+        };
+        let mut steps = key.split('.');
+        match (steps.next(), steps.next().map(str::parse)) {
+            (Some("profiles"), None) => {
+                complaint.about_the_list = true;
+                complaint.message = clean(objection);
+            }
+            (Some("profiles"), Some(Ok(position))) => complaint.members.push((position, clean(objection))),
+            _ => {}
+        }
+    }
+    complaint
+}
+
+/// `Retry-After`, in seconds or as a date. A date counts from the server's own clock where it told it.
+pub(super) fn retry_after(value: &str, server_date: Option<&str>) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let instant = |text: &str| {
+        jiff::fmt::rfc2822::DateTimeParser::new()
+            .parse_timestamp(text)
+            .ok()
+    };
+    let until = instant(value)?;
+    let now = server_date.and_then(instant).unwrap_or_else(jiff::Timestamp::now);
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+/// Foreign text made fit to be shown and kept: no control characters, no addresses, not too long.
+pub(super) fn clean(text: &str) -> String {
+    let words = text
+        .split_whitespace()
+        .map(|word| if word.contains('@') { "…@…" } else { word });
+    let line = words.collect::<Vec<_>>().join(" ");
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(MESSAGE_LIMIT_CHARS)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_followed_by_number_and_end() {
+        let more = |meta: &str, asked| {
+            let body = format!(r#"{{"data":[{{"id":"p1","email":"a@example.com","statuses":[]}}]{meta}}}"#);
+            profiles(body.as_bytes(), asked).unwrap().more
+        };
+        assert!(more(r#","meta":{"current_page":1,"last_page":3}"#, 1));
+        assert!(more(r#","meta":{"current_page":"2","last_page":"3"}"#, 2));
+        assert!(!more(r#","meta":{"current_page":3,"last_page":3}"#, 3));
+        assert!(
+            !more(r#","meta":{"current_page":1,"last_page":3}"#, 2),
+            "it answers page 1 for ever"
+        );
+        assert!(more(r#","links":{"next":"https://evil.example/"}"#, 1));
+        assert!(!more(r#","links":{"next":null}"#, 1));
+        assert!(!more("", 1));
+    }
+
+    #[test]
+    fn what_a_profile_does_not_say_is_not_made_up() {
+        let found = |body: &str| profiles(body.as_bytes(), 1).map(|page| page.items);
+        assert_eq!(
+            found(r#"{"data":[{"id":"p1","email":null}]}"#).unwrap()[0].held,
+            None
+        );
+        assert!(found(r#"{"data":[{"email":"a@example.com"}]}"#).is_err());
+        assert!(found(r#"{"data":[{"id":"p1","email":"a@example.com","statuses":"vip"}]}"#).is_err());
+        assert!(found(r#"{"data":null}"#).is_err());
+        assert_eq!(
+            found("<html>").unwrap_err(),
+            "the answer to Browse profiles is an HTML page"
+        );
+        assert_eq!(
+            found(r#"{"data":[{"id":"#).unwrap_err(),
+            "the answer to Browse profiles is cut off"
+        );
+        let id = ProfileId::new("p1");
+        assert!(held_handles(br#"{"data":{"id":"p2","statuses":["vip"]}}"#, &id).is_err());
+        assert!(held_handles(br#"{"data":{"id":"p1"}}"#, &id).is_err());
+    }
+
+    #[test]
+    fn batches_are_read_in_all_their_spellings() {
+        let report = batch(
+            br#"{"data":{"id":"b","total_count":"2","status":"failed","success_count":null,
+                "items":[{"entity_id":"p1","status":"failed","error":"gone"},{"entity_id":"p2","status":"success"}]}}"#,
+        )
+        .unwrap();
+        assert_eq!(report.progress, BatchProgress::Failed);
+        assert_eq!(report.failed, [(ProfileId::new("p1"), "gone".to_string())]);
+        let unknown = batch(br#"{"data":{"status":"brooding"}}"#).unwrap();
+        assert_eq!(unknown.progress, BatchProgress::Pending);
+        assert_eq!(queued(br#"{"data":{"batch_id":"b-1"}}"#), Ok(BatchId::new("b-1")));
+        assert!(queued(br#"{"data":{"batch_id":""}}"#).is_err());
+        assert!(queued(br#"{"data":{"batch_id":"b-1""#).is_err());
+    }
+
+    #[test]
+    fn complaints_name_members_and_never_addresses() {
+        let members = complaint(
+            br#"{"message":"bad ann@example.com\u001b","errors":{"profiles.7.profile_id":["is unknown"]}}"#,
+        );
+        assert_eq!(members.members, [(7, "is unknown".to_string())]);
+        assert_eq!(members.message, "bad …@…");
+        let list =
+            complaint(br#"{"message":"x","errors":{"profiles":["may not have more than 500 items"]}}"#);
+        assert!(list.about_the_list && list.members.is_empty());
+        assert_eq!(complaint(b"<html>").message, "an HTML page");
+    }
+
+    #[test]
+    fn retry_after_comes_as_seconds_or_date() {
+        assert_eq!(retry_after("7", None), Some(Duration::from_secs(7)));
+        let date = retry_after(
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            Some("Sun, 06 Nov 1994 08:49:07 GMT"),
+        );
+        assert_eq!(date, Some(Duration::from_secs(30)));
+        assert_eq!(
+            retry_after("Sun, 06 Nov 1994 08:49:37 GMT", None),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(retry_after("soon", None), None);
+        assert_eq!(retry_after("-3", None), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! Asking a tenant over HTTP.
+//!
+//! Two clients, because two things must hold. The *reading* one pools its connections. The *writing* one is
+//! built so that nothing but our own code can repeat a request: HTTP/1.1 only, no retries, no redirects, and
+//! no pooled connection, since a write on a connection that the server is just closing would be lost or
+//! doubted for nothing. Neither follows a redirect, so the token goes to the tenant's origin alone.
+
+use super::answers;
+use super::base_url::BaseUrl;
+use super::{BatchReport, Page, StatusDefinition, Tenant};
+use crate::model::ids::{Action, BatchId, Handle, ProfileId};
+use crate::model::lookup::Found;
+use crate::model::outcome::{self, Member, ReadFailure, WriteAnswer};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use reqwest::{Method, Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A write may be slow at the far side, and giving up on it costs certainty.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(90);
+/// A page of a hundred profiles is below half a megabyte.
+const BODY_LIMIT_BYTES: usize = 8 << 20;
+/// Asked for; the tenant may grant less.
+const PAGE_SIZE: &str = "100";
+
+/// A tenant behind HTTP.
+pub struct Client {
+    base: BaseUrl,
+    reader: reqwest::Client,
+    writer: reqwest::Client,
+}
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The token has characters that no token has.
+    #[error("the token holds characters that cannot stand in a header; was a line break copied along?")]
+    Token,
+    /// TLS or the system's certificates are not usable.
+    #[error("cannot set up HTTP: {0}")]
+    Setup(String),
+}
+
+impl Client {
+    /// A client for the tenant at `base`.
+    pub fn new(base: BaseUrl, token: &SecretString) -> Result<Self, ClientError> {
+        // Fails only where it was installed before, which is what we want.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret().trim()))
+            .map_err(|_| ClientError::Token)?;
+        bearer.set_sensitive(true);
+        let headers = HeaderMap::from_iter([
+            (AUTHORIZATION, bearer),
+            (ACCEPT, HeaderValue::from_static("application/json")),
+        ]);
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .default_headers(headers.clone())
+                .user_agent(concat!("rollbook/", env!("CARGO_PKG_VERSION")))
+                .http1_only()
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT_TIMEOUT);
+            // A proxy is for the way out; what goes to this machine must not pass through one.
+            if base.is_loopback() {
+                builder.no_proxy()
+            } else {
+                builder
+            }
+        };
+        let setup = |error: reqwest::Error| ClientError::Setup(describe(error));
+        let reader = builder().timeout(READ_TIMEOUT).build().map_err(setup)?;
+        let writer = builder()
+            .timeout(WRITE_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(setup)?;
+        Ok(Self { base, reader, writer })
+    }
+
+    /// One GET; the body of a 2xx, or why there is none.
+    async fn get(&self, url: Url) -> Result<Vec<u8>, ReadFailure> {
+        let response = self.reader.get(url).send().await.map_err(read_failure)?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let location = location(&response);
+        let body = body(response).await.map_err(ReadFailure::Spoiled)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let mut complaint = answers::complaint(&body);
+        if let Some(location) = location {
+            complaint.message = location;
+        }
+        Err(outcome::classify_read(status.as_u16(), retry_after, complaint))
+    }
+}
+
+impl Tenant for Client {
+    async fn verify_token(&self) -> Result<(), ReadFailure> {
+        // The body need not be JSON, so that it came is all that is asked.
+        self.get(self.base.join(&["auth", "verify"])).await.map(drop)
+    }
+
+    async fn statuses(&self, page: u32) -> Result<Page<StatusDefinition>, ReadFailure> {
+        let mut url = self.base.join(&["statuses"]);
+        paged(&mut url, page);
+        let body = self.get(url).await?;
+        answers::statuses(&body, page).map_err(ReadFailure::Spoiled)
+    }
+
+    async fn profiles_by_email(&self, email: &str, page: u32) -> Result<Page<Found>, ReadFailure> {
+        let mut url = self.base.join(&["profiles"]);
+        // Encodes `+` as %2B, without which ann+news@ would be asked for as `ann news@`.
+        url.query_pairs_mut().append_pair("filter[email]", email);
+        paged(&mut url, page);
+        let body = self.get(url).await?;
+        answers::profiles(&body, page).map_err(ReadFailure::Spoiled)
+    }
+
+    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+        let body = self.get(self.base.join(&["profiles", profile.as_str()])).await?;
+        answers::held_handles(&body, profile).map_err(ReadFailure::Spoiled)
+    }
+
+    async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {
+        let body = self.get(self.base.join(&["batches", id.as_str()])).await?;
+        answers::batch(&body).map_err(ReadFailure::Spoiled)
+    }
+
+    async fn write(&self, action: Action, members: &[Member]) -> WriteAnswer {
+        let method = match action {
+            Action::Assign => Method::POST,
+            Action::Remove => Method::DELETE,
+        };
+        let url = self.base.join(&["profile", "status", "batch.json"]);
+        let request = self
+            .writer
+            .request(method, url)
+            .header(CONTENT_TYPE, "application/json");
+        match request.body(batch_body(members)).send().await {
+            Ok(response) => write_answer(response).await,
+            // Not connected means that no byte of the request has left: the connection was to be its own.
+            Err(error) if error.is_connect() || error.is_builder() => WriteAnswer::NotSent(describe(error)),
+            Err(error) => WriteAnswer::InDoubt(describe(error)),
+        }
+    }
+}
+
+async fn write_answer(response: Response) -> WriteAnswer {
+    let (status, retry_after) = (response.status(), retry_after(&response));
+    let location = location(&response);
+    let body = match body(response).await {
+        Ok(body) => body,
+        // The status stands whatever became of the body: a refusal stays one.
+        Err(why) if status.is_success() => return WriteAnswer::InDoubt(why),
+        Err(_) => Vec::new(),
+    };
+    if status.is_success() {
+        return match answers::queued(&body) {
+            Ok(batch_id) => WriteAnswer::Accepted(batch_id),
+            Err(why) => WriteAnswer::InDoubt(why),
+        };
+    }
+    let mut complaint = answers::complaint(&body);
+    if let Some(location) = location {
+        complaint.message = location;
+    }
+    outcome::classify_write(status.as_u16(), retry_after, complaint)
+}
+
+fn batch_body(members: &[Member]) -> String {
+    let profile = |member: &Member| {
+        let handles: Vec<&str> = member.handles.iter().map(Handle::as_str).collect();
+        serde_json::json!({ "profile_id": member.profile.as_str(), "statuses": handles })
+    };
+    let profiles: Vec<_> = members.iter().map(profile).collect();
+    serde_json::json!({ "profiles": profiles }).to_string()
+}
+
+fn paged(url: &mut Url, page: u32) {
+    let mut query = url.query_pairs_mut();
+    query.append_pair("page[size]", PAGE_SIZE);
+    query.append_pair("page[number]", &page.to_string());
+}
+
+/// Reads a body, but not more of it than any honest answer has.
+async fn body(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(describe)? {
+        if body.len() + chunk.len() > BODY_LIMIT_BYTES {
+            return Err(format!("the answer is larger than {} MB", BODY_LIMIT_BYTES >> 20));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    answers::retry_after(text(RETRY_AFTER)?, text(DATE))
+}
+
+/// Where a redirect points, in words: it is shown and never followed.
+fn location(response: &Response) -> Option<String> {
+    let redirect = response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
+    let target = response.headers().get(LOCATION)?.to_str().ok()?;
+    let host = Url::parse(target)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned));
+    redirect.then(|| match host {
+        Some(host) => format!("redirects to {}, which is not followed", answers::clean(&host)),
+        None => "redirects, which is not followed".into(),
+    })
+}
+
+fn read_failure(error: reqwest::Error) -> ReadFailure {
+    if error.is_connect() {
+        ReadFailure::Unreachable(describe(error))
+    } else {
+        ReadFailure::Spoiled(describe(error))
+    }
+}
+
+/// An error with its causes and without its URL, since the URL holds an address.
+fn describe(error: reqwest::Error) -> String {
+    let kind = if error.is_timeout() {
+        "timed out"
+    } else if error.is_connect() {
+        "cannot connect"
+    } else if error.is_body() || error.is_decode() {
+        "the answer broke off"
+    } else {
+        "the request failed"
+    };
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("{kind} ({})", answers::clean(&cause.to_string()))
+}

@@ -1,0 +1,144 @@
+//! The tenant, as the run sees it: six questions, one of which writes.
+//!
+//! [`Tenant`] is what a tenant can be asked, [`client::Client`] asks over HTTP, and [`Paced`] lets nobody
+//! ask faster than told: the run holds a `Paced` and nothing else, so no request escapes the pace.
+//!
+//! Deliberately absent: retries. A call here is one request; whether to ask again is the run's business,
+//! because a write must never be repeated by anything that does not know the ledger.
+
+mod answers;
+pub mod base_url;
+pub mod client;
+pub mod pacing;
+mod window;
+
+use crate::model::ids::{Action, BatchId, Handle, ProfileId};
+use crate::model::lookup::Found;
+use crate::model::outcome::{Member, ReadFailure, WriteAnswer};
+use pacing::{Class, Gate, Permit, Signal};
+use std::sync::Arc;
+
+/// One page of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What stands on it.
+    pub items: Vec<T>,
+    /// Whether the tenant has another page after it.
+    pub more: bool,
+}
+
+/// A status that the tenant defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusDefinition {
+    /// What it is addressed by.
+    pub handle: Handle,
+    /// What people call it; may be empty.
+    pub name: String,
+}
+
+/// A batch, as the tenant reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchReport {
+    /// How far it is.
+    pub progress: BatchProgress,
+    /// The tenant's own word for that, cleaned.
+    pub status: String,
+    /// Members that the tenant calls failed, by profile, with its reason.
+    pub failed: Vec<(ProfileId, String)>,
+}
+
+/// How far a batch is. A word that is not known counts as not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchProgress {
+    /// Not finished, or not known to be.
+    Pending,
+    /// Finished, as the tenant says. Proves nothing about a handle.
+    Success,
+    /// Finished, and some or all of it failed.
+    Failed,
+}
+
+/// What a tenant can be asked. Each call is at most one request.
+pub trait Tenant: Send + Sync + 'static {
+    /// Whether the token is good: `GET /auth/verify`.
+    fn verify_token(&self) -> impl Future<Output = Result<(), ReadFailure>> + Send;
+    /// A page of the status definitions, counted from 1: `GET /statuses`.
+    fn statuses(&self, page: u32)
+    -> impl Future<Output = Result<Page<StatusDefinition>, ReadFailure>> + Send;
+    /// A page of the profiles that the tenant's filter finds for an email: `GET /profiles`.
+    fn profiles_by_email(
+        &self,
+        email: &str,
+        page: u32,
+    ) -> impl Future<Output = Result<Page<Found>, ReadFailure>> + Send;
+    /// The handles that a profile holds now: `GET /profiles/{id}`.
+    fn held_by(&self, profile: &ProfileId) -> impl Future<Output = Result<Vec<Handle>, ReadFailure>> + Send;
+    /// How far a batch is: `GET /batches/{id}`.
+    fn batch(&self, id: &BatchId) -> impl Future<Output = Result<BatchReport, ReadFailure>> + Send;
+    /// The one write: `POST` or `DELETE /profile/status/batch.json`. Never repeats anything by itself.
+    fn write(&self, action: Action, members: &[Member]) -> impl Future<Output = WriteAnswer> + Send;
+}
+
+/// A tenant that is never asked faster than told.
+pub struct Paced<T> {
+    tenant: Arc<T>,
+    gate: Gate,
+}
+
+impl<T> Clone for Paced<T> {
+    fn clone(&self) -> Self {
+        Self {
+            tenant: self.tenant.clone(),
+            gate: self.gate.clone(),
+        }
+    }
+}
+
+impl<T: Tenant> Paced<T> {
+    /// Puts a gate before a tenant.
+    pub fn new(tenant: T, gate: Gate) -> Self {
+        Self {
+            tenant: Arc::new(tenant),
+            gate,
+        }
+    }
+
+    /// The gate, to look at.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Asks one question, once the pace allows it.
+    pub async fn read<R, F>(&self, class: Class, question: impl FnOnce(Arc<T>) -> F) -> Result<R, ReadFailure>
+    where
+        F: Future<Output = Result<R, ReadFailure>>,
+    {
+        let permit = self.gate.enter(class).await;
+        let answer = question(self.tenant.clone()).await;
+        permit.leave(match &answer {
+            Ok(_) | Err(ReadFailure::Missing | ReadFailure::Denied(_) | ReadFailure::Refused(_)) => {
+                Signal::Fine
+            }
+            Err(ReadFailure::SlowDown(retry_after)) => Signal::SlowDown(*retry_after),
+            Err(ReadFailure::Unreachable(why) | ReadFailure::Spoiled(why)) => Signal::Trouble(why.clone()),
+        });
+        answer
+    }
+
+    /// Waits for the right to send one write. Taken before the batch is marked `sending`, so that a batch
+    /// does not stand in doubt while it merely waits its turn.
+    pub async fn permit_to_write(&self) -> Permit {
+        self.gate.enter(Class::Write).await
+    }
+
+    /// Sends one write.
+    pub async fn write(&self, permit: Permit, action: Action, members: &[Member]) -> WriteAnswer {
+        let answer = self.tenant.write(action, members).await;
+        permit.leave(match &answer {
+            WriteAnswer::SlowDown(retry_after) => Signal::SlowDown(*retry_after),
+            WriteAnswer::NotSent(why) | WriteAnswer::InDoubt(why) => Signal::Trouble(why.clone()),
+            _ => Signal::Fine,
+        });
+        answer
+    }
+}
