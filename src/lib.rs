@@ -4,3 +4,4 @@ pub mod api;
 pub mod input;
 pub mod ledger;
 pub mod model;
+pub mod runner;

@@ -1,0 +1,176 @@
+//! What every stage is given: the tenant behind its gate, the ledger's writer, and how to ask with patience.
+//!
+//! A question is asked again for as long as its failure is the tenant's and not the question's. The gate does
+//! the waiting, for everybody at once; what is decided here is only when to give up.
+
+use super::event::Events;
+use crate::api::pacing::Class;
+use crate::api::{Paced, Tenant};
+use crate::ledger::{LedgerError, Writer};
+use crate::model::ids::Job;
+use crate::model::outcome::{ReadFailure, Refusal};
+use crate::model::sample::Confirm;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Worthless answers to one question before it is given up.
+const SPOILED_LIMIT: u32 = 8;
+
+/// How a run is to go about its work.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// Look-ups under way at the same time; the gate bounds all requests by the same number.
+    pub concurrency: usize,
+    /// Members of a batch at the most.
+    pub batch_size: usize,
+    /// How many members this run may send, where that is limited.
+    pub send_limit: Option<u64>,
+    /// Resolve and stop.
+    pub dry_run: bool,
+    /// How much is read back.
+    pub confirm: Confirm,
+    /// How long a batch may stay unclear before the run goes on without it.
+    pub settle_deadline: Duration,
+}
+
+/// What every stage is given.
+pub struct Context<T> {
+    /// The tenant, behind its gate.
+    pub tenant: Paced<T>,
+    /// The ledger.
+    pub ledger: Writer,
+    /// What is to be done.
+    pub job: Arc<Job>,
+    /// How.
+    pub settings: Arc<RunSettings>,
+    /// Where events go.
+    pub events: Events,
+    /// Becomes true when no new work is to be taken.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl<T> Clone for Context<T> {
+    fn clone(&self) -> Self {
+        Self {
+            tenant: self.tenant.clone(),
+            ledger: self.ledger.clone(),
+            job: self.job.clone(),
+            settings: self.settings.clone(),
+            events: self.events.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// Why the run as a whole cannot go on now. Everything done so far stands; a later run continues.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Halt {
+    /// Somebody said so.
+    #[error("stopped on request")]
+    Stopped,
+    /// The token is not good, or not good enough, any more.
+    #[error("the tenant refuses: {0}")]
+    Denied(Refusal),
+    /// The tenant answers nothing usable to anybody.
+    #[error("the tenant gives no usable answers: {0}")]
+    Outage(String),
+    /// The tenant's filter does not filter.
+    #[error("the tenant ignores the email filter: it returned profiles with other emails, page after page")]
+    FilterIgnored,
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Why one question was given up.
+#[derive(Clone, Debug)]
+pub enum GaveUp {
+    /// The whole run has to stop.
+    Halt(Halt),
+    /// There is no such thing.
+    Missing,
+    /// The tenant will not say: the token may not ask this. What follows depends on the question.
+    Denied(Refusal),
+    /// The tenant will not answer this question, while it answers others.
+    Refused(String),
+}
+
+impl From<Halt> for GaveUp {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
+    }
+}
+
+impl<T: Tenant> Context<T> {
+    /// Asks until there is an answer, or until it is clear that there will be none.
+    pub async fn ask<R, F>(&self, class: Class, question: impl Fn(Arc<T>) -> F) -> Result<R, GaveUp>
+    where
+        F: Future<Output = Result<R, ReadFailure>>,
+    {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped.into()),
+            answer = ask_patiently(&self.tenant, class, None, question) => answer,
+        }
+    }
+
+    /// Lets time pass, unless the run is to stop.
+    pub async fn pause(&self, time: Duration) -> Result<(), Halt> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped),
+            () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+}
+
+/// Asks again for as long as that makes sense. `unreachable_limit` bounds the tries at a tenant that cannot be
+/// reached at all, for questions that are asked before anybody has decided to wait out an outage.
+pub async fn ask_patiently<T: Tenant, R, F>(
+    tenant: &Paced<T>,
+    class: Class,
+    unreachable_limit: Option<u32>,
+    question: impl Fn(Arc<T>) -> F,
+) -> Result<R, GaveUp>
+where
+    F: Future<Output = Result<R, ReadFailure>>,
+{
+    let (mut spoiled, mut unreachable) = (0, 0);
+    let successes_before = tenant.gate().view().successes;
+    loop {
+        match tenant.read(class, &question).await {
+            Ok(answer) => return Ok(answer),
+            Err(ReadFailure::SlowDown(_)) => {}
+            Err(ReadFailure::Unreachable(why)) => {
+                unreachable += 1;
+                if unreachable_limit.is_some_and(|limit| unreachable >= limit) {
+                    return Err(Halt::Outage(why).into());
+                }
+            }
+            Err(ReadFailure::Spoiled(why)) => {
+                spoiled += 1;
+                if spoiled >= SPOILED_LIMIT || unreachable_limit.is_some_and(|limit| spoiled >= limit) {
+                    // Did others get through meanwhile? Then it is this question; else it is the tenant.
+                    let others = tenant.gate().view().successes > successes_before;
+                    return Err(if others {
+                        GaveUp::Refused(why)
+                    } else {
+                        Halt::Outage(why).into()
+                    });
+                }
+            }
+            Err(ReadFailure::Missing) => return Err(GaveUp::Missing),
+            Err(ReadFailure::Denied(refusal)) if refusal.status == 401 => {
+                return Err(Halt::Denied(refusal).into());
+            }
+            Err(ReadFailure::Denied(refusal)) => return Err(GaveUp::Denied(refusal)),
+            Err(ReadFailure::Refused(refusal)) if refusal.status < 400 => {
+                return Err(Halt::Denied(refusal).into());
+            }
+            Err(ReadFailure::Refused(refusal)) => return Err(GaveUp::Refused(refusal.to_string())),
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! Decides what is done next. Synchronous, without clock or I/O, so that every decision can be tested.
+//!
+//! The shell (`run.rs`) carries commands out and brings reports back; between two reports the coordinator is
+//! asked once for all commands that may begin now. What it keeps is what is under way in this process; what
+//! must outlive the process is in the ledger before a report arrives here.
+
+use super::context::Halt;
+use super::send::Sent;
+use super::settle::Settled;
+use crate::ledger::PendingEntry;
+use crate::model::ids::{BatchNo, EntryId};
+use std::collections::VecDeque;
+
+/// Pending entries fetched from the ledger at a time.
+pub const REFILL_ENTRIES: usize = 2_000;
+/// Batches on their way at the same time. Few, so that a lost connection leaves few in doubt.
+const SENDING_LIMIT: usize = 2;
+
+/// Something to be carried out.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Fetch the next pending entries after this one.
+    Refill(EntryId),
+    /// Look an entry up.
+    LookUp(PendingEntry),
+    /// Fix the members of a new batch.
+    Seal(Vec<EntryId>),
+    /// Send a sealed batch.
+    Send(BatchNo),
+    /// Poll an accepted batch and read it back.
+    Settle(BatchNo),
+    /// Gather evidence about a batch in doubt.
+    ClearUp(BatchNo),
+}
+
+/// Something that has been carried out, or happened.
+pub enum Report {
+    /// These are the next pending entries; fewer than asked for means that there are no more.
+    Refilled(Vec<PendingEntry>),
+    /// An entry has a verdict; `true` where it is resolved and wants to be sent.
+    LookedUp(EntryId, bool),
+    /// A batch is sealed, with so many members.
+    Sealed(BatchNo, usize),
+    /// A batch was sent.
+    Sent(BatchNo, usize, Sent),
+    /// A batch was looked into.
+    Settled(Settled),
+    /// Something could not be carried out, and the run must stop.
+    Halted(Work, Halt),
+}
+
+/// What a halted command was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A refill.
+    Refill,
+    /// A look-up.
+    LookUp,
+    /// A seal.
+    Seal,
+    /// A send.
+    Send,
+    /// A settlement or a clearing up.
+    Settle,
+}
+
+/// The bounds that a coordinator works in.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Look-ups under way at the same time.
+    pub lookups: usize,
+    /// Members of a batch at the most.
+    pub batch_size: usize,
+    /// Members that may be sent.
+    pub send_limit: Option<u64>,
+    /// Look up, and send nothing.
+    pub dry_run: bool,
+}
+
+/// See the module's documentation.
+pub struct Coordinator {
+    bounds: Bounds,
+    pending: VecDeque<PendingEntry>,
+    cursor: EntryId,
+    no_more_pending: bool,
+    refilling: bool,
+    lookups: usize,
+    resolved: VecDeque<EntryId>,
+    sealing: usize,
+    sealed: VecDeque<(BatchNo, usize)>,
+    sending: usize,
+    to_settle: Vec<Command>,
+    settling: usize,
+    /// Members of batches that this run has sealed, sent, or found sealed.
+    claimed: u64,
+    unfinished: bool,
+    halt: Option<Halt>,
+}
+
+impl Coordinator {
+    /// Begins with what the ledger holds: entries that are resolved, batches that are sealed (with their
+    /// sizes), and those that are to be settled or cleared up.
+    pub fn new(
+        bounds: Bounds,
+        resolved: Vec<EntryId>,
+        sealed: Vec<(BatchNo, usize)>,
+        to_settle: Vec<Command>,
+    ) -> Self {
+        let mut coordinator = Self {
+            bounds,
+            pending: VecDeque::new(),
+            cursor: EntryId(0),
+            no_more_pending: false,
+            refilling: false,
+            lookups: 0,
+            resolved: resolved.into(),
+            sealing: 0,
+            sealed: VecDeque::new(),
+            sending: 0,
+            to_settle,
+            settling: 0,
+            claimed: 0,
+            unfinished: false,
+            halt: None,
+        };
+        for (no, size) in sealed {
+            coordinator.adopt_sealed(no, size);
+        }
+        coordinator
+    }
+
+    /// A batch that is sealed already cannot be cut: it is sent if it fits the limit, and left otherwise.
+    fn adopt_sealed(&mut self, no: BatchNo, size: usize) {
+        let fits = self
+            .bounds
+            .send_limit
+            .is_none_or(|limit| self.claimed + size as u64 <= limit);
+        if fits && !self.bounds.dry_run {
+            self.claimed += size as u64;
+            self.sealed.push_back((no, size));
+        } else {
+            self.unfinished = true;
+        }
+    }
+
+    /// Takes a report in.
+    pub fn handle(&mut self, report: Report) {
+        match report {
+            Report::Refilled(entries) => {
+                self.refilling = false;
+                self.no_more_pending = entries.len() < REFILL_ENTRIES;
+                if let Some(last) = entries.last() {
+                    self.cursor = last.id;
+                }
+                self.pending.extend(entries);
+            }
+            Report::LookedUp(id, resolved) => {
+                self.lookups -= 1;
+                if resolved {
+                    self.resolved.push_back(id);
+                }
+            }
+            Report::Sealed(no, members) => {
+                self.sealing -= members;
+                self.sealed.push_back((no, members));
+            }
+            Report::Sent(no, members, sent) => self.sent(no, members, sent),
+            Report::Settled(settled) => {
+                self.settling -= 1;
+                self.unfinished |= matches!(settled, Settled::StillApplying(_));
+            }
+            Report::Halted(work, halt) => self.halted(work, halt),
+        }
+    }
+
+    fn sent(&mut self, no: BatchNo, members: usize, sent: Sent) {
+        self.sending -= 1;
+        match sent {
+            Sent::Accepted => self.to_settle.push(Command::Settle(no)),
+            Sent::InDoubt(_) => self.to_settle.push(Command::ClearUp(no)),
+            Sent::Refused {
+                regrouped, too_large, ..
+            } => {
+                if too_large && members > 1 {
+                    // The next ones need not be refused to learn the same.
+                    self.bounds.batch_size = self.bounds.batch_size.min(members.div_ceil(2));
+                }
+                self.sealed.extend(regrouped);
+            }
+        }
+    }
+
+    fn halted(&mut self, work: Work, halt: Halt) {
+        match work {
+            Work::Refill => self.refilling = false,
+            Work::LookUp => self.lookups -= 1,
+            Work::Seal => self.sealing = 0,
+            Work::Send => self.sending -= 1,
+            Work::Settle => self.settling -= 1,
+        }
+        self.stop(halt);
+    }
+
+    /// Takes no new work from now on. The first reason is kept: the others tend to follow from it.
+    pub fn stop(&mut self, halt: Halt) {
+        self.halt.get_or_insert(halt);
+    }
+
+    /// Why no new work is taken.
+    pub fn halt(&self) -> Option<&Halt> {
+        self.halt.as_ref()
+    }
+
+    /// All commands that may begin now.
+    pub fn commands(&mut self) -> Vec<Command> {
+        if self.halt.is_some() {
+            return Vec::new();
+        }
+        let mut commands = std::mem::take(&mut self.to_settle);
+        self.settling += commands.len();
+        self.send(&mut commands);
+        self.look_up(&mut commands);
+        self.seal(&mut commands);
+        commands
+    }
+
+    fn send(&mut self, commands: &mut Vec<Command>) {
+        while self.sending < SENDING_LIMIT
+            && let Some((no, _)) = self.sealed.pop_front()
+        {
+            self.sending += 1;
+            commands.push(Command::Send(no));
+        }
+    }
+
+    fn look_up(&mut self, commands: &mut Vec<Command>) {
+        while self.lookups < self.bounds.lookups && !self.is_limit_claimed() {
+            let Some(entry) = self.pending.pop_front() else {
+                break;
+            };
+            self.lookups += 1;
+            commands.push(Command::LookUp(entry));
+        }
+        let low = self.pending.len() < REFILL_ENTRIES / 2;
+        if low && !self.no_more_pending && !self.refilling && !self.is_limit_claimed() {
+            self.refilling = true;
+            commands.push(Command::Refill(self.cursor));
+        }
+    }
+
+    /// Whether as many entries are resolved, or may be by look-ups under way, as may be sent.
+    ///
+    /// Stopping here, and not when that many are resolved, is what makes "the first N" the first: every
+    /// entry that was looked up is sent or was skipped, and none behind them was touched.
+    fn is_limit_claimed(&self) -> bool {
+        let limit = self.bounds.send_limit.filter(|_| !self.bounds.dry_run);
+        limit.is_some_and(|limit| self.claimed + (self.resolved.len() + self.lookups) as u64 >= limit)
+    }
+
+    fn seal(&mut self, commands: &mut Vec<Command>) {
+        if self.bounds.dry_run {
+            return;
+        }
+        loop {
+            let room = self
+                .bounds
+                .send_limit
+                .map_or(u64::MAX, |limit| limit.saturating_sub(self.claimed));
+            let size = self
+                .resolved
+                .len()
+                .min(self.bounds.batch_size)
+                .min(usize::try_from(room).unwrap_or(usize::MAX));
+            let full = size == self.bounds.batch_size;
+            if size == 0 || !(full || self.nothing_more_will_be_resolved()) {
+                return;
+            }
+            let members: Vec<EntryId> = self.resolved.drain(..size).collect();
+            self.claimed += size as u64;
+            self.sealing += size;
+            commands.push(Command::Seal(members));
+        }
+    }
+
+    fn nothing_more_will_be_resolved(&self) -> bool {
+        self.lookups == 0 && (self.is_limit_claimed() || self.everything_is_looked_up())
+    }
+
+    fn everything_is_looked_up(&self) -> bool {
+        self.no_more_pending && self.pending.is_empty() && self.lookups == 0
+    }
+
+    /// Whether nothing is under way. After [`Coordinator::commands`] came back empty, the run is over.
+    pub fn is_idle(&self) -> bool {
+        !self.refilling && self.lookups == 0 && self.sealing == 0 && self.sending == 0 && self.settling == 0
+    }
+
+    /// How many requests or writes are under way.
+    pub fn under_way(&self) -> usize {
+        self.lookups + self.sending + self.settling
+    }
+
+    /// Whether work is left that this run was not to do, or could not finish.
+    pub fn leaves_work(&self) -> bool {
+        let unsent = !self.resolved.is_empty() || !self.sealed.is_empty() || !self.everything_is_looked_up();
+        self.unfinished || !self.to_settle.is_empty() || unsent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(send_limit: Option<u64>) -> Bounds {
+        Bounds {
+            lookups: 4,
+            batch_size: 3,
+            send_limit,
+            dry_run: false,
+        }
+    }
+
+    fn entry(id: i64) -> PendingEntry {
+        PendingEntry {
+            id: EntryId(id),
+            email: format!("p{id}@example.com"),
+            written: None,
+        }
+    }
+
+    /// A world in which every command succeeds at once; each entry whose id is divisible by five is skipped.
+    /// Returns the members of the batches that were sent.
+    fn play(coordinator: &mut Coordinator, entries: i64) -> Vec<Vec<i64>> {
+        let mut batches: Vec<Vec<i64>> = Vec::new();
+        let mut sent = Vec::new();
+        loop {
+            let commands = coordinator.commands();
+            if commands.is_empty() {
+                assert!(coordinator.is_idle());
+                return sent;
+            }
+            for command in commands {
+                coordinator.handle(match command {
+                    Command::Refill(after) => {
+                        let next = after.0 + 1..=entries.min(after.0 + REFILL_ENTRIES as i64);
+                        Report::Refilled(next.map(entry).collect())
+                    }
+                    Command::LookUp(entry) => Report::LookedUp(entry.id, entry.id.0 % 5 != 0),
+                    Command::Seal(members) => {
+                        batches.push(members.iter().map(|id| id.0).collect());
+                        Report::Sealed(BatchNo(batches.len() as i64), members.len())
+                    }
+                    Command::Send(no) => {
+                        let members = &batches[no.0 as usize - 1];
+                        sent.push(members.clone());
+                        Report::Sent(no, members.len(), Sent::Accepted)
+                    }
+                    Command::Settle(_) | Command::ClearUp(_) => Report::Settled(Settled::Done {
+                        confirmed: 0,
+                        failed: 0,
+                    }),
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn everything_is_sent_once_and_in_full_batches() {
+        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![], vec![]);
+        let sent = play(&mut coordinator, 5_001);
+        let mut ids: Vec<i64> = sent.iter().flatten().copied().collect();
+        ids.sort_unstable();
+        let wanted: Vec<i64> = (1..=5_001).filter(|id| id % 5 != 0).collect();
+        assert_eq!(ids, wanted);
+        assert_eq!(sent.iter().filter(|batch| batch.len() < 3).count(), 1);
+        assert!(!coordinator.leaves_work());
+    }
+
+    #[test]
+    fn the_limit_sends_exactly_the_first() {
+        for limit in [1, 3, 7, 100] {
+            let mut coordinator = Coordinator::new(bounds(Some(limit)), vec![], vec![], vec![]);
+            let sent: Vec<i64> = play(&mut coordinator, 5_000).into_iter().flatten().collect();
+            let first: Vec<i64> = (1..=5_000)
+                .filter(|id| id % 5 != 0)
+                .take(limit as usize)
+                .collect();
+            assert_eq!(sent, first, "limit {limit}");
+            assert!(coordinator.leaves_work());
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_counts_towards_the_limit() {
+        let resolved = vec![EntryId(1), EntryId(2)];
+        let sealed = vec![(BatchNo(90), 2), (BatchNo(91), 3)];
+        let mut coordinator = Coordinator::new(bounds(Some(4)), resolved, sealed, vec![]);
+        let commands = coordinator.commands();
+        let sends = commands
+            .iter()
+            .filter(|command| matches!(command, Command::Send(_)))
+            .count();
+        let seals = commands
+            .iter()
+            .filter(|command| matches!(command, Command::Seal(_)))
+            .count();
+        assert_eq!(
+            (sends, seals),
+            (1, 1),
+            "the second sealed batch would exceed the limit"
+        );
+        assert!(coordinator.leaves_work());
+    }
+
+    #[test]
+    fn a_dry_run_sends_nothing() {
+        let dry = Bounds {
+            dry_run: true,
+            ..bounds(None)
+        };
+        let mut coordinator = Coordinator::new(dry, vec![EntryId(1)], vec![(BatchNo(1), 3)], vec![]);
+        assert_eq!(play(&mut coordinator, 100), Vec::<Vec<i64>>::new());
+        assert!(coordinator.leaves_work());
+    }
+
+    #[test]
+    fn after_a_halt_nothing_new_begins() {
+        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![(BatchNo(1), 3)], vec![]);
+        assert_eq!(coordinator.commands().len(), 2);
+        coordinator.handle(Report::Halted(Work::Send, Halt::Stopped));
+        coordinator.handle(Report::Refilled(vec![entry(1)]));
+        assert!(coordinator.commands().is_empty());
+        assert!(coordinator.is_idle());
+    }
+
+    #[test]
+    fn a_batch_that_was_too_large_makes_the_next_ones_smaller() {
+        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![(BatchNo(1), 3)], vec![]);
+        coordinator.commands();
+        let refused = Sent::Refused {
+            failed: 0,
+            regrouped: vec![(BatchNo(2), 2), (BatchNo(3), 1)],
+            reason: "too many".into(),
+            too_large: true,
+        };
+        coordinator.handle(Report::Sent(BatchNo(1), 3, refused));
+        assert_eq!(coordinator.bounds.batch_size, 2);
+        let sends = coordinator
+            .commands()
+            .into_iter()
+            .filter(|command| matches!(command, Command::Send(_)));
+        assert_eq!(sends.count(), 2);
+    }
+}

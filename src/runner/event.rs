@@ -1,0 +1,163 @@
+//! What a run tells the outside while it goes on. It names facts; how they look is a renderer's business.
+
+use crate::ledger::{ListCounts, Loaded};
+use crate::model::batch::BatchState;
+use crate::model::entry::EntryState;
+use crate::model::ids::{BatchId, BatchNo};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A list is being read: its name, rows so far, and the share of its bytes that is read, where known.
+    Loading {
+        /// The list's name.
+        list: String,
+        /// Rows so far.
+        rows: u64,
+        /// Between 0 and 1.
+        share: Option<f64>,
+    },
+    /// A list has been read to its end.
+    ListRead {
+        /// The list's name.
+        list: String,
+        /// How it was read, for people.
+        layout: String,
+        /// What became of it.
+        loaded: Loaded,
+    },
+    /// The run has begun, or goes on from where an earlier one stopped.
+    Began {
+        /// How the ledger looked then.
+        progress: Progress,
+    },
+    /// A batch was accepted by the tenant.
+    Accepted {
+        /// Which one.
+        batch: BatchNo,
+        /// How many members it has.
+        members: usize,
+        /// The tenant's id.
+        batch_id: BatchId,
+    },
+    /// Something that somebody should know, in one line.
+    Notice(String),
+    /// How far the run is. Sent several times a second; a renderer may drop any of them.
+    Progress(Progress),
+    /// No new work is taken; what is under way is being recorded.
+    Stopping {
+        /// Why.
+        why: String,
+        /// Requests under way.
+        under_way: usize,
+    },
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Entries by state: pending, resolved, batched, confirmed, skipped, ambiguous, failed.
+    pub entries: [u64; 7],
+    /// Batches that were accepted and are not settled.
+    pub accepted: u64,
+    /// Batches that may or may not have arrived.
+    pub in_doubt: u64,
+    /// Batches that wait for another look in a later run.
+    pub held: u64,
+    /// Requests made by this run.
+    pub requests: u64,
+    /// Requests a second over the last seconds.
+    pub per_second: f64,
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// About how long it will take, where that can be said.
+    pub left: Option<Duration>,
+    /// Why nothing moves, where nothing does.
+    pub waiting: Option<String>,
+}
+
+impl Progress {
+    /// Entries in a state.
+    pub fn in_state(&self, state: EntryState) -> u64 {
+        self.entries[state.code() as usize]
+    }
+
+    /// Moves one entry from a state to another.
+    pub fn moved(&mut self, from: EntryState, to: EntryState) {
+        self.entries[from.code() as usize] -= 1;
+        self.entries[to.code() as usize] += 1;
+    }
+
+    /// All entries.
+    pub fn total(&self) -> u64 {
+        self.entries.iter().sum()
+    }
+
+    /// Entries with nothing left to do.
+    pub fn done(&self) -> u64 {
+        EntryState::ALL
+            .into_iter()
+            .filter(|state| state.is_final())
+            .map(|state| self.in_state(state))
+            .sum()
+    }
+
+    /// What most of the remaining work is.
+    pub fn stage(&self) -> &'static str {
+        if self.in_state(EntryState::Pending) > 0 {
+            "resolving"
+        } else if self.in_state(EntryState::Resolved) > 0 {
+            "sending"
+        } else if self.in_state(EntryState::Batched) > 0 {
+            "settling"
+        } else {
+            "done"
+        }
+    }
+}
+
+/// Where events go. Cheap to clone; never blocks and never fails, whether anybody listens or not.
+#[derive(Clone)]
+pub struct Events(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl Events {
+    /// Hands every event to `listener`, which must return at once.
+    pub fn to(listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listener))
+    }
+
+    /// Tells one event.
+    pub fn tell(&self, event: Event) {
+        (self.0)(event);
+    }
+
+    /// Tells a line that somebody should know.
+    pub fn notice(&self, line: impl Into<String>) {
+        self.tell(Event::Notice(line.into()));
+    }
+}
+
+/// Totals over lists.
+pub fn sum(counts: impl IntoIterator<Item = ListCounts>) -> ListCounts {
+    counts
+        .into_iter()
+        .fold(ListCounts::default(), |sum, one| ListCounts {
+            rows: sum.rows + one.rows,
+            entries: sum.entries + one.entries,
+            repeats: sum.repeats + one.repeats,
+            rejects: sum.rejects + one.rejects,
+        })
+}
+
+/// Batches by state, as a restart finds them.
+pub fn count_batches(progress: &mut Progress, states: impl IntoIterator<Item = BatchState>) {
+    for state in states {
+        match state {
+            BatchState::Accepted => progress.accepted += 1,
+            BatchState::Sending | BatchState::InDoubt | BatchState::Held => progress.in_doubt += 1,
+            BatchState::Sealed | BatchState::Settled | BatchState::Refused => {}
+        }
+    }
+}

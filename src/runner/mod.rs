@@ -1,0 +1,17 @@
+//! The run: stages around a synchronous coordinator.
+//!
+//! `ingest` takes lists in, `preflight` checks and reckons, and then `run` goes on with whatever the ledger
+//! says is left: `resolve` looks entries up, `send` sends batches, `settle` learns what became of them. The
+//! stages do not know each other; `coordinator` decides who is next, `run` carries it out.
+//!
+//! Deliberately absent: printing. What happens is told as [`event::Event`]s.
+
+pub mod context;
+pub mod coordinator;
+pub mod event;
+pub mod ingest;
+pub mod preflight;
+mod resolve;
+pub mod run;
+pub mod send;
+pub mod settle;

@@ -1,0 +1,214 @@
+//! What must be true before anything is sent, and what sending will take.
+//!
+//! A handle that the tenant does not define is dropped by its write endpoint without an error [doc], so a typo
+//! would silently do nothing to everybody: it is looked for first, among all pages of the definitions.
+
+use super::context::{GaveUp, Halt, RunSettings, ask_patiently};
+use crate::api::pacing::Class;
+use crate::api::{Paced, StatusDefinition, Tenant};
+use crate::model::ids::{Handle, Job};
+use crate::model::outcome::{ReadFailure, Refusal};
+use crate::model::rate::Rate;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tries at a tenant that cannot be reached; a person is waiting.
+const UNREACHABLE_LIMIT: u32 = 3;
+/// Pages of status definitions that are read at the most.
+const STATUS_PAGES_LIMIT: u32 = 200;
+/// An address that no profile can bear: `.invalid` never exists (RFC 6761).
+const NOBODY: &str = "rollbook-asks-for-nobody@nobody.invalid";
+
+/// Why the job must not begin. Nothing has been sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Objection {
+    /// 401.
+    #[error("the tenant does not accept the token ({0})")]
+    Token(Refusal),
+    /// 403.
+    #[error("the token may not {what} ({refusal})")]
+    Scope {
+        /// What it would have to be allowed.
+        what: &'static str,
+        /// The scope that is missing.
+        scope: &'static str,
+        /// The tenant's answer.
+        refusal: Refusal,
+    },
+    /// The tenant defines no such status.
+    #[error("the tenant has no status with the handle `{handle}`")]
+    UnknownHandle {
+        /// What was asked for.
+        handle: Handle,
+        /// The handles that look most like it.
+        similar: Vec<Handle>,
+    },
+    /// A filter that finds profiles for an address that nobody can have filters nothing.
+    #[error("the tenant ignores the email filter: it returned profiles for an address that cannot exist")]
+    FilterIgnored,
+    /// There is nothing of the API at that address.
+    #[error("there is no Omneo API at this address ({0} answers 404)")]
+    NoApi(&'static str),
+    /// No usable answer.
+    #[error("cannot ask the tenant: {0}")]
+    Unavailable(String),
+}
+
+/// Checks the token, the handles and the filter. Four requests or so.
+pub async fn check<T: Tenant>(tenant: &Paced<T>, job: &Job) -> Result<(), Objection> {
+    ask(
+        tenant,
+        ("GET /auth/verify", "sign in", "any scope"),
+        |tenant| async move { tenant.verify_token().await },
+    )
+    .await?;
+    let defined = statuses(tenant).await?;
+    for handle in &job.handles {
+        if defined.iter().all(|status| status.handle != *handle) {
+            return Err(Objection::UnknownHandle {
+                handle: handle.clone(),
+                similar: similar(handle, &defined),
+            });
+        }
+    }
+    let what = ("GET /profiles", "read profiles", "read-profiles");
+    let nobody = ask(tenant, what, |tenant| async move {
+        tenant.profiles_by_email(NOBODY, 1).await
+    })
+    .await?;
+    if nobody.items.is_empty() {
+        Ok(())
+    } else {
+        Err(Objection::FilterIgnored)
+    }
+}
+
+/// All status definitions of the tenant.
+pub async fn statuses<T: Tenant>(tenant: &Paced<T>) -> Result<Vec<StatusDefinition>, Objection> {
+    let mut defined = Vec::new();
+    for page in 1..=STATUS_PAGES_LIMIT {
+        let what = ("GET /statuses", "read statuses", "read-statuses");
+        let answer = ask(tenant, what, |tenant| async move { tenant.statuses(page).await }).await?;
+        defined.extend(answer.items);
+        if !answer.more {
+            return Ok(defined);
+        }
+    }
+    Err(Objection::Unavailable(format!(
+        "its status definitions go on after {STATUS_PAGES_LIMIT} pages"
+    )))
+}
+
+/// Whether the token is good.
+pub async fn verify<T: Tenant>(tenant: &Paced<T>) -> Result<(), Objection> {
+    ask(
+        tenant,
+        ("GET /auth/verify", "sign in", "any scope"),
+        |tenant| async move { tenant.verify_token().await },
+    )
+    .await
+}
+
+async fn ask<T: Tenant, R, F>(
+    tenant: &Paced<T>,
+    (route, what, scope): (&'static str, &'static str, &'static str),
+    question: impl Fn(Arc<T>) -> F,
+) -> Result<R, Objection>
+where
+    F: Future<Output = Result<R, ReadFailure>>,
+{
+    let gave_up = match ask_patiently(tenant, Class::Settle, Some(UNREACHABLE_LIMIT), question).await {
+        Ok(answer) => return Ok(answer),
+        Err(gave_up) => gave_up,
+    };
+    Err(match gave_up {
+        GaveUp::Missing => Objection::NoApi(route),
+        GaveUp::Denied(refusal) => Objection::Scope { what, scope, refusal },
+        GaveUp::Halt(Halt::Denied(refusal)) if refusal.status == 401 => Objection::Token(refusal),
+        GaveUp::Halt(Halt::Denied(refusal)) => Objection::Unavailable(refusal.to_string()),
+        GaveUp::Halt(Halt::Outage(why)) | GaveUp::Refused(why) => Objection::Unavailable(why),
+        GaveUp::Halt(other) => Objection::Unavailable(other.to_string()),
+    })
+}
+
+/// Up to three defined handles that could have been meant.
+fn similar(handle: &Handle, defined: &[StatusDefinition]) -> Vec<Handle> {
+    let wanted = handle.as_str().to_lowercase();
+    let likeness = |status: &StatusDefinition| {
+        let by_handle = strsim::jaro_winkler(&wanted, &status.handle.as_str().to_lowercase());
+        by_handle.max(strsim::jaro_winkler(&wanted, &status.name.to_lowercase()))
+    };
+    let mut ranked: Vec<_> = defined
+        .iter()
+        .map(|status| (likeness(status), &status.handle))
+        .collect();
+    ranked.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let close = ranked.into_iter().filter(|(likeness, _)| *likeness > 0.7);
+    close.take(3).map(|(_, handle)| handle.clone()).collect()
+}
+
+/// What the rest of a job will take, before it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Entries that are still to be looked up.
+    pub pending: u64,
+    /// Entries that will be sent at the most.
+    pub at_most: u64,
+    /// Requests, about.
+    pub requests: u64,
+    /// How long that takes at the rate asked for, where there is one.
+    pub duration: Option<Duration>,
+}
+
+/// Requests that a batch costs beside its members' look-ups and read-backs: itself and a few polls.
+const REQUESTS_PER_BATCH: u64 = 4;
+
+/// Reckons what is left: a look-up an entry, and for each batch its write, its polls and its read-back.
+pub fn estimate(pending: u64, resolved: u64, settings: &RunSettings, rate: Rate) -> Estimate {
+    let unsent = pending + resolved;
+    let at_most = settings.send_limit.map_or(unsent, |limit| unsent.min(limit));
+    let size = settings.batch_size as u64;
+    let batches = if settings.dry_run {
+        0
+    } else {
+        at_most.div_ceil(size)
+    };
+    let lookups = settings.send_limit.map_or(pending, |limit| pending.min(limit));
+    let read_back = settings
+        .confirm
+        .members(settings.batch_size.min(at_most as usize)) as u64;
+    let requests = lookups + batches * (REQUESTS_PER_BATCH + read_back);
+    let duration = rate
+        .per_second()
+        .map(|rate| Duration::from_secs_f64(requests as f64 / rate));
+    Estimate {
+        pending,
+        at_most: if settings.dry_run { 0 } else { at_most },
+        requests,
+        duration,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_finds_what_was_meant() {
+        let defined: Vec<_> = [("vip", "VIP customer"), ("gold-2026", "Gold"), ("staff", "Staff")]
+            .map(|(handle, name)| StatusDefinition {
+                handle: Handle::new(handle),
+                name: name.into(),
+            })
+            .into();
+        let meant = |text: &str| {
+            similar(&Handle::new(text), &defined)
+                .first()
+                .map(|h| h.as_str().to_owned())
+        };
+        assert_eq!(meant("VIP").as_deref(), Some("vip"));
+        assert_eq!(meant("vipp").as_deref(), Some("vip"));
+        assert_eq!(meant("gold").as_deref(), Some("gold-2026"));
+        assert_eq!(meant("zzzz"), None);
+    }
+}

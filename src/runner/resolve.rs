@@ -1,0 +1,100 @@
+//! Looking an entry up: from an email to a verdict.
+//!
+//! Every page of the answer is read until it is sure, and every returned email is compared, because the
+//! tenant's filter may be exact, partial or none at all.
+
+use super::context::{Context, GaveUp, Halt};
+use crate::api::Tenant;
+use crate::api::pacing::Class;
+use crate::ledger::PendingEntry;
+use crate::model::email::Email;
+use crate::model::entry::SkipReason;
+use crate::model::lookup::{Found, Verdict, bearers, judge};
+
+/// Pages of one look-up that are read at the most. A partial filter that matches five thousand profiles for a
+/// whole address is not a filter.
+const PAGES_LIMIT: u32 = 50;
+
+/// Looks one entry up.
+pub async fn look_up<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<Verdict, Halt> {
+    match find(context, entry).await {
+        Ok(verdict) => Ok(verdict),
+        Err(GaveUp::Halt(halt)) => Err(halt),
+        // Without the right to read profiles no look-up will ever work.
+        Err(GaveUp::Denied(refusal)) => Err(Halt::Denied(refusal)),
+        Err(GaveUp::Missing) => Err(Halt::Outage("GET /profiles answers 404".into())),
+        Err(GaveUp::Refused(reason)) => Ok(Verdict::Failed { reason }),
+    }
+}
+
+async fn find<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<Verdict, GaveUp> {
+    let asked = Email::from_ledger(&entry.email);
+    let mut found = pages(context, &asked, &entry.email).await?;
+    if bearers(&asked, &found).is_empty()
+        && let Some(written) = entry.written.as_deref().map(str::trim)
+        && written != entry.email
+    {
+        // A tenant that compares case by case may know it only as it was written.
+        found = pages(context, &asked, written).await?;
+    }
+    match bearers(&asked, &found).as_slice() {
+        [] => Ok(Verdict::Skipped {
+            reason: SkipReason::NotFound,
+            profile: None,
+        }),
+        [only] => judge_bearer(context, only).await,
+        several => Ok(Verdict::Ambiguous {
+            candidates: several.iter().map(|found| found.profile.clone()).collect(),
+        }),
+    }
+}
+
+async fn judge_bearer<T: Tenant>(context: &Context<T>, only: &Found) -> Result<Verdict, GaveUp> {
+    let profile = only.profile.clone();
+    if let Some(held) = &only.held {
+        return Ok(judge(&context.job, profile, held.clone()));
+    }
+    let id = &profile;
+    match context
+        .ask(Class::Lookup, |tenant| async move { tenant.held_by(id).await })
+        .await
+    {
+        Ok(held) => Ok(judge(&context.job, profile, held)),
+        // Deleted between two requests.
+        Err(GaveUp::Missing) => Ok(Verdict::Skipped {
+            reason: SkipReason::NotFound,
+            profile: None,
+        }),
+        Err(gave_up) => Err(gave_up),
+    }
+}
+
+/// All profiles that the tenant's filter finds under one spelling.
+async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -> Result<Vec<Found>, GaveUp> {
+    let mut found: Vec<Found> = Vec::new();
+    for number in 1..=PAGES_LIMIT {
+        let question =
+            |tenant: std::sync::Arc<T>| async move { tenant.profiles_by_email(spelling, number).await };
+        let page = context.ask(Class::Lookup, question).await?;
+        // Any filter, even a partial one, returns only emails that contain what was asked for. One that does
+        // not is no filter, and its pages are the whole tenant.
+        let foreign = page
+            .items
+            .iter()
+            .any(|item| !item.email.to_lowercase().contains(asked.as_str()));
+        if foreign && page.more {
+            return Err(Halt::FilterIgnored.into());
+        }
+        let before = found.len();
+        found.extend(page.items);
+        let new = found[before..]
+            .iter()
+            .any(|item| found[..before].iter().all(|known| known.profile != item.profile));
+        if !page.more || !new {
+            return Ok(found);
+        }
+    }
+    Err(GaveUp::Refused(format!(
+        "more than {PAGES_LIMIT} pages of profiles contain this address"
+    )))
+}

@@ -1,0 +1,232 @@
+//! Sending a batch: the one place from which writes leave.
+//!
+//! The order of operations is the argument, so here it is, with what a restart finds if the power goes after
+//! each step:
+//!
+//! 1. the batch was *sealed* and flushed. It has not left: it is sent.
+//! 2. a place at the gate is awaited. Still only sealed.
+//! 3. it is marked *sending* and flushed. It may have left: it is in doubt, and never sent again blindly.
+//! 4. the request leaves, once. In doubt.
+//! 5. the answer comes and is written down and flushed. Accepted, sealed again, refused, or in doubt.
+//!
+//! The writing client repeats nothing by itself (`api/client.rs`), so what follows from an answer is decided
+//! here alone. Only two answers lead back to step 2: one that says nothing left, and a 429.
+
+use super::context::{Context, Halt};
+use super::event::Event;
+use crate::api::Tenant;
+use crate::ledger::{AnswerRecord, SealedMember};
+use crate::model::batch::BatchEvent;
+use crate::model::ids::{AttemptNo, BatchId, BatchNo, EntryId};
+use crate::model::outcome::{Member, Refusal, WriteAnswer};
+
+/// What became of a batch that was to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The tenant has it.
+    Accepted,
+    /// It may or may not have arrived.
+    InDoubt(String),
+    /// It was refused: so many members failed, the rest stand in these smaller batches.
+    Refused {
+        /// Members that failed.
+        failed: usize,
+        /// The batches that took the others over, with their sizes.
+        regrouped: Vec<(BatchNo, usize)>,
+        /// The tenant's words.
+        reason: String,
+        /// Whether it was for its size.
+        too_large: bool,
+    },
+}
+
+/// Sends a sealed batch, and says how many members it has. A stop is heeded only before the request is on its way.
+pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize, Sent), Halt> {
+    let sealed = context.ledger.members(no).await?;
+    let members: Vec<Member> = sealed.iter().map(|member| to_send(context, member)).collect();
+    let mut stop = context.stop.clone();
+    loop {
+        let permit = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
+            permit = context.tenant.permit_to_write() => permit,
+        };
+        let attempt = context.ledger.depart(no).await?;
+        let answer = context.tenant.write(permit, context.job.action, &members).await;
+        if let Some(sent) = record(context, no, attempt, &sealed, answer).await? {
+            return Ok((sealed.len(), sent));
+        }
+    }
+}
+
+fn to_send<T>(context: &Context<T>, member: &SealedMember) -> Member {
+    let handles = context.job.action.needed(&context.job.handles, &member.held);
+    assert!(
+        !handles.is_empty(),
+        "BUG: a profile that needs nothing was put into a batch"
+    );
+    Member {
+        profile: member.profile.clone(),
+        handles,
+    }
+}
+
+/// Writes an answer down; `None` means that the batch is sealed again and may be tried again.
+async fn record<T: Tenant>(
+    context: &Context<T>,
+    no: BatchNo,
+    attempt: AttemptNo,
+    sealed: &[SealedMember],
+    answer: WriteAnswer,
+) -> Result<Option<Sent>, Halt> {
+    match answer {
+        WriteAnswer::Accepted(batch_id) => {
+            let record = note(BatchEvent::Accept, "accepted", Some(batch_id.clone()), None);
+            context.ledger.answer(no, attempt, record).await?;
+            let (batch, members) = (no, sealed.len());
+            context.events.tell(Event::Accepted {
+                batch,
+                members,
+                batch_id,
+            });
+            Ok(Some(Sent::Accepted))
+        }
+        WriteAnswer::InDoubt(why) => {
+            let record = note(BatchEvent::LoseSight, "in_doubt", None, Some(why.clone()));
+            context.ledger.answer(no, attempt, record).await?;
+            Ok(Some(Sent::InDoubt(why)))
+        }
+        WriteAnswer::NotSent(why) => {
+            let record = note(BatchEvent::Return, "not_sent", None, Some(why));
+            context.ledger.answer(no, attempt, record).await?;
+            Ok(None)
+        }
+        WriteAnswer::SlowDown(_) => {
+            let record = note(BatchEvent::Return, "slow_down", None, None);
+            context.ledger.answer(no, attempt, record).await?;
+            Ok(None)
+        }
+        WriteAnswer::Denied(refusal) => {
+            let record = note(BatchEvent::Return, "denied", None, Some(refusal.to_string()));
+            context.ledger.answer(no, attempt, record).await?;
+            Err(Halt::Denied(refusal))
+        }
+        WriteAnswer::TooLarge(refusal) if sealed.len() > 1 => {
+            let ids: Vec<EntryId> = sealed.iter().map(|member| member.id).collect();
+            let groups = ids.chunks(ids.len().div_ceil(2)).map(<[_]>::to_vec).collect();
+            refuse(context, no, attempt, "too_large", &refusal, Vec::new(), groups)
+                .await
+                .map(Some)
+        }
+        WriteAnswer::TooLarge(refusal) => {
+            let failed = vec![(sealed[0].id, refusal.to_string())];
+            refuse(context, no, attempt, "refused", &refusal, failed, Vec::new())
+                .await
+                .map(Some)
+        }
+        WriteAnswer::Refused { refusal, members } => {
+            let (failed, rest) = split_by_objection(sealed, &refusal, &members);
+            let groups = if rest.is_empty() { Vec::new() } else { vec![rest] };
+            refuse(context, no, attempt, "refused", &refusal, failed, groups)
+                .await
+                .map(Some)
+        }
+    }
+}
+
+fn note(
+    event: BatchEvent,
+    class: &'static str,
+    batch_id: Option<BatchId>,
+    detail: Option<String>,
+) -> AnswerRecord {
+    AnswerRecord {
+        event,
+        class,
+        batch_id,
+        detail,
+    }
+}
+
+/// Members that the tenant objects to by name fail; where it names nobody, all of them do.
+///
+/// A refusal is of the whole request, so the others took no effect and may be sent without the culprits.
+fn split_by_objection(
+    sealed: &[SealedMember],
+    refusal: &Refusal,
+    objections: &[(usize, String)],
+) -> (Vec<(EntryId, String)>, Vec<EntryId>) {
+    let mut failed = Vec::new();
+    let mut rest = Vec::new();
+    for (position, member) in sealed.iter().enumerate() {
+        match objections.iter().find(|(objected, _)| *objected == position) {
+            Some((_, why)) => failed.push((member.id, format!("HTTP {}: {why}", refusal.status))),
+            None => rest.push(member.id),
+        }
+    }
+    if failed.is_empty() {
+        let everybody = rest.drain(..).map(|id| (id, refusal.to_string()));
+        failed.extend(everybody);
+    }
+    (failed, rest)
+}
+
+async fn refuse<T: Tenant>(
+    context: &Context<T>,
+    no: BatchNo,
+    attempt: AttemptNo,
+    class: &'static str,
+    refusal: &Refusal,
+    failed: Vec<(EntryId, String)>,
+    groups: Vec<Vec<EntryId>>,
+) -> Result<Sent, Halt> {
+    let record = note(BatchEvent::Refuse, class, None, Some(refusal.to_string()));
+    let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
+    let count = failed.len();
+    let batches = context.ledger.refuse(no, attempt, record, failed, groups).await?;
+    Ok(Sent::Refused {
+        failed: count,
+        regrouped: batches.into_iter().zip(sizes).collect(),
+        reason: refusal.to_string(),
+        too_large: class == "too_large",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::ProfileId;
+
+    fn sealed(ids: &[i64]) -> Vec<SealedMember> {
+        let member = |id: &i64| SealedMember {
+            id: EntryId(*id),
+            profile: ProfileId::new(format!("p{id}")),
+            held: vec![],
+        };
+        ids.iter().map(member).collect()
+    }
+
+    fn refusal() -> Refusal {
+        Refusal {
+            status: 422,
+            message: "The given data was invalid.".into(),
+        }
+    }
+
+    #[test]
+    fn only_the_members_objected_to_fail() {
+        let objections = [(1, "is unknown".to_string()), (9, "is nobody".to_string())];
+        let (failed, rest) = split_by_objection(&sealed(&[7, 8, 9]), &refusal(), &objections);
+        assert_eq!(failed, [(EntryId(8), "HTTP 422: is unknown".to_string())]);
+        assert_eq!(rest, [EntryId(7), EntryId(9)]);
+    }
+
+    #[test]
+    fn an_objection_to_nobody_is_one_to_all() {
+        for objections in [vec![], vec![(9, "is nobody".to_string())]] {
+            let (failed, rest) = split_by_objection(&sealed(&[7, 8]), &refusal(), &objections);
+            assert_eq!(failed.len(), 2);
+            assert!(rest.is_empty());
+        }
+    }
+}
