@@ -1,6 +1,7 @@
 //! rollbook: assign statuses to customer profiles in bulk.
 #![forbid(unsafe_code)]
 pub mod api;
+pub mod audit;
 pub mod input;
 pub mod ledger;
 pub mod model;

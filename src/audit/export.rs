@@ -1,0 +1,315 @@
+//! The audit: what became of every line, as CSV or JSON lines, streamed in constant memory.
+//!
+//! | column | meaning |
+//! |---|---|
+//! | `email` | trimmed and case-folded, as it was compared; of a rejected row, what stood there |
+//! | `state`, `reason` | where the entry stands (`rejected` for rows without a usable email), and why |
+//! | `profile_id` | the one profile that bears the email |
+//! | `batch`, `batch_id` | the ledger's number of the batch, and the tenant's id |
+//! | `evidence` | on what a confirmation rests: `seen`, `sampled` or `reported` |
+//! | `list`, `line` | where the email was first named |
+//! | `occurrences` | how many rows named it |
+//! | `candidates` | the profiles that bear an ambiguous email, separated by blanks |
+//! | `written` | the list's own spelling |
+//! | `held_before` | the handles that the profile held when it was looked up, separated by blanks |
+//! | `rung` | which evidence decided the batch, where it was in doubt |
+//! | `detail` | anything else that is known |
+//! | `resolved_at`, `sent_at`, `settled_at` | UTC |
+//!
+//! A CSV cell that a spreadsheet would run as a formula gets an apostrophe in front. JSON lines stay as they are.
+
+use crate::ledger::{EntryRow, LedgerError, Reader, RejectRow};
+use serde::Serialize;
+use std::io::Write;
+
+/// How the export is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated, with a header.
+    Csv,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+/// What is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// The entries.
+    Entries,
+    /// The rows that held no usable email.
+    Rejected,
+    /// Both, entries first.
+    All,
+}
+
+/// Why an export broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The ledger could not be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The output could not be written.
+    #[error("cannot write the export: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+const COLUMNS: [&str; 18] = [
+    "email",
+    "state",
+    "reason",
+    "profile_id",
+    "batch",
+    "batch_id",
+    "evidence",
+    "list",
+    "line",
+    "occurrences",
+    "candidates",
+    "written",
+    "held_before",
+    "rung",
+    "detail",
+    "resolved_at",
+    "sent_at",
+    "settled_at",
+];
+
+/// One exported row. The fields stand in the order of [`COLUMNS`].
+#[derive(Default, Serialize)]
+struct Record<'r> {
+    email: &'r str,
+    state: &'r str,
+    reason: Option<&'r str>,
+    profile_id: Option<&'r str>,
+    batch: Option<i64>,
+    batch_id: Option<&'r str>,
+    evidence: Option<&'r str>,
+    list: &'r str,
+    line: u64,
+    occurrences: Option<u64>,
+    candidates: &'r [String],
+    written: Option<&'r str>,
+    held_before: Vec<String>,
+    rung: Option<&'r str>,
+    detail: Option<&'r str>,
+    resolved_at: Option<String>,
+    sent_at: Option<String>,
+    settled_at: Option<String>,
+}
+
+impl<'r> Record<'r> {
+    fn of_entry(row: &'r EntryRow<'r>) -> Self {
+        Self {
+            email: row.email,
+            state: row.state.as_str(),
+            reason: row.reason,
+            profile_id: row.profile_id,
+            batch: row.batch,
+            batch_id: row.batch_id,
+            evidence: row.evidence,
+            list: row.list,
+            line: row.line,
+            occurrences: Some(row.occurrences),
+            candidates: &row.candidates,
+            written: Some(row.written.unwrap_or(row.email)),
+            held_before: row
+                .held
+                .map(|json| serde_json::from_str(json).unwrap_or_default())
+                .unwrap_or_default(),
+            rung: row.rung,
+            detail: row.detail,
+            resolved_at: row.resolved_at.map(time),
+            sent_at: row.sent_at.map(time),
+            settled_at: row.settled_at.map(time),
+        }
+    }
+
+    fn of_reject(row: &RejectRow<'r>) -> Self {
+        Self {
+            email: row.excerpt,
+            state: "rejected",
+            reason: Some(row.reason),
+            list: row.list,
+            line: row.line,
+            detail: Some(row.detail),
+            ..Self::default()
+        }
+    }
+}
+
+/// Writes what was asked for and returns the number of rows.
+pub fn export(reader: &Reader, format: Format, rows: Rows, output: impl Write) -> Result<u64, ExportError> {
+    reader.freeze()?;
+    let mut writer = RecordWriter::new(format, output)?;
+    if rows != Rows::Rejected {
+        reader.each_entry(|row| writer.write(&Record::of_entry(&row)))?;
+    }
+    if rows != Rows::Entries {
+        reader.each_reject(|row| writer.write(&Record::of_reject(&row)))?;
+    }
+    writer.finish()
+}
+
+enum Sink<W: Write> {
+    Csv(Box<csv::Writer<W>>),
+    JsonLines(std::io::BufWriter<W>),
+}
+
+struct RecordWriter<W: Write> {
+    sink: Sink<W>,
+    rows: u64,
+}
+
+impl<W: Write> RecordWriter<W> {
+    fn new(format: Format, output: W) -> Result<Self, ExportError> {
+        let sink = match format {
+            Format::JsonLines => Sink::JsonLines(std::io::BufWriter::with_capacity(64 << 10, output)),
+            Format::Csv => {
+                let mut writer = csv::WriterBuilder::new()
+                    .buffer_capacity(64 << 10)
+                    .from_writer(output);
+                writer.write_record(COLUMNS).map_err(csv_error)?;
+                Sink::Csv(Box::new(writer))
+            }
+        };
+        Ok(Self { sink, rows: 0 })
+    }
+
+    fn write(&mut self, record: &Record<'_>) -> Result<(), ExportError> {
+        self.rows += 1;
+        match &mut self.sink {
+            Sink::Csv(writer) => write_csv(writer, record),
+            Sink::JsonLines(writer) => {
+                serde_json::to_writer(&mut *writer, record).map_err(std::io::Error::from)?;
+                Ok(writer.write_all(b"\n")?)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<u64, ExportError> {
+        match self.sink {
+            Sink::Csv(mut writer) => writer.flush()?,
+            Sink::JsonLines(mut writer) => writer.flush()?,
+        }
+        Ok(self.rows)
+    }
+}
+
+fn write_csv<W: Write>(writer: &mut csv::Writer<W>, record: &Record<'_>) -> Result<(), ExportError> {
+    let mut text = |cell: &str| -> Result<(), ExportError> {
+        if runs_as_formula(cell) {
+            writer.write_field(format!("'{cell}")).map_err(csv_error)
+        } else {
+            writer.write_field(cell).map_err(csv_error)
+        }
+    };
+    text(record.email)?;
+    text(record.state)?;
+    text(record.reason.unwrap_or_default())?;
+    text(record.profile_id.unwrap_or_default())?;
+    text(&number(record.batch.map(i64::unsigned_abs)))?;
+    text(record.batch_id.unwrap_or_default())?;
+    text(record.evidence.unwrap_or_default())?;
+    text(record.list)?;
+    text(&number(Some(record.line)))?;
+    text(&number(record.occurrences))?;
+    text(&record.candidates.join(" "))?;
+    text(record.written.unwrap_or_default())?;
+    text(&record.held_before.join(" "))?;
+    text(record.rung.unwrap_or_default())?;
+    text(record.detail.unwrap_or_default())?;
+    for at in [&record.resolved_at, &record.sent_at, &record.settled_at] {
+        text(at.as_deref().unwrap_or_default())?;
+    }
+    writer.write_record(None::<&[u8]>).map_err(csv_error)
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+fn csv_error(error: csv::Error) -> ExportError {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => ExportError::Output(error),
+        other => panic!("BUG: a row of the export has the wrong shape: {other:?}"),
+    }
+}
+
+/// Whether a spreadsheet would take a cell for a formula; the full-width forms count in some.
+fn runs_as_formula(cell: &str) -> bool {
+    cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
+}
+
+/// RFC 3339, UTC, to the second.
+fn time(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(
+        |_| ms.to_string(),
+        |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn csv_of(record: &Record<'_>) -> String {
+        let mut bytes = Vec::new();
+        let mut writer = RecordWriter::new(Format::Csv, &mut bytes).unwrap();
+        writer.write(record).unwrap();
+        writer.finish().unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_row_has_a_cell_for_every_column() {
+        let record = Record {
+            email: "a@example.com",
+            state: "confirmed",
+            batch: Some(12),
+            line: 7,
+            occurrences: Some(2),
+            ..Record::default()
+        };
+        let text = csv_of(&record);
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let row: std::collections::HashMap<String, String> = reader.deserialize().next().unwrap().unwrap();
+        assert_eq!(row.len(), COLUMNS.len());
+        assert_eq!(
+            (
+                row["batch"].as_str(),
+                row["line"].as_str(),
+                row["occurrences"].as_str()
+            ),
+            ("12", "7", "2")
+        );
+        let json = serde_json::to_value(&record).unwrap();
+        let names: Vec<&str> = COLUMNS.into();
+        let object = json.as_object().unwrap();
+        assert!(names.iter().all(|name| object.contains_key(*name)) && object.len() == names.len());
+    }
+
+    #[test]
+    fn formulas_are_defused() {
+        for cell in [
+            "=1+1",
+            "+a@example.com",
+            "-a@example.com",
+            "@SUM(A1)",
+            "＝1",
+            "\tx",
+        ] {
+            let record = Record {
+                email: cell,
+                ..Record::default()
+            };
+            assert!(csv_of(&record).contains(&format!("'{cell}")), "{cell}");
+        }
+        assert!(!runs_as_formula("ann=b@example.com"));
+    }
+
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(1_795_440_000_999), "2026-11-23T13:20:00Z");
+    }
+}

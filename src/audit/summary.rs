@@ -1,0 +1,156 @@
+//! How a job stands, as one value: what `status` and the end of a run show.
+
+use crate::ledger::{Counts, LedgerError, ListCounts, ListRow, PinnedJob, Reader};
+use crate::model::batch::BatchState;
+use crate::model::entry::{EntryState, Evidence};
+use crate::model::sample;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How a job stands.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The job, where one is pinned.
+    pub job: Option<PinnedJob>,
+    /// The lists, in the order in which they were loaded.
+    pub lists: Vec<ListRow>,
+    /// Entries by state and reason.
+    pub counts: Counts,
+    /// Batches by state.
+    pub batches: Vec<(BatchState, u64)>,
+    /// Members that were read back at random, all of which showed the change.
+    pub sampled: u64,
+}
+
+/// A summary as scripts read it: `status --json`. Fields are only ever added.
+#[derive(Serialize)]
+struct Json<'s> {
+    tenant: Option<&'s str>,
+    action: Option<&'s str>,
+    handles: Option<Vec<&'s str>>,
+    rows: u64,
+    repeats: u64,
+    rejected: u64,
+    entries: u64,
+    states: BTreeMap<&'static str, u64>,
+    reasons: BTreeMap<&'s str, u64>,
+    batches: BTreeMap<&'static str, u64>,
+    sampled: u64,
+    finished: bool,
+    lists: Vec<JsonList<'s>>,
+}
+
+#[derive(Serialize)]
+struct JsonList<'s> {
+    list: &'s str,
+    layout: &'s str,
+    rows: u64,
+    entries: u64,
+    repeats: u64,
+    rejected: u64,
+}
+
+impl Summary {
+    /// Reads it from a ledger, all of one moment.
+    pub fn read(reader: &Reader) -> Result<Self, LedgerError> {
+        reader.freeze()?;
+        Ok(Self {
+            job: reader.job()?,
+            lists: reader.lists()?,
+            counts: reader.counts()?,
+            batches: reader.batch_counts()?,
+            sampled: reader.sampled()?,
+        })
+    }
+
+    /// All lists together.
+    pub fn rows(&self) -> ListCounts {
+        self.lists.iter().fold(ListCounts::default(), |mut sum, list| {
+            sum.rows += list.counts.rows;
+            sum.entries += list.counts.entries;
+            sum.repeats += list.counts.repeats;
+            sum.rejects += list.counts.rejects;
+            sum
+        })
+    }
+
+    /// Batches in a state.
+    pub fn batches_in(&self, state: BatchState) -> u64 {
+        self.batches
+            .iter()
+            .filter(|row| row.0 == state)
+            .map(|row| row.1)
+            .sum()
+    }
+
+    /// Whether every entry has come to its end.
+    pub fn is_finished(&self) -> bool {
+        let finished = self
+            .counts
+            .rows
+            .iter()
+            .filter(|row| row.0.is_final())
+            .map(|row| row.2)
+            .sum::<u64>();
+        finished == self.counts.total()
+    }
+
+    /// Entries or batches that went wrong, or that nobody could clear up.
+    pub fn is_unsettled(&self) -> bool {
+        self.counts.in_state(EntryState::Failed) > 0 || self.batches_in(BatchState::Held) > 0
+    }
+
+    /// The share of sampled-only entries that could lack the change unnoticed, with 95 % confidence.
+    pub fn unseen_share_at_most(&self) -> Option<f64> {
+        let word = Evidence::Sampled.as_str();
+        let rests_on_samples = self
+            .counts
+            .rows
+            .iter()
+            .any(|row| row.0 == EntryState::Confirmed && row.1 == word);
+        sample::unseen_share_at_most(self.sampled).filter(|_| rests_on_samples)
+    }
+
+    /// The form for scripts.
+    pub fn to_json(&self) -> String {
+        let rows = self.rows();
+        let job = self.job.as_ref().map(|pinned| &pinned.job);
+        let json = Json {
+            tenant: job.map(|job| job.tenant.as_str()),
+            action: job.map(|job| job.action.as_str()),
+            handles: job.map(|job| job.handles.iter().map(|handle| handle.as_str()).collect()),
+            rows: rows.rows,
+            repeats: rows.repeats,
+            rejected: rows.rejects,
+            entries: self.counts.total(),
+            states: EntryState::ALL
+                .map(|state| (state.as_str(), self.counts.in_state(state)))
+                .into(),
+            reasons: self
+                .counts
+                .rows
+                .iter()
+                .filter(|row| !row.1.is_empty())
+                .map(|row| (row.1.as_str(), row.2))
+                .collect(),
+            batches: BatchState::ALL
+                .map(|state| (state.as_str(), self.batches_in(state)))
+                .into(),
+            sampled: self.sampled,
+            finished: self.is_finished(),
+            lists: self.lists.iter().map(json_list).collect(),
+        };
+        serde_json::to_string_pretty(&json).expect("BUG: a summary is always JSON")
+    }
+}
+
+fn json_list(list: &ListRow) -> JsonList<'_> {
+    JsonList {
+        list: &list.name,
+        layout: &list.layout,
+        rows: list.counts.rows,
+        entries: list.counts.entries,
+        repeats: list.counts.repeats,
+        rejected: list.counts.rejects,
+    }
+}
