@@ -6,3 +6,4 @@ pub mod input;
 pub mod ledger;
 pub mod model;
 pub mod runner;
+pub mod ui;

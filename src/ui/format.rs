@@ -1,0 +1,85 @@
+//! Numbers, times and shares as people read them.
+
+use std::time::Duration;
+
+/// `1234567` as `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A count with its noun: `1 batch`, `1,200 entries`. `many` is the plural.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// A duration in its two largest units: `42 s`, `3 min 20 s`, `11 h 07 min`, `2 days 3 h`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match () {
+        () if days >= 2 => format!("{days} days {} h", hours % 24),
+        () if hours >= 1 => format!("{hours} h {:02} min", minutes % 60),
+        () if minutes >= 1 => format!("{minutes} min {:02} s", seconds % 60),
+        () => format!("{seconds} s"),
+    }
+}
+
+/// Requests a second, with as many digits as mean something.
+pub fn rate(per_second: f64) -> String {
+    if per_second >= 10.0 {
+        format!("{}/s", count(per_second.round() as u64))
+    } else {
+        format!("{per_second:.1}/s")
+    }
+}
+
+/// A share in per cent, rounded up, since it is a bound: `0.0099` as `1.0 %`.
+pub fn at_most_percent(share: f64) -> String {
+    let tenths = (share * 1_000.0).ceil();
+    format!("{:.1} %", tenths / 10.0)
+}
+
+/// A moment as a table shows it, UTC.
+pub fn moment(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| "-".into(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(count),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(counted(1, "batch", "batches"), "1 batch");
+        assert_eq!(counted(0, "batch", "batches"), "0 batches");
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let shown = |seconds| duration(Duration::from_secs(seconds));
+        assert_eq!(
+            [0, 59, 60, 200].map(shown),
+            ["0 s", "59 s", "1 min 00 s", "3 min 20 s"]
+        );
+        assert_eq!([40_020, 183_600].map(shown), ["11 h 07 min", "2 days 3 h"]);
+    }
+
+    #[test]
+    fn bounds_are_rounded_up() {
+        assert_eq!(at_most_percent(0.00994), "1.0 %");
+        assert_eq!(at_most_percent(0.0101), "1.1 %");
+    }
+}

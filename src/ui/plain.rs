@@ -1,0 +1,126 @@
+//! A line now and then, for logs and pipes.
+
+use super::Renderer;
+use super::format::{count, counted, duration, rate};
+use crate::ledger::Loaded;
+use crate::model::entry::EntryState;
+use crate::runner::event::{Event, Progress};
+use std::time::{Duration, Instant};
+
+/// The first lines come soon, so that somebody who looks sees that it works; later ones are rarer.
+const FIRST_INTERVAL: Duration = Duration::from_secs(2);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+
+pub(super) struct Plain {
+    next: Instant,
+    interval: Duration,
+    waiting: bool,
+}
+
+impl Plain {
+    pub(super) fn new() -> Self {
+        Self {
+            next: Instant::now() + FIRST_INTERVAL,
+            interval: FIRST_INTERVAL,
+            waiting: false,
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        // A new wait is news; that it goes on is not.
+        let news = progress.waiting.is_some() && !self.waiting;
+        self.waiting = progress.waiting.is_some();
+        if !news && Instant::now() < self.next {
+            return;
+        }
+        self.interval = self.interval.mul_f64(1.5).min(LONGEST_INTERVAL);
+        self.next = Instant::now() + self.interval;
+        eprintln!("{}", line(progress));
+    }
+}
+
+impl Renderer for Plain {
+    fn render(&mut self, event: &Event) {
+        match event {
+            Event::Progress(progress) => self.progress(progress),
+            other => {
+                if let Some(line) = told(other) {
+                    eprintln!("{line}");
+                }
+            }
+        }
+    }
+}
+
+/// What an event other than progress says, where it is worth a line.
+pub(super) fn told(event: &Event) -> Option<String> {
+    match event {
+        Event::ListRead { list, layout, loaded } => Some(match loaded {
+            Loaded::New(counts) => format!(
+                "{list}: {} = {} + {} + {} rejected ({layout})",
+                counted(counts.rows, "row", "rows"),
+                counted(counts.entries, "new entry", "new entries"),
+                counted(counts.repeats, "repeat", "repeats"),
+                count(counts.rejects),
+            ),
+            Loaded::Known(name) if name == list => format!("{list}: already in the ledger, nothing to add"),
+            Loaded::Known(name) => format!("{list}: already in the ledger as {name}, nothing to add"),
+        }),
+        Event::Began { progress } if progress.done() + progress.in_state(EntryState::Batched) > 0 => {
+            Some(format!(
+                "Going on: {} of {} done, {} in doubt.",
+                count(progress.done()),
+                counted(progress.total(), "entry", "entries"),
+                counted(progress.in_doubt, "batch", "batches"),
+            ))
+        }
+        Event::Notice(line) => Some(format!("note: {line}")),
+        Event::Stopping { why, under_way: 0 } => Some(format!("Stopping: {why}.")),
+        Event::Stopping { why, under_way } => Some(format!(
+            "Stopping: {why}. Recording what is under way ({}); again to leave at once.",
+            counted(*under_way as u64, "task", "tasks")
+        )),
+        Event::Loading { .. } | Event::Began { .. } | Event::Accepted { .. } | Event::Progress(_) => None,
+    }
+}
+
+/// Progress in one line.
+fn line(progress: &Progress) -> String {
+    let mut line = format!(
+        "{}: {} of {} done, {} confirmed, {} skipped, {}",
+        progress.stage(),
+        count(progress.done()),
+        count(progress.total()),
+        count(progress.in_state(EntryState::Confirmed)),
+        count(progress.in_state(EntryState::Skipped) + progress.in_state(EntryState::Ambiguous)),
+        rate(progress.per_second),
+    );
+    if let Some(left) = progress.left {
+        line += &format!(", about {} left", duration(left));
+    }
+    if let Some(waiting) = &progress.waiting {
+        line += &format!(" (waiting: {waiting})");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_how_far_and_why_it_waits() {
+        let progress = Progress {
+            entries: [600, 0, 100, 200, 95, 5, 0],
+            per_second: 9.96,
+            left: Some(Duration::from_secs(61)),
+            waiting: Some("the tenant asks to slow down (429); next try in 7 s".into()),
+            ..Progress::default()
+        };
+        assert_eq!(
+            line(&progress),
+            "resolving: 300 of 1,000 done, 200 confirmed, 100 skipped, 10.0/s, about 1 min 01 s left \
+             (waiting: the tenant asks to slow down (429); next try in 7 s)"
+        );
+    }
+}

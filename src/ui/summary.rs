@@ -1,0 +1,153 @@
+//! How a job stands, as a table: the end of a run, and `status`.
+
+use super::format::{at_most_percent, count, counted};
+use crate::audit::summary::Summary;
+use crate::model::batch::BatchState;
+use crate::model::entry::EntryState;
+use std::fmt::Write;
+
+/// The whole table. It adds up: rows = entries + repeats + rejected, and the states add up to the entries.
+pub fn table(summary: &Summary) -> String {
+    let mut text = String::new();
+    if let Some(pinned) = &summary.job {
+        let job = &pinned.job;
+        let _ = writeln!(
+            text,
+            "Job       {} {} at {}",
+            job.action,
+            job.handles_text(),
+            job.tenant
+        );
+    }
+    lists(&mut text, summary);
+    entries(&mut text, summary);
+    batches(&mut text, summary);
+    sample(&mut text, summary);
+    text
+}
+
+fn lists(text: &mut String, summary: &Summary) {
+    let rows = summary.rows();
+    let names: Vec<&str> = summary.lists.iter().map(|list| list.name.as_str()).collect();
+    let named = match names.as_slice() {
+        [] => "none yet".to_owned(),
+        [one] => (*one).to_owned(),
+        several => counted(several.len() as u64, "list", "lists"),
+    };
+    let _ = writeln!(text, "Lists     {named}");
+    if rows.rows > 0 {
+        let _ = writeln!(
+            text,
+            "Rows      {} = {} + {} + {} rejected",
+            count(rows.rows),
+            counted(rows.entries, "entry", "entries"),
+            counted(rows.repeats, "repeat", "repeats"),
+            count(rows.rejects),
+        );
+    }
+    text.push('\n');
+}
+
+fn entries(text: &mut String, summary: &Summary) {
+    let total = count(summary.counts.total());
+    let width = total.len().max(7);
+    for state in EntryState::ALL {
+        let number = summary.counts.in_state(state);
+        // What never happened needs no line; that nothing failed is worth one.
+        if number == 0 && !matches!(state, EntryState::Confirmed | EntryState::Failed) {
+            continue;
+        }
+        let reasons: Vec<String> = summary
+            .counts
+            .rows
+            .iter()
+            .filter(|row| row.0 == state && !row.1.is_empty())
+            .map(|row| format!("{} {}", count(row.2), row.1))
+            .collect();
+        let line = format!("  {state:<10}{:>width$}   {}", count(number), reasons.join(" · "));
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let _ = writeln!(
+        text,
+        "  {}\n  {:<10}{total:>width$}",
+        "─".repeat(10 + width),
+        "entries"
+    );
+}
+
+fn batches(text: &mut String, summary: &Summary) {
+    if summary.batches.is_empty() {
+        return;
+    }
+    let states: Vec<String> = summary
+        .batches
+        .iter()
+        .map(|(state, number)| format!("{} {state}", count(*number)))
+        .collect();
+    let _ = writeln!(text, "\nBatches   {}", states.join(" · "));
+}
+
+fn sample(text: &mut String, summary: &Summary) {
+    let Some(share) = summary.unseen_share_at_most() else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "Sample    {} read back at random, all as they should be: with 95 % confidence\n          \
+         at most {} of the confirmed ones are not (--confirm all reads every one)",
+        counted(summary.sampled, "profile", "profiles"),
+        at_most_percent(share),
+    );
+}
+
+/// What to type next.
+pub fn next(summary: &Summary, ledger: &str) -> String {
+    let command = |verb: &str| match ledger {
+        "rollbook.db" => format!("rollbook {verb}"),
+        other => format!("rollbook --ledger {} {verb}", quoted(other)),
+    };
+    if summary.job.is_none() {
+        return format!("Next      {}   begins\n", command("assign --status HANDLE"));
+    }
+    let (held, finished) = (summary.batches_in(BatchState::Held), summary.is_finished());
+    let mut commands = Vec::new();
+    if !finished || held > 0 {
+        let why = if held > 0 {
+            "looks at the held batches again"
+        } else {
+            "goes on with what is left"
+        };
+        commands.push((command("resume"), why));
+    }
+    if held > 0 {
+        commands.push((command("batches"), "shows which they are"));
+    }
+    if summary.rows().rejects > 0 && finished {
+        commands.push((command("export --rows rejected"), "shows the rejected rows"));
+    }
+    commands.push((
+        command("export --format csv > audit.csv"),
+        "says what became of every entry",
+    ));
+    let width = commands
+        .iter()
+        .map(|(command, _)| command.len())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for (position, (command, why)) in commands.iter().enumerate() {
+        let head = if position == 0 { "Next" } else { "" };
+        let _ = writeln!(text, "{head:<10}{command:<width$}   {why}");
+    }
+    text
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
+    if !path.is_empty() && path.bytes().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
