@@ -6,4 +6,5 @@ pub mod input;
 pub mod ledger;
 pub mod model;
 pub mod runner;
+pub mod sandbox;
 pub mod ui;
