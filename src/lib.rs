@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 pub mod api;
 pub mod audit;
+pub mod cli;
 pub mod input;
 pub mod ledger;
 pub mod model;

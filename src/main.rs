@@ -1,3 +1,5 @@
-//! Nothing to run yet.
+//! Parse, call, exit code. Everything else is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    rollbook::cli::main()
+}

@@ -1,0 +1,306 @@
+//! The command line. Names here are relied on by scripts: they may be added to, not changed.
+
+use crate::audit::export::{Format, Rows};
+use crate::input::ColumnChoice;
+use crate::model::rate::Rate;
+use crate::model::sample::Confirm;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  rollbook demo                                    see it all on an embedded tenant
+  export OMNEO_TENANT=acme OMNEO_TOKEN=...
+  rollbook assign --status vip --dry-run list.csv  look everybody up, send nothing
+  rollbook assign --status vip --limit 10 list.csv send the first ten, then look
+  rollbook resume                                  go on, after anything
+  rollbook export --format csv > audit.csv         what became of every line";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done   1 unexpected   2 usage   3 done, but something failed or is held
+  4 stopped before the end, `rollbook resume` goes on
+  5 refused before anything was sent   6 ledger in use, damaged, newer or of another job";
+
+/// Assign statuses to customer profiles in bulk: resumable, audited, never twice.
+#[derive(Parser, Debug)]
+#[command(name = "rollbook", version, before_help = EXAMPLES, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every verb understands.
+#[derive(Args, Debug, Clone)]
+pub struct Common {
+    /// The ledger: one file, one job
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "ROLLBOOK_LEDGER",
+        default_value = "rollbook.db"
+    )]
+    pub ledger: PathBuf,
+    /// How progress is shown on stderr
+    #[arg(long, global = true, value_enum, default_value_t = ProgressArg::Auto)]
+    pub progress: ProgressArg,
+    /// Show nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// The whole story on the embedded tenant: list, assign, kill, resume, export
+    Demo(DemoArgs),
+    /// Take lists into the ledger offline
+    Load(LoadArgs),
+    /// Attach a status to everybody on the lists; the same command again goes on
+    Assign(JobArgs),
+    /// Detach a status from everybody on the lists
+    Remove(JobArgs),
+    /// Go on with what the ledger says is left
+    Resume(ResumeArgs),
+    /// How the job stands, also while a run is going on
+    Status(JsonArg),
+    /// What became of every line, as CSV or JSON lines
+    Export(ExportArgs),
+    /// The batches, one a line
+    Batches(JsonArg),
+    /// The statuses that the tenant defines
+    Statuses(StatusesArgs),
+    /// Check the ledger, and the connection where one is set
+    Doctor(ConnectionArgs),
+    /// The embedded tenant, on this machine only
+    Sandbox(Box<super::sandbox::SandboxArgs>),
+}
+
+/// Where the tenant is. The token is never an argument: arguments are visible to everybody on the machine.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Connection (the token comes from OMNEO_TOKEN or --token-file)")]
+pub struct ConnectionArgs {
+    /// The tenant's name
+    #[arg(long, env = "OMNEO_TENANT", value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// The API's address, instead of the tenant's name
+    #[arg(long, env = "OMNEO_BASE_URL", value_name = "URL", hide_env_values = true)]
+    pub base_url: Option<String>,
+    /// A file that holds the token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct LoadArgs {
+    /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin
+    #[arg(required = true, value_name = "LIST")]
+    pub lists: Vec<String>,
+    /// The column with the emails: its name, or its number from 1
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<ColumnChoice>,
+}
+
+#[derive(Args, Debug)]
+pub struct JobArgs {
+    /// The status's handle; several with commas
+    #[arg(long, required = true, value_name = "HANDLE", value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
+    #[arg(value_name = "LIST")]
+    pub lists: Vec<String>,
+    /// The column with the emails: its name, or its number from 1
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<ColumnChoice>,
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Look everybody up and send nothing; `resume` goes on from there
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Send to the first N profiles and stop there
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Do not ask before sending
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Requests in a time, all kinds together: 10/s, 600/min, unlimited
+    #[arg(long, value_name = "RATE", default_value = "10/s")]
+    pub rate: Rate,
+    /// Requests under way at the same time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub concurrency: u16,
+    /// Profiles in a batch at the most
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub batch_size: u16,
+    /// How much of each batch is read back
+    #[arg(long, value_enum, default_value_t = ConfirmArg::Sample)]
+    pub confirm: ConfirmArg,
+    /// How long a batch may stay unclear: 90s, 15min, 2h
+    #[arg(long, value_name = "TIME", default_value = "15min", value_parser = parse_time)]
+    pub settle_deadline: Duration,
+    /// The final summary as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug, Clone, Copy)]
+pub struct JsonArg {
+    /// JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct StatusesArgs {
+    #[command(flatten)]
+    pub output: JsonArg,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The form
+    #[arg(long, value_enum, default_value_t = FormatArg::Csv)]
+    pub format: FormatArg,
+    /// Which rows
+    #[arg(long, value_enum, default_value_t = RowsArg::Entries)]
+    pub rows: RowsArg,
+    /// A file instead of stdout; it appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// The folder that is made for it
+    #[arg(long, value_name = "FOLDER", default_value = "rollbook-demo")]
+    pub folder: PathBuf,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressArg {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// A bar
+    Bar,
+    /// A line now and then
+    Plain,
+    /// A JSON object a line
+    Json,
+    /// Nothing
+    None,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum ConfirmArg {
+    /// A few random profiles; one miss and all are read
+    Sample,
+    /// Every profile
+    All,
+    /// None: the tenant's word is taken
+    None,
+}
+
+impl From<ConfirmArg> for Confirm {
+    fn from(arg: ConfirmArg) -> Self {
+        match arg {
+            ConfirmArg::Sample => Self::Sample,
+            ConfirmArg::All => Self::All,
+            ConfirmArg::None => Self::None,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum FormatArg {
+    /// Comma-separated, with a header
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+}
+
+impl From<FormatArg> for Format {
+    fn from(arg: FormatArg) -> Self {
+        match arg {
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Jsonl => Self::JsonLines,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum RowsArg {
+    /// The entries
+    Entries,
+    /// The rows without a usable email
+    Rejected,
+    /// Both
+    All,
+}
+
+impl From<RowsArg> for Rows {
+    fn from(arg: RowsArg) -> Self {
+        match arg {
+            RowsArg::Entries => Self::Entries,
+            RowsArg::Rejected => Self::Rejected,
+            RowsArg::All => Self::All,
+        }
+    }
+}
+
+/// Reads `250ms`, `90s`, `15min` or `2h`.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a time such as 90s, 15min or 2h".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
+    let number: u64 = text[..digits].parse().map_err(|_| expected())?;
+    let ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(expected()),
+    };
+    number
+        .checked_mul(ms)
+        .map(Duration::from_millis)
+        .ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(parse_time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("2h"), Ok(Duration::from_secs(7_200)));
+        for bad in ["", "10", "s", "-1s", "1.5h", "99999999999999999999h"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+}

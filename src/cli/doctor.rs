@@ -1,0 +1,78 @@
+//! `doctor`: is the ledger sound, and does the connection work? Changes nothing.
+
+use super::args::{Common, ConnectionArgs};
+use super::error::{Failure, Kind};
+use super::job::print;
+use super::look::GENTLE;
+use super::settings;
+use crate::ledger::{LedgerError, Reader, holder_of};
+use crate::runner::preflight;
+use std::process::ExitCode;
+
+/// `doctor`.
+pub fn doctor(args: &ConnectionArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let ledger = check_ledger(common)?;
+    let connection = check_connection(args)?;
+    match (ledger, connection) {
+        (0, true) => Ok(ExitCode::SUCCESS),
+        (0, false) => Err(Failure::new(Kind::Refused, "the connection does not work")
+            .hint("see above; the ledger is sound")),
+        (_, _) => Err(Failure::new(Kind::Ledger, "the ledger is damaged")
+            .hint("keep the file as it is, and go on with a sound copy of it in another folder")),
+    }
+}
+
+/// Prints a line for each check and returns how many failed.
+fn check_ledger(common: &Common) -> Result<u64, Failure> {
+    let path = &common.ledger;
+    let reader = match Reader::open(path) {
+        Ok(reader) => reader,
+        Err(LedgerError::Missing(_)) => {
+            print(&format!("ledger      {}: there is none yet\n", path.display()))?;
+            return Ok(0);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    print(&format!("ledger      {}\n", path.display()))?;
+    if let Some(holder) = holder_of(path) {
+        print(&format!("in use by   {holder}\n"))?;
+    }
+    reader.freeze()?;
+    let mut failed = 0;
+    let damage = reader.structural_damage()?;
+    verdict("the file's structure is sound", damage.len() as u64, &mut failed)?;
+    for line in &damage {
+        print(&format!("            {line}\n"))?;
+    }
+    if damage.is_empty() {
+        for (law, contradictions) in reader.contradictions_found()? {
+            verdict(law, contradictions, &mut failed)?;
+        }
+    }
+    Ok(failed)
+}
+
+fn verdict(law: &str, contradictions: u64, failed: &mut u64) -> Result<(), Failure> {
+    let word = if contradictions == 0 { "ok" } else { "BROKEN" };
+    *failed += u64::from(contradictions > 0);
+    print(&format!("{word:<10}  {law}\n"))
+}
+
+fn check_connection(args: &ConnectionArgs) -> Result<bool, Failure> {
+    if args.tenant.is_none() && args.base_url.is_none() {
+        print("connection  not checked: no tenant is named\n")?;
+        return Ok(true);
+    }
+    let base = settings::base_url(args, None)?;
+    let token = settings::token(args)?;
+    let runtime = settings::runtime()?;
+    let answer = runtime.block_on(async {
+        let tenant = settings::tenant(&base, &token, GENTLE)?;
+        Ok::<_, Failure>(preflight::verify(&tenant).await)
+    })?;
+    match &answer {
+        Ok(()) => print(&format!("ok          {base} accepts the token\n"))?,
+        Err(objection) => print(&format!("BROKEN      {base}: {objection}\n"))?,
+    }
+    Ok(answer.is_ok())
+}

@@ -1,0 +1,171 @@
+//! Failures as people meet them: what is wrong, what to do next, and the exit code.
+
+use crate::api::base_url::BaseUrlError;
+use crate::api::client::ClientError;
+use crate::audit::export::ExportError;
+use crate::input::ListError;
+use crate::ledger::LedgerError;
+use crate::runner::ingest::IngestError;
+use crate::runner::preflight::Objection;
+use std::process::ExitCode;
+
+/// What kind of failure it is; the number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something that was not foreseen.
+    Unexpected = 1,
+    /// Wrong usage, configuration or lists.
+    Usage = 2,
+    /// Done, but something failed or is held.
+    Unsettled = 3,
+    /// Stopped before the end; `resume` goes on.
+    Stopped = 4,
+    /// Refused before anything was sent.
+    Refused = 5,
+    /// The ledger is in use, damaged, newer, or of another job.
+    Ledger = 6,
+}
+
+/// A failure with its remedy.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure; the message is a lowercase fragment.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Shows it and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        for hint in &self.hints {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let (kind, hint) = match &error {
+            LedgerError::Missing(_) => (
+                Kind::Usage,
+                "`rollbook assign --status HANDLE LIST` makes one; --ledger PATH names another",
+            ),
+            LedgerError::NotALedger(_) => (
+                Kind::Ledger,
+                "name another file with --ledger; this one was not touched",
+            ),
+            LedgerError::UnsafePath { .. } => (Kind::Ledger, "name another file with --ledger"),
+            LedgerError::Newer { .. } => (Kind::Ledger, "update rollbook; the ledger was not touched"),
+            LedgerError::Locked { .. } => (
+                Kind::Ledger,
+                "wait for it or stop it; `rollbook status` and `rollbook export` work meanwhile",
+            ),
+            LedgerError::Superseded => (Kind::Ledger, "this run has stopped; the other one goes on"),
+            LedgerError::OtherJob { .. } => (
+                Kind::Ledger,
+                "a ledger is one job: give this one its own with --ledger PATH",
+            ),
+            LedgerError::Damaged(_) => (
+                Kind::Ledger,
+                "`rollbook doctor` says more; keep the file, and restore a copy that is sound",
+            ),
+            LedgerError::Disk(_) => (
+                Kind::Stopped,
+                "make room, or check that folder and file can be written, then run the same command again",
+            ),
+            LedgerError::Sqlite(_) => (Kind::Unexpected, "`rollbook doctor` checks the ledger"),
+        };
+        Self::new(kind, error.to_string()).hint(hint)
+    }
+}
+
+impl From<ListError> for Failure {
+    fn from(error: ListError) -> Self {
+        Self::new(Kind::Usage, error.to_string()).hint(error.hint())
+    }
+}
+
+impl From<IngestError> for Failure {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::List(error) => Self::from(error).hint("nothing was loaded"),
+            IngestError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<BaseUrlError> for Failure {
+    fn from(error: BaseUrlError) -> Self {
+        Self::new(Kind::Usage, error.to_string())
+            .hint("set OMNEO_TENANT or --tenant to the tenant's name, such as `acme`")
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Token => {
+                Self::new(Kind::Usage, error.to_string()).hint("set OMNEO_TOKEN to the bare token")
+            }
+            ClientError::Setup(_) => Self::new(Kind::Unexpected, error.to_string()),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Ledger(error) => error.into(),
+            ExportError::Output(_) => Self::new(Kind::Unexpected, error.to_string())
+                .hint("the ledger is as it was: make room and export again"),
+        }
+    }
+}
+
+impl From<Objection> for Failure {
+    fn from(objection: Objection) -> Self {
+        let failure = Self::new(Kind::Refused, objection.to_string());
+        match objection {
+            Objection::Token(_) => {
+                failure.hint("set OMNEO_TOKEN to a token of this tenant that has not expired")
+            }
+            Objection::Scope { scope, .. } => failure.hint(format!("give the token the scope `{scope}`")),
+            Objection::UnknownHandle { similar, .. } => {
+                let list = "`rollbook statuses` lists what the tenant defines; an unknown handle would silently do nothing";
+                match similar.as_slice() {
+                    [] => failure.hint(list),
+                    similar => {
+                        let words: Vec<String> = similar.iter().map(|handle| format!("`{handle}`")).collect();
+                        failure
+                            .hint(format!("did you mean {}?", words.join(" or ")))
+                            .hint(list)
+                    }
+                }
+            }
+            Objection::FilterIgnored => failure.hint(
+                "without that filter nobody can be looked up; ask the tenant's support about GET /profiles",
+            ),
+            Objection::NoApi(_) => failure.hint("check --tenant or --base-url; it ends in /api/v3"),
+            Objection::Unavailable(_) => {
+                failure.hint("check the network and the address, then run the same command again")
+            }
+        }
+    }
+}

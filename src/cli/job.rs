@@ -1,0 +1,340 @@
+//! `load`, `assign`, `remove` and `resume`: everything that writes to a ledger.
+//!
+//! The order is what a user may rely on. First everything that can be refused without touching anything: the
+//! settings, the lists' paths, the ledger's job. Then the tenant is asked, and only then is a ledger made. The
+//! lists are taken in and the job is pinned in one transaction, which is kept only once somebody has said yes.
+
+use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResumeArgs, RunArgs};
+use super::error::{Failure, Kind};
+use super::{settings, signals};
+use crate::api::Paced;
+use crate::api::client::Client;
+use crate::api::pacing::PaceSettings;
+use crate::audit::summary::Summary;
+use crate::input::{ColumnChoice, Source};
+use crate::ledger::{Ledger, LedgerError, Loading, Reader};
+use crate::model::entry::EntryState;
+use crate::model::ids::{Action, Job};
+use crate::runner::context::Halt;
+use crate::runner::event::Events;
+use crate::runner::ingest::ingest;
+use crate::runner::preflight::{self, Estimate};
+use crate::runner::run::{self, Ending, Outcome};
+use crate::ui::format::{count, counted, duration};
+use crate::ui::{Mode, Screen, summary};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// `load`: lists into the ledger, offline.
+pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let sources = settings::sources(&args.lists)?;
+    let screen = Screen::open(settings::mode(common.progress, common.quiet));
+    let mut ledger = open_or_create(&common.ledger, "load")?;
+    let loaded = take_in(&mut ledger, &sources, args.column.as_ref(), &screen.events());
+    screen.close();
+    if let Err(failure) = loaded {
+        ledger.abandon();
+        return Err(failure);
+    }
+    drop(ledger);
+    if !common.quiet {
+        print_summary(&common.ledger, false)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn take_in(
+    ledger: &mut Ledger,
+    sources: &[Source],
+    column: Option<&ColumnChoice>,
+    events: &Events,
+) -> Result<(), Failure> {
+    let mut loading = ledger.begin_load()?;
+    ingest_all(&mut loading, sources, column, events)?;
+    Ok(loading.commit()?)
+}
+
+fn ingest_all(
+    loading: &mut Loading<'_>,
+    sources: &[Source],
+    column: Option<&ColumnChoice>,
+    events: &Events,
+) -> Result<(), Failure> {
+    let column = column.cloned().unwrap_or(ColumnChoice::Auto);
+    for source in sources {
+        ingest(source, &column, loading, events)?;
+    }
+    Ok(())
+}
+
+/// `assign` and `remove`.
+pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let sources = settings::sources(&args.lists)?;
+    let ledger = Ledger::open(&common.ledger, action.as_str())?;
+    let pinned = ledger.as_ref().map(Ledger::job).transpose()?.flatten();
+    let base = settings::base_url(
+        &args.connection,
+        pinned.as_ref().map(|pinned| pinned.job.tenant.as_str()),
+    )?;
+    let job = settings::job(action, &args.status, &base)?;
+    if let Some(pinned) = &pinned {
+        pinned.same_as(&job)?;
+    }
+    if sources.is_empty()
+        && ledger
+            .as_ref()
+            .map(Ledger::counts)
+            .transpose()?
+            .is_none_or(|counts| counts.total() == 0)
+    {
+        return Err(
+            Failure::new(Kind::Usage, "no list is given, and the ledger holds none").hint(format!(
+                "rollbook {action} --status {} customers.csv",
+                args.status.join(",")
+            )),
+        );
+    }
+    let undertaking = Undertaking {
+        verb: action.as_str(),
+        job,
+        sources: &sources,
+        column: args.column.as_ref(),
+        run: &args.run,
+        connection: &args.connection,
+        common,
+    };
+    undertaking.carry_out(ledger)
+}
+
+/// `resume`.
+pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let Some(ledger) = Ledger::open(&common.ledger, "resume")? else {
+        return Err(LedgerError::Missing(common.ledger.clone()).into());
+    };
+    let Some(pinned) = ledger.job()? else {
+        return Err(Failure::new(
+            Kind::Usage,
+            "the ledger is pinned to no job yet, so there is nothing to resume",
+        )
+        .hint("rollbook assign --status HANDLE   begins one with the lists that are loaded"));
+    };
+    let base = settings::base_url(&args.connection, Some(&pinned.job.tenant))?;
+    let mut job = pinned.job.clone();
+    job.tenant = base.to_string();
+    pinned.same_as(&job)?;
+    let undertaking = Undertaking {
+        verb: "resume",
+        job,
+        sources: &[],
+        column: None,
+        run: &args.run,
+        connection: &args.connection,
+        common,
+    };
+    undertaking.carry_out(Some(ledger))
+}
+
+/// A job that is to be begun or gone on with.
+struct Undertaking<'a> {
+    verb: &'static str,
+    job: Job,
+    sources: &'a [Source],
+    column: Option<&'a ColumnChoice>,
+    run: &'a RunArgs,
+    connection: &'a ConnectionArgs,
+    common: &'a Common,
+}
+
+impl Undertaking<'_> {
+    fn carry_out(&self, ledger: Option<Ledger>) -> Result<ExitCode, Failure> {
+        let token = settings::token(self.connection)?;
+        let base = settings::base_url(self.connection, Some(&self.job.tenant))?;
+        let runtime = settings::runtime()?;
+        let mode = settings::mode(self.common.progress, self.common.quiet);
+        let screen = Screen::open(mode);
+        let pace = PaceSettings {
+            rate: self.run.rate,
+            concurrency: usize::from(self.run.concurrency),
+            recently_used: ledger.as_ref().is_some_and(Ledger::recently_used),
+        };
+        let outcome = runtime.block_on(async {
+            let tenant = settings::tenant(&base, &token, pace)?;
+            preflight::check(&tenant, &self.job).await?;
+            let ledger = match ledger {
+                Some(ledger) => ledger,
+                None => Ledger::create(&self.common.ledger, self.verb)?,
+            };
+            let ledger = self.agree(ledger, &screen.events(), mode)?;
+            self.work(ledger, tenant, screen.events()).await
+        });
+        screen.close();
+        self.conclude(outcome?)
+    }
+
+    /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
+    fn agree(&self, mut ledger: Ledger, events: &Events, mode: Mode) -> Result<Ledger, Failure> {
+        match self.take_in_and_ask(&mut ledger, events, mode) {
+            Ok(()) => Ok(ledger),
+            Err(failure) => {
+                ledger.abandon();
+                Err(failure)
+            }
+        }
+    }
+
+    fn take_in_and_ask(&self, ledger: &mut Ledger, events: &Events, mode: Mode) -> Result<(), Failure> {
+        let confirmed = ledger.job()?.map_or(0, |pinned| pinned.confirmed_entries);
+        let resolved = ledger.counts()?.in_state(EntryState::Resolved);
+        let mut loading = ledger.begin_load()?;
+        ingest_all(&mut loading, self.sources, self.column, events)?;
+        let pending = loading.pending()?;
+        let run_settings = settings::run_settings(self.run);
+        let estimate = preflight::estimate(pending, resolved, &run_settings, self.run.rate);
+        let to_ask = estimate.at_most > 0 && loading.entries() > confirmed;
+        if mode != Mode::None && pending + resolved > 0 {
+            self.print_plan(&estimate);
+        }
+        if to_ask && !self.run.yes {
+            self.ask()?;
+        }
+        loading.pin(&self.job, to_ask || !self.run.dry_run)?;
+        Ok(loading.commit()?)
+    }
+
+    fn print_plan(&self, estimate: &Estimate) {
+        let entries = counted(estimate.pending, "entry", "entries");
+        let what = if self.run.dry_run {
+            format!("{entries} to look up, nothing to send (--dry-run)")
+        } else {
+            let most = counted(estimate.at_most, "profile", "profiles");
+            format!(
+                "{entries} to look up, at most {most} to send in batches of {}",
+                self.run.batch_size
+            )
+        };
+        let time = match estimate.duration {
+            Some(time) => format!(", about {} at {}", duration(time), self.run.rate),
+            None => String::new(),
+        };
+        eprintln!("\nPlan      {} {}", self.job.action, self.job.handles_text());
+        eprintln!("at        {}", self.job.tenant);
+        eprintln!("ledger    {}", self.common.ledger.display());
+        eprintln!("entries   {what}");
+        eprintln!("requests  about {}{time}\n", count(estimate.requests));
+    }
+
+    fn ask(&self) -> Result<(), Failure> {
+        let refused = |message: &str| {
+            Failure::new(Kind::Refused, message).hint("nothing was sent, and nothing was kept in the ledger")
+        };
+        let stdin_is_a_list = self.sources.iter().any(|source| matches!(source, Source::Stdin));
+        if stdin_is_a_list || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Err(refused("nobody is there to say yes")
+                .hint("add --yes to go ahead, or --dry-run to send nothing"));
+        }
+        eprint!("Go ahead? [y/N] ");
+        let _ = std::io::stderr().flush();
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer);
+        match answer.trim().to_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(refused("not confirmed")),
+        }
+    }
+
+    async fn work(&self, ledger: Ledger, tenant: Paced<Client>, events: Events) -> Result<Outcome, Failure> {
+        let counts = ledger.counts()?;
+        let (writer, thread) = ledger.into_writer(self.verb)?;
+        let stop = signals::stop_on_signals();
+        let run_settings = settings::run_settings(self.run);
+        let outcome = run::run(
+            tenant,
+            writer,
+            self.job.clone(),
+            run_settings,
+            &counts,
+            events,
+            stop,
+        )
+        .await;
+        thread.join();
+        Ok(outcome?)
+    }
+
+    fn conclude(&self, outcome: Outcome) -> Result<ExitCode, Failure> {
+        let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
+        self.print(&summary)?;
+        let stopped = |message: &str| Failure::new(Kind::Stopped, message);
+        let go_on = "`rollbook resume` goes on from here";
+        match outcome.ending {
+            Ending::Halted(Halt::Ledger(error)) => return Err(error.into()),
+            Ending::Halted(Halt::Stopped) => {
+                return Err(stopped("stopped on request before the end").hint(go_on));
+            }
+            Ending::Halted(Halt::Denied(refusal)) => {
+                return Err(stopped(&Halt::Denied(refusal).to_string())
+                    .hint("set OMNEO_TOKEN to a token that is good and has the scopes read-profiles and update-profiles")
+                    .hint(go_on));
+            }
+            Ending::Halted(halt) => return Err(stopped(&halt.to_string()).hint(go_on)),
+            Ending::Unfinished if self.run.limit.is_some() => {
+                return Err(stopped("stopped at --limit, as asked")
+                    .hint("look at `rollbook export`, then `rollbook resume`"));
+            }
+            Ending::Unfinished => return Err(stopped("some batches are still being applied").hint(go_on)),
+            Ending::Done => {}
+        }
+        if summary.is_unsettled() {
+            return Err(Failure::new(Kind::Unsettled, "done, but not everything went well")
+                .hint("`rollbook export` names each failed entry with its reason; `rollbook batches` shows what is held"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, summary: &Summary) -> Result<(), Failure> {
+        if self.run.json {
+            return print(&format!("{}\n", summary.to_json()));
+        }
+        if self.common.quiet {
+            return Ok(());
+        }
+        let ledger = self.common.ledger.display().to_string();
+        print(&format!(
+            "{}{}",
+            summary::table(summary),
+            summary::next(summary, &ledger)
+        ))
+    }
+}
+
+fn open_or_create(path: &Path, verb: &str) -> Result<Ledger, Failure> {
+    match Ledger::open(path, verb)? {
+        Some(ledger) => Ok(ledger),
+        None => Ok(Ledger::create(path, verb)?),
+    }
+}
+
+/// How the job of a ledger stands, on stdout.
+pub fn print_summary(path: &Path, json: bool) -> Result<(), Failure> {
+    let summary = Summary::read(&Reader::open(path)?)?;
+    if json {
+        return print(&format!("{}\n", summary.to_json()));
+    }
+    print(&format!(
+        "{}{}",
+        summary::table(&summary),
+        summary::next(&summary, &path.display().to_string())
+    ))
+}
+
+/// Writes an answer to stdout. A reader that has gone (`| head`) is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Kind::Unexpected,
+            format!("cannot write to stdout: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}

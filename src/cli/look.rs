@@ -1,0 +1,151 @@
+//! `status`, `export`, `batches` and `statuses`: looking, which changes nothing.
+
+use super::args::{Common, ExportArgs, JsonArg, StatusesArgs};
+use super::error::{Failure, Kind};
+use super::job::{print, print_summary};
+use super::settings;
+use crate::api::pacing::PaceSettings;
+use crate::audit::export::{ExportError, export};
+use crate::audit::output::Aside;
+use crate::ledger::{BatchRow, Reader, holder_of};
+use crate::model::rate::Rate;
+use crate::runner::preflight;
+use crate::ui::format::{count, counted, moment};
+use std::fmt::Write;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// `status`.
+pub fn status(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
+    print_summary(&common.ledger, args.json)?;
+    if !args.json
+        && let Some(holder) = holder_of(&common.ledger)
+    {
+        print(&format!("Now       {holder}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `export`.
+pub fn export_rows(args: &ExportArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let reader = Reader::open(&common.ledger)?;
+    let (format, rows) = (args.format.into(), args.rows.into());
+    let Some(path) = &args.output else {
+        return match export(&reader, format, rows, io::stdout().lock()) {
+            Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Ok(ExitCode::SUCCESS)
+            }
+            other => Ok(other.map(|_| ExitCode::SUCCESS)?),
+        };
+    };
+    let failed = |error: io::Error| {
+        Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display()))
+            .hint("--output takes a file in a folder that can be written")
+    };
+    let mut file = Aside::create(path).map_err(failed)?;
+    let written = export(&reader, format, rows, &mut file)?;
+    file.finish().map_err(failed)?;
+    if !common.quiet {
+        eprintln!("{}: {}", path.display(), counted(written, "row", "rows"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `batches`.
+pub fn batches(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
+    let batches = Reader::open(&common.ledger)?.batches()?;
+    let text = if args.json {
+        batches.iter().map(|batch| format!("{}\n", json(batch))).collect()
+    } else if batches.is_empty() {
+        "No batches yet.\n".into()
+    } else {
+        table(&batches)
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(batches: &[BatchRow]) -> String {
+    let mut text = format!(
+        "{:>6}  {:<9} {:>7}  {:>5}  {:<19}  {:<36}  NOTE\n",
+        "BATCH", "STATE", "MEMBERS", "TRIES", "SENT (UTC)", "BATCH ID"
+    );
+    for batch in batches {
+        let mut notes: Vec<String> = batch
+            .rung
+            .iter()
+            .map(|rung| format!("was in doubt: {rung}"))
+            .collect();
+        notes.extend(batch.split_from.map(|from| format!("from batch {from}")));
+        notes.extend(batch.detail.clone());
+        let line = format!(
+            "{:>6}  {:<9} {:>7}  {:>5}  {:<19}  {:<36}  {}",
+            batch.no,
+            batch.state,
+            count(batch.size),
+            batch.attempts,
+            batch.sent_at.map(moment).unwrap_or_default(),
+            batch.batch_id.as_ref().map(|id| id.as_str()).unwrap_or_default(),
+            notes.join("; "),
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+fn json(batch: &BatchRow) -> serde_json::Value {
+    serde_json::json!({
+        "batch": batch.no.0,
+        "state": batch.state.as_str(),
+        "members": batch.size,
+        "attempts": batch.attempts,
+        "batch_id": batch.batch_id.as_ref().map(|id| id.as_str()),
+        "split_from": batch.split_from.map(|from| from.0),
+        "rung": batch.rung,
+        "tenant_status": batch.tenant_status,
+        "detail": batch.detail,
+        "sealed_at_ms": batch.sealed_at,
+        "sent_at_ms": batch.sent_at,
+        "settled_at_ms": batch.settled_at,
+    })
+}
+
+/// `statuses`.
+pub fn statuses(args: &StatusesArgs) -> Result<ExitCode, Failure> {
+    let base = settings::base_url(&args.connection, None)?;
+    let token = settings::token(&args.connection)?;
+    let runtime = settings::runtime()?;
+    let mut defined = runtime.block_on(async {
+        let tenant = settings::tenant(&base, &token, GENTLE)?;
+        Ok::<_, Failure>(preflight::statuses(&tenant).await?)
+    })?;
+    defined.sort_by(|one, other| one.handle.cmp(&other.handle));
+    let width = defined
+        .iter()
+        .map(|status| status.handle.as_str().chars().count())
+        .max()
+        .unwrap_or(0);
+    let line = |status: &crate::api::StatusDefinition| {
+        if args.output.json {
+            format!(
+                "{}\n",
+                serde_json::json!({"handle": status.handle.as_str(), "name": status.name})
+            )
+        } else {
+            format!("{:<width$}  {}\n", status.handle.as_str(), status.name)
+        }
+    };
+    print(&defined.iter().map(line).collect::<String>())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The pace of commands that ask a handful of questions.
+pub const GENTLE: PaceSettings = PaceSettings {
+    rate: Rate::Limited {
+        count: 5,
+        per: Duration::from_secs(1),
+    },
+    concurrency: 1,
+    recently_used: false,
+};

@@ -1,0 +1,38 @@
+//! The command line: arguments, settings, one function a verb, and failures with their remedies.
+//!
+//! Holds no business rules. What is deliberately absent: a token among the arguments.
+
+mod args;
+mod demo;
+mod doctor;
+mod error;
+mod job;
+mod look;
+mod sandbox;
+mod settings;
+mod signals;
+
+use crate::model::ids::Action;
+use args::{Cli, Verb};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Parses the arguments, does what they say, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let common = &cli.common;
+    let done = match &cli.verb {
+        Verb::Demo(args) => demo::demo(args),
+        Verb::Load(args) => job::load(args, common),
+        Verb::Assign(args) => job::start(Action::Assign, args, common),
+        Verb::Remove(args) => job::start(Action::Remove, args, common),
+        Verb::Resume(args) => job::resume(args, common),
+        Verb::Status(args) => look::status(*args, common),
+        Verb::Export(args) => look::export_rows(args, common),
+        Verb::Batches(args) => look::batches(*args, common),
+        Verb::Statuses(args) => look::statuses(args),
+        Verb::Doctor(args) => doctor::doctor(args, common),
+        Verb::Sandbox(args) => sandbox::serve(args),
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}

@@ -1,0 +1,174 @@
+//! `sandbox`: the embedded tenant as a process of its own.
+
+use super::args::parse_time;
+use super::error::{Failure, Kind};
+use super::job::print;
+use super::{settings, signals};
+use crate::sandbox::{
+    CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, Sandbox, SandboxError,
+    UnknownIds,
+};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What the contract leaves open is a switch here.
+#[derive(Args, Debug)]
+pub struct SandboxArgs {
+    /// The port on 127.0.0.1; 0 takes any that is free
+    #[arg(long, default_value_t = 8787)]
+    port: u16,
+    /// Profiles in the tenant
+    #[arg(long, default_value_t = 20_000)]
+    profiles: u32,
+    /// What the profiles are made from: the same seed, the same people
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The bearer token that is accepted
+    #[arg(long, default_value = "sandbox-token")]
+    token: String,
+    /// The token's scopes
+    #[arg(long, value_delimiter = ',')]
+    scopes: Option<Vec<String>>,
+    /// Share of profiles that hold the first status already, in per cent
+    #[arg(long, default_value_t = 5)]
+    holders: u8,
+    /// Share of profiles that share an email with another one, in per cent
+    #[arg(long, default_value_t = 0.5)]
+    duplicates: f64,
+    /// Every answer takes this long
+    #[arg(long, value_parser = parse_time, default_value = "0ms")]
+    latency: Duration,
+    /// Answers 429 beyond this, such as 600/min
+    #[arg(long)]
+    rate_limit: Option<RateLimit>,
+    /// Leaves the X-RateLimit-* headers out
+    #[arg(long)]
+    no_rate_headers: bool,
+    /// How a 429 says when to come back: seconds, date or missing
+    #[arg(long, default_value_t = RetryAfterStyle::Seconds)]
+    retry_after: RetryAfterStyle,
+    /// How the email filter compares: exact, partial or ignored
+    #[arg(long, default_value_t = FilterMode::Exact)]
+    filter: FilterMode,
+    /// Ignores `filter[email][in]`
+    #[arg(long)]
+    no_filter_in: bool,
+    /// How counts are written: number, string or null
+    #[arg(long, default_value_t = CountStyle::Number)]
+    counts: CountStyle,
+    /// How the statuses come: paged or bare
+    #[arg(long, default_value_t = EnvelopeStyle::Paged)]
+    envelope: EnvelopeStyle,
+    /// What unknown profile ids lead to: reject, item or silent
+    #[arg(long, default_value_t = UnknownIds::Reject)]
+    unknown_ids: UnknownIds,
+    /// Reports an undocumented state while a batch is pending
+    #[arg(long)]
+    unknown_state: bool,
+    /// A batch is not found for so long after its 202
+    #[arg(long, value_parser = parse_time, default_value = "0ms")]
+    not_found_for: Duration,
+    /// From a batch's acceptance to its application
+    #[arg(long, value_parser = parse_time, default_value = "200ms")]
+    apply_delay: Duration,
+    /// From a batch's success to its effect on the profiles
+    #[arg(long, value_parser = parse_time, default_value = "0ms")]
+    show_delay: Duration,
+    /// The largest page
+    #[arg(long, default_value_t = 100)]
+    page_max: u32,
+    /// The largest batch; a larger one is a 422
+    #[arg(long, default_value_t = 500)]
+    batch_max: u32,
+    /// The largest request; a larger one is a 413
+    #[arg(long)]
+    payload_max: Option<u32>,
+    /// Share of writes that are taken and answered by a gateway's 502, in per cent
+    #[arg(long, default_value_t = 0.0)]
+    lose_answers: f64,
+    /// Share of writes that are not taken and answered by the same 502, in per cent
+    #[arg(long, default_value_t = 0.0)]
+    drop_writes: f64,
+    /// Batches succeed and change nothing, as if the status had been deleted
+    #[arg(long)]
+    drop_handle_effect: bool,
+    /// Keeps the tenant's state in this file
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Writes every accepted write to this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+impl SandboxArgs {
+    fn options(&self) -> Options {
+        let defaults = Options::default();
+        Options {
+            port: self.port,
+            profiles: self.profiles,
+            seed: self.seed,
+            token: self.token.clone(),
+            scopes: self.scopes.clone().unwrap_or(defaults.scopes),
+            holders_percent: self.holders,
+            duplicates_percent: self.duplicates,
+            latency: self.latency,
+            rate_limit: self.rate_limit,
+            rate_headers: !self.no_rate_headers,
+            retry_after: self.retry_after,
+            filter: self.filter,
+            filter_in: !self.no_filter_in,
+            counts: self.counts,
+            envelope: self.envelope,
+            unknown_ids: self.unknown_ids,
+            unknown_state: self.unknown_state,
+            not_found_for: self.not_found_for,
+            apply_delay: self.apply_delay,
+            show_delay: self.show_delay,
+            page_max: self.page_max,
+            batch_max: self.batch_max,
+            payload_max: self.payload_max.unwrap_or(defaults.payload_max),
+            lose_answers_percent: self.lose_answers,
+            drop_writes_percent: self.drop_writes,
+            drop_handle_effect: self.drop_handle_effect,
+            state: self.state.clone(),
+            journal: self.journal.clone(),
+            statuses: defaults.statuses,
+            page_default: defaults.page_default,
+        }
+    }
+}
+
+impl From<SandboxError> for Failure {
+    fn from(error: SandboxError) -> Self {
+        Self::new(Kind::Usage, format!("the sandbox cannot start: {error}"))
+    }
+}
+
+/// `sandbox`: serves until it is told to stop.
+pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
+    settings::runtime()?.block_on(async {
+        let mut stop = signals::stop_on_signals();
+        let sandbox = Sandbox::start(args.options()).await?;
+        print(&format!(
+            "# The embedded tenant, {} profiles. Ctrl-C ends it. In another terminal:\n\
+             export OMNEO_BASE_URL={} OMNEO_TOKEN={}\n",
+            crate::ui::format::count(u64::from(sandbox.profile_count())),
+            sandbox.base_url(),
+            sandbox.token(),
+        ))?;
+        // An error means that no signal can come; then only a kill ends it.
+        if stop.wait_for(|stopped| *stopped).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        eprintln!(
+            "{} requests, {} writes accepted, busiest second {}",
+            sandbox.requests().len(),
+            sandbox.writes().len(),
+            sandbox.busiest_second()
+        );
+        sandbox.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

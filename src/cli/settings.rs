@@ -1,0 +1,134 @@
+//! From arguments and environment to what a run needs: the tenant's address, the token, the lists.
+
+use super::args::{ConnectionArgs, ProgressArg, RunArgs};
+use super::error::{Failure, Kind};
+use crate::api::Paced;
+use crate::api::base_url::BaseUrl;
+use crate::api::client::Client;
+use crate::api::pacing::{Gate, PaceSettings};
+use crate::input::Source;
+use crate::model::ids::{Action, Handle, Job};
+use crate::runner::context::RunSettings;
+use crate::ui::Mode;
+use secrecy::{ExposeSecret, SecretString};
+use std::path::Path;
+
+/// The longest token file that is read.
+const TOKEN_LIMIT_BYTES: u64 = 64 << 10;
+
+/// The tenant's address: from the arguments, or else from what the ledger is pinned to.
+pub fn base_url(args: &ConnectionArgs, pinned: Option<&str>) -> Result<BaseUrl, Failure> {
+    match (&args.base_url, &args.tenant, pinned) {
+        (Some(url), _, _) => Ok(BaseUrl::parse(url)?),
+        (None, Some(tenant), _) => Ok(BaseUrl::of_tenant(tenant)?),
+        (None, None, Some(pinned)) => Ok(BaseUrl::parse(pinned)?),
+        (None, None, None) => Err(Failure::new(Kind::Usage, "no tenant is named")
+            .hint("set OMNEO_TENANT=acme or --tenant acme; --base-url takes a whole address")),
+    }
+}
+
+/// The token: from a file where one is named, or else from the environment. Never an argument.
+pub fn token(args: &ConnectionArgs) -> Result<SecretString, Failure> {
+    let token = match &args.token_file {
+        Some(path) => token_from(path)?,
+        None => SecretString::from(std::env::var("OMNEO_TOKEN").unwrap_or_default()),
+    };
+    if token.expose_secret().trim().is_empty() {
+        return Err(Failure::new(Kind::Usage, "there is no token")
+            .hint("set OMNEO_TOKEN, or name a file that holds the token with --token-file"));
+    }
+    Ok(token)
+}
+
+fn token_from(path: &Path) -> Result<SecretString, Failure> {
+    use std::io::Read;
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Kind::Usage,
+            format!("cannot read the token from {}: {error}", path.display()),
+        )
+        .hint("--token-file names a file that holds the token and nothing else")
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(TOKEN_LIMIT_BYTES)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    Ok(SecretString::from(text))
+}
+
+/// The job that is asked for: handles are trimmed, sorted and distinct.
+pub fn job(action: Action, status: &[String], base: &BaseUrl) -> Result<Job, Failure> {
+    let mut handles: Vec<Handle> = status.iter().map(|text| Handle::new(text.trim())).collect();
+    handles.sort();
+    handles.dedup();
+    if handles.iter().any(|handle| handle.as_str().is_empty()) {
+        return Err(Failure::new(Kind::Usage, "a status handle is empty")
+            .hint("--status takes handles such as `vip`"));
+    }
+    Ok(Job {
+        tenant: base.to_string(),
+        action,
+        handles,
+    })
+}
+
+/// The tenant behind its gate. Must be called inside a runtime.
+pub fn tenant(base: &BaseUrl, token: &SecretString, pace: PaceSettings) -> Result<Paced<Client>, Failure> {
+    Ok(Paced::new(Client::new(base.clone(), token)?, Gate::open(pace)))
+}
+
+/// The lists; each is looked at before anything else is done.
+pub fn sources(lists: &[String]) -> Result<Vec<Source>, Failure> {
+    let source = |list: &String| match list.as_str() {
+        "-" => Source::Stdin,
+        path => Source::File(path.into()),
+    };
+    let sources: Vec<Source> = lists.iter().map(source).collect();
+    if sources
+        .iter()
+        .filter(|source| matches!(source, Source::Stdin))
+        .count()
+        > 1
+    {
+        return Err(Failure::new(Kind::Usage, "stdin is named twice").hint("`-` can stand for one list only"));
+    }
+    for source in &sources {
+        source.check()?;
+    }
+    Ok(sources)
+}
+
+/// How a run goes about its work.
+pub fn run_settings(args: &RunArgs) -> RunSettings {
+    RunSettings {
+        concurrency: usize::from(args.concurrency),
+        batch_size: usize::from(args.batch_size),
+        send_limit: args.limit,
+        dry_run: args.dry_run,
+        confirm: args.confirm.into(),
+        settle_deadline: args.settle_deadline,
+    }
+}
+
+/// How progress is shown.
+pub fn mode(progress: ProgressArg, quiet: bool) -> Mode {
+    match progress {
+        _ if quiet => Mode::None,
+        ProgressArg::Auto => Mode::automatic(),
+        ProgressArg::Bar => Mode::Bar,
+        ProgressArg::Plain => Mode::Plain,
+        ProgressArg::Json => Mode::Json,
+        ProgressArg::None => Mode::None,
+    }
+}
+
+/// A runtime for one command.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::Unexpected, format!("cannot start: {error}")))
+}
