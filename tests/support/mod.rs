@@ -1,0 +1,308 @@
+//! What the tests share: a scene with a tenant, a folder and a way to run the real binary in it.
+
+use rollbook::sandbox::{Options, Sandbox};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// The token of every sandbox in the tests; no stream and no file may ever show it.
+pub const TOKEN: &str = "secret-canary-4f1e9d";
+
+/// A folder, and a tenant where one is wanted.
+pub struct Scene {
+    folder: tempfile::TempDir,
+    tenant: Option<Sandbox>,
+}
+
+/// Tenant options for tests: no waiting that nothing is learned from.
+pub fn options() -> Options {
+    Options {
+        profiles: 2_000,
+        token: TOKEN.into(),
+        apply_delay: std::time::Duration::from_millis(20),
+        ..Options::default()
+    }
+}
+
+/// Runs a future to its end on a runtime of its own.
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+impl Scene {
+    /// A folder without a tenant.
+    pub fn offline() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            tenant: None,
+        }
+    }
+
+    /// A folder and a tenant.
+    pub fn with(options: Options) -> Self {
+        let mut scene = Self::offline();
+        scene.open(options);
+        scene
+    }
+
+    /// Starts a tenant.
+    pub fn open(&mut self, options: Options) {
+        self.tenant = Some(block_on(Sandbox::start(options)).unwrap());
+    }
+
+    /// Pulls the tenant's plug.
+    pub fn close(&mut self) {
+        block_on(self.tenant.take().unwrap().stop());
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> &Sandbox {
+        self.tenant.as_ref().unwrap()
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        std::fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// The real binary in the folder, with nothing of our own environment but the tenant's address and token.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rollbook"));
+        command
+            .env_clear()
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .stdin(Stdio::null());
+        if let Some(tenant) = &self.tenant {
+            command
+                .env("OMNEO_BASE_URL", tenant.base_url())
+                .env("OMNEO_TOKEN", TOKEN);
+        }
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::from(self.command(arguments).output().unwrap())
+    }
+
+    /// Starts the binary, its output into the void.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The export, by email.
+    pub fn export(&self) -> BTreeMap<String, Row> {
+        let ran = self.run(&["export", "--format", "csv"]).expect(0);
+        let mut reader = csv::Reader::from_reader(ran.stdout.as_bytes());
+        let rows = reader.deserialize::<Row>().map(|row| row.unwrap());
+        rows.map(|row| (row["email"].clone(), row)).collect()
+    }
+
+    /// `status --json`.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.run(&["status", "--json"]).expect(0).stdout).unwrap()
+    }
+
+    /// How often each profile was sent, as the tenant saw it.
+    pub fn times_sent(&self) -> HashMap<String, usize> {
+        let mut times = HashMap::new();
+        for write in self.tenant().writes() {
+            for (profile, _) in write.members {
+                *times.entry(profile).or_default() += 1;
+            }
+        }
+        times
+    }
+
+    /// Every byte of every file in the folder.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        entries
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+            .collect()
+    }
+}
+
+/// A row of the export, by column.
+pub type Row = HashMap<String, String>;
+
+/// What a run of the binary left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ran {
+    /// Insists on an exit code, and shows everything where it is another.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        let Self { stdout, stderr, .. } = &self;
+        assert_eq!(
+            self.code,
+            Some(code),
+            "\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        );
+        self
+    }
+}
+
+/// A list as people have it, and what must become of each of its emails.
+pub struct Cast {
+    pub list: String,
+    /// Folded email → the state and reason that are right for it.
+    pub wanted: BTreeMap<String, (&'static str, &'static str)>,
+    pub rows: u64,
+    pub repeats: u64,
+    pub rejected: u64,
+}
+
+/// Names the first `people` of a tenant in a list, with repeats, other spellings, strangers and rubbish.
+pub fn cast(options: &Options, people: u32, already: &'static str, needed: &'static str) -> Cast {
+    let handle = &options.statuses[0];
+    let mut bearers: HashMap<String, u32> = HashMap::new();
+    for index in 0..options.profiles {
+        *bearers
+            .entry(options.person(index).email.to_lowercase())
+            .or_default() += 1;
+    }
+    let mut cast = Cast {
+        list: "name,email\n".into(),
+        wanted: BTreeMap::new(),
+        rows: 0,
+        repeats: 0,
+        rejected: 0,
+    };
+    for index in 0..people {
+        let person = options.person(index);
+        let email = person.email.to_lowercase();
+        let holds = person.statuses.contains(handle);
+        let skip = if already == "already_assigned" {
+            holds
+        } else {
+            !holds
+        };
+        let right = match (bearers[&email] > 1, skip) {
+            (true, _) => ("ambiguous", ""),
+            (false, true) => ("skipped", already),
+            (false, false) => (needed, ""),
+        };
+        cast.name(index, &person.email, &email, right);
+        match index % 20 {
+            3 => cast.name(
+                index,
+                &format!(" {} ", person.email.to_uppercase()),
+                &email,
+                right,
+            ),
+            7 => {
+                let stranger = format!("stranger{index}@example.org");
+                cast.name(index, &stranger, &stranger, ("skipped", "not_found"));
+            }
+            11 => {
+                cast.list += &format!("n{index},not-an-email\n");
+                cast.rows += 1;
+                cast.rejected += 1;
+            }
+            _ => {}
+        }
+    }
+    cast
+}
+
+impl Cast {
+    fn name(&mut self, index: u32, cell: &str, email: &str, right: (&'static str, &'static str)) {
+        self.list += &format!("n{index},{cell}\n");
+        self.rows += 1;
+        if self.wanted.insert(email.to_owned(), right).is_some() {
+            self.repeats += 1;
+        }
+    }
+
+    /// Compares an export with what is right, entry by entry.
+    #[track_caller]
+    pub fn check(&self, export: &BTreeMap<String, Row>) {
+        assert_eq!(export.len(), self.wanted.len(), "entries");
+        for (email, (state, reason)) in &self.wanted {
+            let row = &export[email];
+            assert_eq!(
+                (row["state"].as_str(), row["reason"].as_str()),
+                (*state, *reason),
+                "{email}: {row:?}"
+            );
+        }
+    }
+
+    /// How many entries are to end in a state.
+    pub fn count(&self, state: &str) -> usize {
+        self.wanted.values().filter(|right| right.0 == state).count()
+    }
+}
+
+/// The promises that hold at the end of any run on a tenant that keeps its word: nothing twice, nobody
+/// guessed, and exactly those changed who were to be changed.
+#[track_caller]
+pub fn check_promises(scene: &Scene, export: &BTreeMap<String, Row>) {
+    let times = scene.times_sent();
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "sent twice: {twice:?}");
+    let confirmed: Vec<&Row> = export
+        .values()
+        .filter(|row| row["state"] == "confirmed")
+        .collect();
+    for row in &confirmed {
+        assert!(
+            times.contains_key(&row["profile_id"]),
+            "confirmed, but never sent: {row:?}"
+        );
+        assert!(!row["evidence"].is_empty() && !row["batch"].is_empty(), "{row:?}");
+    }
+    let accounted: std::collections::HashSet<&str> = export
+        .values()
+        .filter(|row| matches!(row["state"].as_str(), "confirmed" | "batched" | "failed"))
+        .map(|row| row["profile_id"].as_str())
+        .collect();
+    for profile in times.keys() {
+        assert!(
+            accounted.contains(profile.as_str()),
+            "sent, but not in the ledger: {profile}"
+        );
+    }
+}
+
+/// Whether a file is a sound ledger, by its own doctor.
+#[track_caller]
+pub fn check_doctor(scene: &Scene, ledger: &Path) {
+    let mut command = scene.command(&["doctor", "--ledger", ledger.to_str().unwrap()]);
+    let ran = Ran::from(command.env_remove("OMNEO_BASE_URL").output().unwrap()).expect(0);
+    assert!(!ran.stdout.contains("BROKEN"), "{}", ran.stdout);
+}
