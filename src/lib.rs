@@ -1,5 +1,60 @@
-//! rollbook: assign statuses to customer profiles in bulk.
+//! rollbook assigns statuses to customer profiles in bulk: resumable, audited, never twice.
+//!
+//! This page is the map of the code. The README says what the tool is for; `rollbook --help` how to use it.
+//!
+//! # The one idea
+//!
+//! A batch request cannot be made idempotent from outside, and its answer can get lost. So the ledger says what
+//! is *about* to happen before it happens, and after any interruption it says at least as much as did. Each
+//! batch is sealed, flushed; marked `sending`, flushed; sent, once; and its answer is flushed. Whatever a restart
+//! finds `sending` is in doubt, and only evidence gets it out of there. That order stands in [`runner::send`],
+//! and the lifecycle that forbids everything else in [`model::batch`].
+//!
+//! # How data flows
+//!
+//! ```text
+//!  list ──► input ──► ledger ──► resolve ──► send ──► settle ──► audit
+//!           rows,     entries,   one email,  a few    what       what became
+//!           rejects   repeats    one profile hundred  became     of every line
+//!                                or none     at once  of it
+//! ```
+//!
+//! | module | what it is | what it must never do |
+//! |---|---|---|
+//! | [`model`] | words, lifecycles, verdicts, waits: pure functions | touch clock, files, SQL, HTTP |
+//! | [`input`] | lists of any common kind, as rows and rejects with lines | know the ledger |
+//! | [`ledger`] | all SQL: lock, migrations, loads, the writer thread, queries | know the API or the screen |
+//! | [`api`] | the tenant as a trait, the HTTP client, the gate that paces it | know the ledger, repeat a request |
+//! | [`runner`] | the stages, the synchronous coordinator, events | print |
+//! | [`audit`] | summary and export | write to the ledger |
+//! | [`ui`] | renders events and summaries | block or fail a run |
+//! | [`sandbox`] | a tenant on loopback, with its own shapes and journal | share code with `api` |
+//! | [`cli`] | arguments, settings, one function a verb, failures with hints | hold business rules |
+//!
+//! `tests/tidy.rs` holds these directions, and that each crate stays where it belongs: rusqlite in `ledger`,
+//! reqwest in `api`, governor in the pacing file, and so on.
+//!
+//! # Where to change what
+//!
+//! - Something new can happen to an entry or a batch: its `apply` in [`model`], then the compiler leads on.
+//! - What a restart does with a batch: [`model::resume`].
+//! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
+//! - What is done next, and how much at once: [`runner::coordinator`].
+//! - Speed, 429s, outages: [`api::pacing`]; the promise that no second holds too much: `api/window.rs`.
+//! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
+//! - A new verb: `cli/args.rs` and one function beside the others.
+//!
+//! # What is deliberately absent
+//!
+//! - The profile `PUT` and the import: they replace a profile's whole set of statuses.
+//! - Retries in the HTTP client: whether to ask again is decided where the ledger is known.
+//! - A way to send a batch that is in doubt. Until evidence can show that a request never arrived, such a
+//!   batch ends `held`.
+//! - Clocks in decisions about what was sent: the wall clock is only ever written down.
+
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
 pub mod api;
 pub mod audit;
 pub mod cli;

@@ -27,7 +27,7 @@ pub enum BaseUrlError {
 }
 
 impl BaseUrl {
-    /// The address of a tenant by its name [doc, sdk].
+    /// The address of a tenant by its name \[doc, sdk\].
     pub fn of_tenant(name: &str) -> Result<Self, BaseUrlError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let bounded = (1..=63).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-');

@@ -17,6 +17,24 @@ Examples:
   rollbook resume                                  go on, after anything
   rollbook export --format csv > audit.csv         what became of every line";
 
+const ASSIGN_EXAMPLES: &str = "\
+Examples:
+  rollbook assign --status vip customers.csv            look, ask, send, settle
+  rollbook assign --status vip --limit 10 customers.csv send the first ten and stop
+  zcat *.csv.gz | rollbook assign --status vip --yes -  a list from stdin";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  rollbook export > audit.csv                what became of every entry
+  rollbook export --rows rejected            rows that hold no usable email
+  rollbook export --format jsonl -o all.jsonl --rows all";
+
+const SANDBOX_EXAMPLES: &str = "\
+Examples:
+  rollbook sandbox                           20,000 profiles on http://127.0.0.1:8787
+  rollbook sandbox --rate-limit 600/min --latency 80ms
+  rollbook sandbox --lose-answers 10 --state tenant.jsonl";
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0 done   1 unexpected   2 usage   3 done, but something failed or is held
@@ -45,12 +63,15 @@ pub struct Common {
         default_value = "rollbook.db"
     )]
     pub ledger: PathBuf,
-    /// How progress is shown on stderr
-    #[arg(long, global = true, value_enum, default_value_t = ProgressArg::Auto)]
+    /// Progress on stderr: auto, bar, plain, json or none
+    #[arg(long, global = true, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ProgressArg::Auto)]
     pub progress: ProgressArg,
     /// Show nothing but errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Tell of every batch
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -60,6 +81,7 @@ pub enum Verb {
     /// Take lists into the ledger offline
     Load(LoadArgs),
     /// Attach a status to everybody on the lists; the same command again goes on
+    #[command(before_help = ASSIGN_EXAMPLES)]
     Assign(JobArgs),
     /// Detach a status from everybody on the lists
     Remove(JobArgs),
@@ -68,6 +90,7 @@ pub enum Verb {
     /// How the job stands, also while a run is going on
     Status(JsonArg),
     /// What became of every line, as CSV or JSON lines
+    #[command(before_help = EXPORT_EXAMPLES)]
     Export(ExportArgs),
     /// The batches, one a line
     Batches(JsonArg),
@@ -76,6 +99,7 @@ pub enum Verb {
     /// Check the ledger, and the connection where one is set
     Doctor(ConnectionArgs),
     /// The embedded tenant, on this machine only
+    #[command(before_help = SANDBOX_EXAMPLES)]
     Sandbox(Box<super::sandbox::SandboxArgs>),
 }
 
@@ -150,8 +174,8 @@ pub struct RunArgs {
     /// Profiles in a batch at the most
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub batch_size: u16,
-    /// How much of each batch is read back
-    #[arg(long, value_enum, default_value_t = ConfirmArg::Sample)]
+    /// How much of each batch is read back: sample (one miss and it is all), all or none
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ConfirmArg::Sample)]
     pub confirm: ConfirmArg,
     /// How long a batch may stay unclear: 90s, 15min, 2h
     #[arg(long, value_name = "TIME", default_value = "15min", value_parser = parse_time)]
@@ -178,11 +202,11 @@ pub struct StatusesArgs {
 
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// The form
-    #[arg(long, value_enum, default_value_t = FormatArg::Csv)]
+    /// csv, or jsonl for JSON lines
+    #[arg(long, value_enum, hide_possible_values = true, default_value_t = FormatArg::Csv)]
     pub format: FormatArg,
-    /// Which rows
-    #[arg(long, value_enum, default_value_t = RowsArg::Entries)]
+    /// entries, rejected (rows without a usable email) or all
+    #[arg(long, value_enum, value_name = "WHICH", hide_possible_values = true, default_value_t = RowsArg::Entries)]
     pub rows: RowsArg,
     /// A file instead of stdout; it appears when it is complete
     #[arg(short, long, value_name = "FILE")]
@@ -198,25 +222,17 @@ pub struct DemoArgs {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgressArg {
-    /// A bar on a terminal, lines elsewhere
     Auto,
-    /// A bar
     Bar,
-    /// A line now and then
     Plain,
-    /// A JSON object a line
     Json,
-    /// Nothing
     None,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum ConfirmArg {
-    /// A few random profiles; one miss and all are read
     Sample,
-    /// Every profile
     All,
-    /// None: the tenant's word is taken
     None,
 }
 
@@ -232,9 +248,7 @@ impl From<ConfirmArg> for Confirm {
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum FormatArg {
-    /// Comma-separated, with a header
     Csv,
-    /// One JSON object a line
     Jsonl,
 }
 
@@ -249,11 +263,8 @@ impl From<FormatArg> for Format {
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum RowsArg {
-    /// The entries
     Entries,
-    /// The rows without a usable email
     Rejected,
-    /// Both
     All,
 }
 

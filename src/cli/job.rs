@@ -29,7 +29,7 @@ use std::process::ExitCode;
 /// `load`: lists into the ledger, offline.
 pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
     let sources = settings::sources(&args.lists)?;
-    let screen = Screen::open(settings::mode(common.progress, common.quiet));
+    let screen = Screen::open(settings::mode(common.progress, common.quiet), common.verbose);
     let mut ledger = open_or_create(&common.ledger, "load")?;
     let loaded = take_in(&mut ledger, &sources, args.column.as_ref(), &screen.events());
     screen.close();
@@ -152,7 +152,7 @@ impl Undertaking<'_> {
         let base = settings::base_url(self.connection, Some(&self.job.tenant))?;
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
-        let screen = Screen::open(mode);
+        let screen = Screen::open(mode, self.common.verbose);
         let pace = PaceSettings {
             rate: self.run.rate,
             concurrency: usize::from(self.run.concurrency),
@@ -165,7 +165,7 @@ impl Undertaking<'_> {
                 Some(ledger) => ledger,
                 None => Ledger::create(&self.common.ledger, self.verb)?,
             };
-            let ledger = self.agree(ledger, &screen.events(), mode)?;
+            let ledger = self.agree(ledger, &screen, mode)?;
             self.work(ledger, tenant, screen.events()).await
         });
         screen.close();
@@ -173,8 +173,8 @@ impl Undertaking<'_> {
     }
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
-    fn agree(&self, mut ledger: Ledger, events: &Events, mode: Mode) -> Result<Ledger, Failure> {
-        match self.take_in_and_ask(&mut ledger, events, mode) {
+    fn agree(&self, mut ledger: Ledger, screen: &Screen, mode: Mode) -> Result<Ledger, Failure> {
+        match self.take_in_and_ask(&mut ledger, screen, mode) {
             Ok(()) => Ok(ledger),
             Err(failure) => {
                 ledger.abandon();
@@ -183,11 +183,12 @@ impl Undertaking<'_> {
         }
     }
 
-    fn take_in_and_ask(&self, ledger: &mut Ledger, events: &Events, mode: Mode) -> Result<(), Failure> {
+    fn take_in_and_ask(&self, ledger: &mut Ledger, screen: &Screen, mode: Mode) -> Result<(), Failure> {
         let confirmed = ledger.job()?.map_or(0, |pinned| pinned.confirmed_entries);
         let resolved = ledger.counts()?.in_state(EntryState::Resolved);
         let mut loading = ledger.begin_load()?;
-        ingest_all(&mut loading, self.sources, self.column, events)?;
+        ingest_all(&mut loading, self.sources, self.column, &screen.events())?;
+        screen.catch_up();
         let pending = loading.pending()?;
         let run_settings = settings::run_settings(self.run);
         let estimate = preflight::estimate(pending, resolved, &run_settings, self.run.rate);

@@ -5,9 +5,13 @@
 
 use std::io;
 
-/// Why a whole list is refused.
+/// Why a whole list is refused. `list` is its name as given, `line` the line that was reached or is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(
+    missing_docs,
+    reason = "the fields are named for what they are, and the messages use every one of them"
+)]
 pub enum ListError {
     /// Nothing bears that name.
     #[error("{list}: no such file")]
@@ -81,38 +85,38 @@ impl ListError {
     /// What to do next, in one sentence.
     pub fn hint(&self) -> String {
         match self {
-            Self::NotFound { .. } => "Check the path, or use - to read the list from stdin.".into(),
-            Self::Directory { .. } => "Name the files inside it instead.".into(),
-            Self::Unreadable { list, .. } => format!("Check who may read it: ls -l {list}"),
+            Self::NotFound { .. } => "check the path, or use - to read the list from stdin".into(),
+            Self::Directory { .. } => "name the files inside it instead".into(),
+            Self::Unreadable { list, .. } => format!("check who may read it: ls -l {list}"),
             Self::Read { .. } => {
-                "Run the same command again, from a local copy of the list if it fails twice.".into()
+                "run the same command again, from a local copy of the list if it fails twice".into()
             }
-            Self::Truncated { .. } => "Copy or download the file again, it was cut short.".into(),
+            Self::Truncated { .. } => "copy or download the file again, it was cut short".into(),
             Self::Corrupt { .. } => {
-                "Copy or download the file again, or decompress it yourself and load the text.".into()
+                "copy or download the file again, or decompress it yourself and load the text".into()
             }
             Self::Bomb { .. } => {
-                "If this is really your list, decompress it yourself and load the text.".into()
+                "if this is really your list, decompress it yourself and load the text".into()
             }
             Self::Binary { remedy, .. } => (*remedy).into(),
-            Self::Encoding { .. } => "Save the file as UTF-8 and load it again.".into(),
+            Self::Encoding { .. } => "save the file as UTF-8 and load it again".into(),
             Self::Empty { .. } => {
-                "Check that this is the right file, and that its export had finished.".into()
+                "check that this is the right file, and that its export had finished".into()
             }
             Self::UnclosedQuote { line, .. } => format!(
-                "Close or remove the quote on line {line}, since it turns the rest of the list into one row."
+                "close or remove the quote on line {line}, since it turns the rest of the list into one row"
             ),
             Self::FirstRow { line, .. } => {
-                format!("Look at line {line} for a stray quote, and check that the file is a list.")
+                format!("look at line {line} for a stray quote, and check that the file is a list")
             }
             Self::NoEmailColumn { .. } => {
-                "Say which one it is with --column NAME, or --column 1 for the first.".into()
+                "say which one it is with --column NAME, or --column 1 for the first".into()
             }
             Self::AmbiguousColumn { .. } => {
-                "Choose one with --column NAME, or --column N by its number.".into()
+                "choose one with --column NAME, or --column N by its number".into()
             }
             Self::ColumnNotFound { .. } => {
-                "Use a name from the first row, or --column N where the list has no header.".into()
+                "use a name from the first row, or --column N where the list has no header".into()
             }
         }
     }

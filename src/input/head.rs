@@ -31,15 +31,15 @@ impl Encoding {
 
 const WORKBOOK: (&str, &str) = (
     "this is a workbook or zip archive",
-    "Save it as CSV (UTF-8) in your spreadsheet program, or unpack the archive, and load that.",
+    "save it as CSV (UTF-8) in your spreadsheet program, or unpack the archive, and load that",
 );
-const PICTURE: (&str, &str) = ("this is a picture", "Check the path, this file is no list.");
-const PROGRAM: (&str, &str) = ("this is a program", "Check the path, this file is no list.");
+const PICTURE: (&str, &str) = ("this is a picture", "check the path, this file is no list");
+const PROGRAM: (&str, &str) = ("this is a program", "check the path, this file is no list");
 const TWICE: (&str, &str) = (
     "this is compressed twice",
-    "Decompress it once and load the result.",
+    "decompress it once and load the result",
 );
-const ARCHIVE: (&str, &str) = ("this is an archive", "Unpack it and load the text file inside.");
+const ARCHIVE: (&str, &str) = ("this is an archive", "unpack it and load the text file inside");
 
 /// Formats that people hand over for lists: where their mark stands, the mark, what they are, what to do.
 const FORMATS: &[(usize, &[u8], (&str, &str))] = &[
@@ -50,20 +50,20 @@ const FORMATS: &[(usize, &[u8], (&str, &str))] = &[
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
         (
             "this is an old Office document",
-            "Save it as CSV (UTF-8) and load that.",
+            "save it as CSV (UTF-8) and load that",
         ),
     ),
     (
         0,
         b"%PDF-",
-        ("this is a PDF", "Ask for the list as CSV, a PDF holds no rows."),
+        ("this is a PDF", "ask for the list as CSV, a PDF holds no rows"),
     ),
     (
         0,
         b"SQLite format 3\0",
         (
             "this is an SQLite database",
-            "Export the emails as CSV; a ledger is named with --ledger.",
+            "export the emails as CSV; a ledger is named with --ledger",
         ),
     ),
     (
@@ -71,7 +71,7 @@ const FORMATS: &[(usize, &[u8], (&str, &str))] = &[
         b"{\\rtf",
         (
             "this is a rich text document",
-            "Save it as plain text and load that.",
+            "save it as plain text and load that",
         ),
     ),
     (0, b"\x89PNG", PICTURE),
@@ -81,10 +81,7 @@ const FORMATS: &[(usize, &[u8], (&str, &str))] = &[
     (
         0,
         b"PAR1",
-        (
-            "this is a Parquet file",
-            "Export the emails as CSV and load that.",
-        ),
+        ("this is a Parquet file", "export the emails as CSV and load that"),
     ),
     (0, b"\x1f\x8b", TWICE),
     (0, b"\x28\xb5\x2f\xfd", TWICE),
@@ -132,7 +129,7 @@ pub(super) fn inspect(list: &str, head: &[u8]) -> Result<(Encoding, usize), List
         return Err(ListError::Binary {
             list: list(),
             found: "this is a binary file",
-            remedy: "Save or export the list as CSV in UTF-8, and load that.",
+            remedy: "save or export the list as CSV in UTF-8, and load that",
         });
     }
     Ok((Encoding::Utf8, 0))

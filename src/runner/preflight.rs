@@ -1,6 +1,6 @@
 //! What must be true before anything is sent, and what sending will take.
 //!
-//! A handle that the tenant does not define is dropped by its write endpoint without an error [doc], so a typo
+//! A handle that the tenant does not define is dropped by its write endpoint without an error \[doc\], so a typo
 //! would silently do nothing to everybody: it is looked for first, among all pages of the definitions.
 
 use super::context::{GaveUp, Halt, RunSettings, ask_patiently};

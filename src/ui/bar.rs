@@ -11,14 +11,15 @@ const TEMPLATE: &str = "{prefix:>9} {bar:24.cyan/dim} {percent:>3}%  {wide_msg}"
 
 pub(super) struct Bar {
     bar: ProgressBar,
+    verbose: bool,
 }
 
 impl Bar {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(verbose: bool) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
         let style = ProgressStyle::with_template(TEMPLATE).expect("BUG: the bar's template is well-formed");
         bar.set_style(style.progress_chars("━╸─"));
-        Self { bar }
+        Self { bar, verbose }
     }
 
     fn progress(&self, progress: &Progress) {
@@ -40,7 +41,7 @@ impl Renderer for Bar {
                 self.bar.set_message(format!("{list}: {} rows", count(*rows)));
             }
             other => {
-                if let Some(line) = told(other) {
+                if let Some(line) = told(other, self.verbose) {
                     self.bar.suspend(|| eprintln!("{line}"));
                 }
                 // The question that follows a load must not be drawn over.

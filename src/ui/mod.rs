@@ -49,25 +49,36 @@ impl Renderer for Silence {
     fn render(&mut self, _: &Event) {}
 }
 
+enum Message {
+    Show(Box<Event>),
+    /// Everything before this has been shown once the sender is dropped.
+    Barrier(Sender<()>),
+    Close,
+}
+
 /// The screen, for as long as a run goes on.
 pub struct Screen {
-    queue: Sender<Option<Event>>,
+    queue: Sender<Message>,
     thread: JoinHandle<()>,
 }
 
 impl Screen {
-    /// Sets up a screen.
-    pub fn open(mode: Mode) -> Self {
-        let (queue, events) = channel::<Option<Event>>();
+    /// Sets up a screen; a verbose one tells of every batch.
+    pub fn open(mode: Mode, verbose: bool) -> Self {
+        let (queue, messages) = channel();
         let thread = std::thread::spawn(move || {
             let mut renderer: Box<dyn Renderer> = match mode {
-                Mode::Bar => Box::new(bar::Bar::new()),
-                Mode::Plain => Box::new(plain::Plain::new()),
+                Mode::Bar => Box::new(bar::Bar::new(verbose)),
+                Mode::Plain => Box::new(plain::Plain::new(verbose)),
                 Mode::Json => Box::new(json::Json),
                 Mode::None => Box::new(Silence),
             };
-            while let Ok(Some(event)) = events.recv() {
-                renderer.render(&event);
+            loop {
+                match messages.recv() {
+                    Ok(Message::Show(event)) => renderer.render(&event),
+                    Ok(Message::Barrier(_shown)) => {}
+                    Ok(Message::Close) | Err(_) => return,
+                }
             }
         });
         Self { queue, thread }
@@ -78,13 +89,21 @@ impl Screen {
         let queue = self.queue.clone();
         Events::to(move |event| {
             // The screen closes last; should it be gone, there is nothing to see.
-            let _ = queue.send(Some(event));
+            let _ = queue.send(Message::Show(Box::new(event)));
         })
+    }
+
+    /// Waits until everything told so far is shown, so that what is printed next comes after it.
+    pub fn catch_up(&self) {
+        let (shown, wait) = channel();
+        let _ = self.queue.send(Message::Barrier(shown));
+        // Nothing is ever sent through it: that the other end is dropped is the sign.
+        let _ = wait.recv();
     }
 
     /// Shows what is still to be shown and gives the terminal back.
     pub fn close(self) {
-        let _ = self.queue.send(None);
+        let _ = self.queue.send(Message::Close);
         // A renderer that panicked has shown that itself; the run's outcome does not depend on it.
         let _ = self.thread.join();
     }

@@ -15,11 +15,13 @@ pub(super) struct Plain {
     next: Instant,
     interval: Duration,
     waiting: bool,
+    verbose: bool,
 }
 
 impl Plain {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(verbose: bool) -> Self {
         Self {
+            verbose,
             next: Instant::now() + FIRST_INTERVAL,
             interval: FIRST_INTERVAL,
             waiting: false,
@@ -44,7 +46,7 @@ impl Renderer for Plain {
         match event {
             Event::Progress(progress) => self.progress(progress),
             other => {
-                if let Some(line) = told(other) {
+                if let Some(line) = told(other, self.verbose) {
                     eprintln!("{line}");
                 }
             }
@@ -52,8 +54,8 @@ impl Renderer for Plain {
     }
 }
 
-/// What an event other than progress says, where it is worth a line.
-pub(super) fn told(event: &Event) -> Option<String> {
+/// What an event other than progress says, where it is worth a line. Each batch is worth one to the verbose.
+pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
     match event {
         Event::ListRead { list, layout, loaded } => Some(match loaded {
             Loaded::New(counts) => format!(
@@ -79,6 +81,14 @@ pub(super) fn told(event: &Event) -> Option<String> {
         Event::Stopping { why, under_way } => Some(format!(
             "Stopping: {why}. Recording what is under way ({}); again to leave at once.",
             counted(*under_way as u64, "task", "tasks")
+        )),
+        Event::Accepted {
+            batch,
+            members,
+            batch_id,
+        } if verbose => Some(format!(
+            "batch {batch}: {} accepted, batch_id {batch_id}",
+            counted(*members as u64, "profile", "profiles")
         )),
         Event::Loading { .. } | Event::Began { .. } | Event::Accepted { .. } | Event::Progress(_) => None,
     }
