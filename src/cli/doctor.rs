@@ -59,7 +59,8 @@ fn verdict(law: &str, contradictions: u64, failed: &mut u64) -> Result<(), Failu
 }
 
 fn check_connection(args: &ConnectionArgs) -> Result<bool, Failure> {
-    if args.tenant.is_none() && args.base_url.is_none() {
+    let is_named = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
+    if !is_named(&args.tenant) && !is_named(&args.base_url) {
         print("connection  not checked: no tenant is named\n")?;
         return Ok(true);
     }

@@ -18,9 +18,11 @@ const TOKEN_LIMIT_BYTES: u64 = 64 << 10;
 
 /// The tenant's address: from the arguments, or else from what the ledger is pinned to.
 pub fn base_url(args: &ConnectionArgs, pinned: Option<&str>) -> Result<BaseUrl, Failure> {
-    match (&args.base_url, &args.tenant, pinned) {
-        (Some(url), _, _) => Ok(BaseUrl::parse(url)?),
-        (None, Some(tenant), _) => Ok(BaseUrl::of_tenant(tenant)?),
+    // A variable that is set to nothing is as good as none.
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    match (given(&args.base_url), given(&args.tenant), pinned) {
+        (Some(url), _, _) => Ok(BaseUrl::parse(&url)?),
+        (None, Some(tenant), _) => Ok(BaseUrl::of_tenant(&tenant)?),
         (None, None, Some(pinned)) => Ok(BaseUrl::parse(pinned)?),
         (None, None, None) => Err(Failure::new(Kind::Usage, "no tenant is named")
             .hint("set OMNEO_TENANT=acme or --tenant acme; --base-url takes a whole address")),

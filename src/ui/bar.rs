@@ -9,47 +9,73 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const TEMPLATE: &str = "{prefix:>9} {bar:24.cyan/dim} {percent:>3}%  {wide_msg}";
 
+/// A list's length is only known in bytes, so its bar counts shares.
+const LOADING_STEPS: f64 = 1_000.0;
+
 pub(super) struct Bar {
-    bar: ProgressBar,
+    /// None while there is nothing to draw, or a question that must not be drawn over.
+    bar: Option<ProgressBar>,
     verbose: bool,
 }
 
 impl Bar {
     pub(super) fn new(verbose: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
-        let style = ProgressStyle::with_template(TEMPLATE).expect("BUG: the bar's template is well-formed");
-        bar.set_style(style.progress_chars("━╸─"));
-        Self { bar, verbose }
+        Self { bar: None, verbose }
     }
 
-    fn progress(&self, progress: &Progress) {
-        self.bar.set_length(progress.total());
-        self.bar.set_position(progress.done());
-        self.bar.set_prefix(progress.stage());
-        self.bar.set_message(message(progress));
+    fn draw(&mut self, stage: &'static str, position: u64, length: u64, message: String) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
+            let style =
+                ProgressStyle::with_template(TEMPLATE).expect("BUG: the bar's template is well-formed");
+            bar.with_style(style.progress_chars("━╸─"))
+        });
+        bar.set_length(length);
+        bar.set_position(position);
+        bar.set_prefix(stage);
+        bar.set_message(message);
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
     }
 }
 
 impl Renderer for Bar {
     fn render(&mut self, event: &Event) {
         match event {
-            Event::Progress(progress) => self.progress(progress),
+            Event::Progress(progress) => {
+                self.draw(
+                    progress.stage(),
+                    progress.done(),
+                    progress.total(),
+                    message(progress),
+                );
+            }
             Event::Loading { list, rows, share } => {
-                self.bar.set_length(1_000);
-                self.bar.set_position((share.unwrap_or(0.0) * 1_000.0) as u64);
-                self.bar.set_prefix("loading");
-                self.bar.set_message(format!("{list}: {} rows", count(*rows)));
+                let position = (share.unwrap_or(0.0) * LOADING_STEPS) as u64;
+                self.draw(
+                    "loading",
+                    position,
+                    LOADING_STEPS as u64,
+                    format!("{list}: {} rows", count(*rows)),
+                );
             }
             other => {
-                if let Some(line) = told(other, self.verbose) {
-                    self.bar.suspend(|| eprintln!("{line}"));
-                }
-                // The question that follows a load must not be drawn over.
                 if matches!(other, Event::ListRead { .. }) {
-                    self.bar.set_draw_target(ProgressDrawTarget::hidden());
+                    self.clear();
                 }
-                if matches!(other, Event::Began { .. }) {
-                    self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+                if let Some(line) = told(other, self.verbose) {
+                    self.say(&line);
                 }
             }
         }
@@ -58,7 +84,7 @@ impl Renderer for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.clear();
     }
 }
 
