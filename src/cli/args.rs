@@ -31,7 +31,7 @@ Examples:
 
 const SANDBOX_EXAMPLES: &str = "\
 Examples:
-  rollbook sandbox                           20,000 profiles on http://127.0.0.1:8787
+  rollbook sandbox --list customers.csv      20,000 profiles on http://127.0.0.1:8787, and a list
   rollbook sandbox --rate-limit 600/min --latency 80ms
   rollbook sandbox --lose-answers 10 --state tenant.jsonl";
 

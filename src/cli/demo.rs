@@ -3,11 +3,10 @@
 use super::args::DemoArgs;
 use super::error::{Failure, Kind};
 use super::settings;
-use crate::sandbox::{Options, Sandbox};
+use crate::sandbox::{Options, Sandbox, realistic_list};
 use crate::ui::format::{count, duration};
 use crate::ui::summary::quoted;
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -134,27 +133,9 @@ impl Stage {
     }
 
     fn write_list(&self, options: &Options) -> Result<u64, Failure> {
-        let failed = |error: std::io::Error| {
-            Failure::new(
-                Kind::Usage,
-                format!("cannot write {}: {error}", self.list.display()),
-            )
-        };
-        let lines = list_lines(options);
-        let mut file = std::fs::File::create(&self.list).map_err(failed)?;
-        file.write_all("Customer No;Customer Email;Joined\r\n".as_bytes())
-            .map_err(failed)?;
-        let mut text = String::new();
-        for (number, cell) in lines.iter().enumerate() {
-            text += &format!(
-                "C-{:06};{cell};20{:02}-{:02}-01\r\n",
-                number + 1,
-                10 + number % 15,
-                1 + number % 12
-            );
-        }
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        Ok(lines.len() as u64)
+        let list = realistic_list(options, LISTED_PEOPLE);
+        super::sandbox::write_list(&self.list, &list)?;
+        Ok(list.lines().count() as u64 - 1)
     }
 
     fn command(&self, sandbox: &Sandbox, arguments: &[&str]) -> Result<Command, Failure> {
@@ -206,34 +187,6 @@ impl Stage {
 
 fn say(text: &str) {
     println!("\n{text}");
-}
-
-/// What a list that people really have looks like: mostly clean, and not quite.
-fn list_lines(options: &Options) -> Vec<String> {
-    let mut random = fastrand::Rng::with_seed(options.seed);
-    let mut lines = Vec::new();
-    for index in 0..LISTED_PEOPLE {
-        let email = options.person(index).email;
-        lines.push(match random.u32(0..100) {
-            0..4 => email.to_uppercase(),
-            4..7 => format!("  {email} "),
-            7 => email.replacen('@', "@@", 1),
-            8 => email.replacen(".", ",", 1),
-            9 => format!("\"{email}\""),
-            _ => email.clone(),
-        });
-        if random.u32(0..100) < 4 {
-            lines.push(email);
-        }
-        if random.u32(0..100) < 4 {
-            lines.push(format!("stranger{index}@example.org"));
-        }
-        if random.u32(0..1_000) == 0 {
-            lines.push(String::new());
-        }
-    }
-    random.shuffle(&mut lines);
-    lines
 }
 
 /// Kills the child, as a power cut would, once half of the look-ups have been made.

@@ -6,10 +6,10 @@ use super::job::print;
 use super::{settings, signals};
 use crate::sandbox::{
     CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, Sandbox, SandboxError,
-    UnknownIds,
+    UnknownIds, realistic_list,
 };
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -94,6 +94,9 @@ pub struct SandboxArgs {
     /// Batches succeed and change nothing, as if the status had been deleted
     #[arg(long)]
     drop_handle_effect: bool,
+    /// Writes a list about half of the profiles to this file first, to try things with
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
     /// Keeps the tenant's state in this file
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -146,11 +149,21 @@ impl From<SandboxError> for Failure {
     }
 }
 
+/// Writes a list for trying things out.
+pub fn write_list(path: &Path, list: &str) -> Result<(), Failure> {
+    std::fs::write(path, list)
+        .map_err(|error| Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display())))
+}
+
 /// `sandbox`: serves until it is told to stop.
 pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
     settings::runtime()?.block_on(async {
         let mut stop = signals::stop_on_signals();
-        let sandbox = Sandbox::start(args.options()).await?;
+        let options = args.options();
+        if let Some(path) = &args.list {
+            write_list(path, &realistic_list(&options, options.profiles.div_ceil(2)))?;
+        }
+        let sandbox = Sandbox::start(options).await?;
         print(&format!(
             "# The embedded tenant, {} profiles. Ctrl-C ends it. In another terminal:\n\
              export OMNEO_BASE_URL={} OMNEO_TOKEN={}\n",

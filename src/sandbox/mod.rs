@@ -23,6 +23,7 @@
 mod answers;
 mod door;
 mod journal;
+mod listing;
 mod log;
 mod names;
 mod options;
@@ -49,6 +50,7 @@ use axum::serve::ListenerExt;
 use tokio::runtime::Runtime;
 
 pub use self::journal::read_journal;
+pub use self::listing::realistic_list;
 pub use self::log::{Route, Seen};
 pub use self::options::{
     CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, UnknownIds, UnknownWord,
