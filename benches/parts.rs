@@ -29,7 +29,14 @@ fn list(folder: &Path) -> Source {
 fn load(ledger: &Path, source: &Source) {
     let mut ledger = Ledger::create(ledger, "load").unwrap();
     let mut loading = ledger.begin_load().unwrap();
-    ingest(source, &ColumnChoice::Auto, &mut loading, &Events::to(drop)).unwrap();
+    ingest(
+        source,
+        &ColumnChoice::Auto,
+        &mut loading,
+        &Events::to(drop),
+        &|| false,
+    )
+    .unwrap();
     loading.commit().unwrap();
 }
 
@@ -68,7 +75,6 @@ fn resolving(criterion: &mut Criterion) {
         let pace = PaceSettings {
             rate: Rate::Unlimited,
             concurrency: 64,
-            recently_used: false,
         };
         Paced::new(client, Gate::open(pace))
     });

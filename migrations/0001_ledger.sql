@@ -4,14 +4,17 @@
 -- Indexes that the load would have to keep up row by row are made by the load itself, after the rows
 -- (src/ledger/load.rs); they are declared here for a ledger that grows later.
 
--- epoch: raised by every process that opens the ledger for writing and checked by each of its
--- transactions, so that a process that was thought dead cannot write into its successor's work.
+-- epoch: raised by every process that opens the ledger for writing and checked by each transaction of a
+-- run, so that a process that was thought dead cannot write into its successor's work.
 CREATE TABLE meta (
     only_row   INTEGER PRIMARY KEY CHECK (only_row = 1),
     ledger_id  TEXT    NOT NULL,
     epoch      INTEGER NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
+
+INSERT INTO meta (only_row, ledger_id, epoch, created_at)
+VALUES (1, lower(hex(randomblob(16))), 0, CAST(unixepoch('subsec') * 1000 AS INTEGER));
 
 -- What the ledger is pinned to. confirmed_entries: up to how many entries somebody has said yes to.
 CREATE TABLE job (

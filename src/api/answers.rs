@@ -73,6 +73,8 @@ struct Queued {
 struct Batch {
     status: String,
     #[serde(default)]
+    failed_count: Option<Value>,
+    #[serde(default)]
     items: Option<Vec<Item>>,
 }
 
@@ -119,27 +121,30 @@ fn number(value: Option<&Value>) -> Option<u64> {
 }
 
 impl<T> List<T> {
-    /// Whether another page follows page `asked`.
+    /// Whether another page follows page `asked`, or that this is not the page asked for.
     ///
     /// `meta.last_page` decides where it is there, else `links.next`; with neither, the answer is bare and whole.
-    fn has_more(&self, asked: u32) -> bool {
+    fn has_more(&self, asked: u32) -> Result<bool, Wrong> {
         if self.data.is_empty() {
-            return false;
+            return Ok(false);
         }
         let page = |pick: fn(&Meta) -> Option<&Value>| self.meta.as_ref().and_then(|meta| number(pick(meta)));
+        let current = page(|meta| meta.current_page.as_ref()).unwrap_or(u64::from(asked));
+        if current != u64::from(asked) {
+            // Taken for the last one, it would hide whoever stands on the page that was asked for.
+            return Err(format!("page {asked} was asked for, and page {current} came"));
+        }
         if let Some(last) = page(|meta| meta.last_page.as_ref()) {
-            let current = page(|meta| meta.current_page.as_ref()).unwrap_or(u64::from(asked));
-            // A tenant that ignores the page asked for would otherwise be asked for ever.
-            return current >= u64::from(asked) && current < last;
+            return Ok(current < last);
         }
         let next = self.links.as_ref().and_then(|links| links.next.as_ref());
-        next.is_some_and(|next| !next.is_null())
+        Ok(next.is_some_and(|next| !next.is_null()))
     }
 }
 
 pub(super) fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>, Wrong> {
     let list: List<Status> = parse(body, "Browse statuses")?;
-    let more = list.has_more(page);
+    let more = list.has_more(page)?;
     let definition = |status: Status| {
         Some(StatusDefinition {
             handle: Handle::new(status.handle?),
@@ -152,7 +157,7 @@ pub(super) fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>,
 
 pub(super) fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, Wrong> {
     let list: List<Profile> = parse(body, "Browse profiles")?;
-    let more = list.has_more(page);
+    let more = list.has_more(page)?;
     let found = |profile: Profile| Found {
         profile: ProfileId::new(profile.id),
         email: profile.email.unwrap_or_default(),
@@ -185,10 +190,17 @@ pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
     let progress = match batch.status.as_str() {
         "success" => BatchProgress::Success,
         "failed" => BatchProgress::Failed,
-        _ => BatchProgress::Pending,
+        "pending" => BatchProgress::Pending,
+        _ => BatchProgress::Unknown,
     };
     let mut failed = Vec::new();
+    let mut failures = 0;
     for item in batch.items.unwrap_or_default() {
+        let complains = item.error.as_ref().is_some_and(|error| !error.is_null());
+        if item.status.as_deref() == Some("success") && !complains {
+            continue;
+        }
+        failures += 1;
         if item.status.as_deref() != Some("failed") {
             continue;
         }
@@ -206,6 +218,7 @@ pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
         progress,
         status: clean(&batch.status),
         failed,
+        failures: failures.max(number(batch.failed_count.as_ref()).unwrap_or(0)),
     })
 }
 
@@ -291,18 +304,21 @@ mod tests {
     fn pages_are_followed_by_number_and_end() {
         let more = |meta: &str, asked| {
             let body = format!(r#"{{"data":[{{"id":"p1","email":"a@example.com","statuses":[]}}]{meta}}}"#);
-            profiles(body.as_bytes(), asked).unwrap().more
+            profiles(body.as_bytes(), asked).map(|page| page.more)
         };
-        assert!(more(r#","meta":{"current_page":1,"last_page":3}"#, 1));
-        assert!(more(r#","meta":{"current_page":"2","last_page":"3"}"#, 2));
-        assert!(!more(r#","meta":{"current_page":3,"last_page":3}"#, 3));
+        assert_eq!(more(r#","meta":{"current_page":1,"last_page":3}"#, 1), Ok(true));
+        assert_eq!(
+            more(r#","meta":{"current_page":"2","last_page":"3"}"#, 2),
+            Ok(true)
+        );
+        assert_eq!(more(r#","meta":{"current_page":3,"last_page":3}"#, 3), Ok(false));
         assert!(
-            !more(r#","meta":{"current_page":1,"last_page":3}"#, 2),
+            more(r#","meta":{"current_page":1,"last_page":3}"#, 2).is_err(),
             "it answers page 1 for ever"
         );
-        assert!(more(r#","links":{"next":"https://evil.example/"}"#, 1));
-        assert!(!more(r#","links":{"next":null}"#, 1));
-        assert!(!more("", 1));
+        assert_eq!(more(r#","links":{"next":"https://evil.example/"}"#, 1), Ok(true));
+        assert_eq!(more(r#","links":{"next":null}"#, 1), Ok(false));
+        assert_eq!(more("", 1), Ok(false));
     }
 
     #[test]
@@ -338,7 +354,10 @@ mod tests {
         assert_eq!(report.progress, BatchProgress::Failed);
         assert_eq!(report.failed, [(ProfileId::new("p1"), "gone".to_string())]);
         let unknown = batch(br#"{"data":{"status":"brooding"}}"#).unwrap();
-        assert_eq!(unknown.progress, BatchProgress::Pending);
+        assert_eq!(unknown.progress, BatchProgress::Unknown);
+        let nameless =
+            batch(br#"{"data":{"status":"failed","failed_count":"20","items":[{"status":"failed"}]}}"#);
+        assert_eq!(nameless.unwrap().failures, 20);
         assert_eq!(queued(br#"{"data":{"batch_id":"b-1"}}"#), Ok(BatchId::new("b-1")));
         assert!(queued(br#"{"data":{"batch_id":""}}"#).is_err());
         assert!(queued(br#"{"data":{"batch_id":"b-1""#).is_err());

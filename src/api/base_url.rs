@@ -73,6 +73,15 @@ impl BaseUrl {
         self.loopback
     }
 
+    /// Whether it is where a tenant of that name would be.
+    pub fn is_omneo(&self) -> bool {
+        let host = self.url.host_str().unwrap_or_default();
+        let name = host
+            .strip_prefix("api.")
+            .and_then(|rest| rest.strip_suffix(".getomneo.com"));
+        name.is_some_and(|name| Self::of_tenant(name).is_ok_and(|usual| usual == *self))
+    }
+
     /// The URL of a path below it; `steps` are encoded one by one.
     pub(super) fn join(&self, steps: &[&str]) -> reqwest::Url {
         let mut url = self.url.clone();
@@ -105,6 +114,20 @@ mod tests {
         );
         for name in ["", "-a", "a-", "a.b", "a/b", "evil.example/x#", "a b"] {
             assert!(BaseUrl::of_tenant(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_tenants_own_address_is_omneos() {
+        let is_omneo = |url: &str| BaseUrl::parse(url).unwrap().is_omneo();
+        assert!(is_omneo("https://api.acme.getomneo.com/api/v3"));
+        for other in [
+            "https://api.acme.getomneo.com.evil.example/api/v3",
+            "https://api.a.b.getomneo.com/api/v3",
+            "https://api.acme.getomneo.com:444/api/v3",
+            "https://evil.example/api/v3",
+        ] {
+            assert!(!is_omneo(other), "{other}");
         }
     }
 

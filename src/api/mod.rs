@@ -43,15 +43,19 @@ pub struct BatchReport {
     pub progress: BatchProgress,
     /// The tenant's own word for that, cleaned.
     pub status: String,
-    /// Members that the tenant calls failed, by profile, with its reason.
+    /// Members that the tenant calls failed, by either of the ids it gives them, with its reason.
     pub failed: Vec<(ProfileId, String)>,
+    /// How many members failed, by the count or by the items, whichever is more.
+    pub failures: u64,
 }
 
-/// How far a batch is. A word that is not known counts as not finished.
+/// How far a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchProgress {
-    /// Not finished, or not known to be.
+    /// Not finished, as the tenant says.
     Pending,
+    /// In a state that is documented nowhere.
+    Unknown,
     /// Finished, as the tenant says. Proves nothing about a handle.
     Success,
     /// Finished, and some or all of it failed.

@@ -74,8 +74,6 @@ pub struct PaceSettings {
     pub rate: Rate,
     /// Requests under way at the same time.
     pub concurrency: usize,
-    /// Whether an earlier process may have used up this very second.
-    pub recently_used: bool,
 }
 
 /// A handle to the gate; clones share it.
@@ -168,8 +166,8 @@ impl Keeper {
         view: watch::Sender<PaceView>,
     ) -> Self {
         let now = Instant::now();
-        let full = settings.recently_used.then_some(now);
-        let window = |window| Window::new(window, full);
+        // What an earlier process sent in its last moments is not known, so the second begins used up.
+        let window = |window| Window::full(window, now);
         let tempo = Tempo::new(settings.rate, now);
         let mut keeper = Self {
             settings,
@@ -276,22 +274,25 @@ impl Keeper {
         self.under_way -= 1;
         let late = match signal {
             Signal::Unknown => now.saturating_duration_since(departed),
-            _ => self.usual.excess(now.saturating_duration_since(departed)),
+            _ => self.usual.excess(now, now.saturating_duration_since(departed)),
         };
         for window in &mut self.windows {
             window.note(departed + late);
         }
         match signal {
-            Signal::Fine => self.fine(now),
+            Signal::Fine => self.fine(now, departed),
             Signal::SlowDown(retry_after) => self.slow_down(now, departed, retry_after),
             Signal::Trouble(why) => self.trouble(now, departed, &why),
             Signal::Unknown => {}
         }
     }
 
-    fn fine(&mut self, now: Instant) {
-        self.failures = 0;
-        self.told_to_slow = 0;
+    fn fine(&mut self, now: Instant, departed: Instant) {
+        // Good news from before the trouble began does not end it.
+        if departed >= self.episode {
+            self.failures = 0;
+            self.told_to_slow = 0;
+        }
         if self.tempo.speed_up(now) {
             self.limiter = self.tempo.limiter();
         }
@@ -383,7 +384,7 @@ impl Tempo {
         true
     }
 
-    /// A limiter cannot change its rate, so each change of tempo makes a new one, with its first place taken.
+    /// A limiter cannot change its rate, so each change of tempo makes a new one.
     ///
     /// It lets a fiftieth of a second's worth go at once: timers are a millisecond coarse, and with no such
     /// slack each late wake-up would be lost for good. What that bunches, the windows bound.
@@ -434,11 +435,10 @@ impl Reference for TokioInstant {
 mod tests {
     use super::*;
 
-    fn gate(rate: &str, concurrency: usize, recently_used: bool) -> Gate {
+    fn gate(rate: &str, concurrency: usize) -> Gate {
         Gate::open(PaceSettings {
             rate: rate.parse().unwrap(),
             concurrency,
-            recently_used,
         })
     }
 
@@ -470,28 +470,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_second_holds_more_than_the_rate_and_little_is_lost() {
         for (rate, per_second) in [("10/s", 10), ("50/s", 50), ("1000/s", 1_000)] {
-            let gate = gate(rate, 256, false);
+            let gate = gate(rate, 256);
             let times = departures(&gate, per_second * 20, Duration::from_millis(30)).await;
             assert!(
                 busiest_second(&times) <= per_second,
                 "{rate}: {}",
                 busiest_second(&times)
             );
-            let achieved = (times.len() - 1) as f64 / times.last().unwrap().as_secs_f64();
+            let taken = *times.last().unwrap() - times[0];
+            let achieved = (times.len() - 1) as f64 / taken.as_secs_f64();
             assert!(achieved > per_second as f64 * 0.985, "{rate}: {achieved}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_restart_does_not_get_a_second_helping() {
-        let gate = gate("10/s", 8, true);
+        let gate = gate("10/s", 8);
         let times = departures(&gate, 12, Duration::from_millis(5)).await;
         assert!(times[0] >= Duration::from_secs(1), "{:?}", times[0]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_429_holds_everybody_and_the_pace_comes_back() {
-        let gate = gate("100/s", 64, false);
+        let gate = gate("100/s", 64);
         gate.enter(Class::Lookup)
             .await
             .leave(Signal::SlowDown(Some(Duration::from_secs(7))));
@@ -510,7 +511,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_felt_for_one_at_a_time_and_reads_go_first() {
-        let gate = gate("100/s", 64, false);
+        let gate = gate("100/s", 64);
         gate.enter(Class::Lookup)
             .await
             .leave(Signal::Trouble("no route".into()));
@@ -532,7 +533,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_are_under_way_than_allowed() {
-        let gate = gate("unlimited", 2, false);
+        let gate = gate("unlimited", 2);
         let (first, _second) = (gate.enter(Class::Lookup).await, gate.enter(Class::Lookup).await);
         let third = tokio::time::timeout(Duration::from_secs(5), gate.enter(Class::Write)).await;
         assert!(third.is_err());

@@ -25,26 +25,24 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// An empty window, or, after a run that may have ended this very moment, a full one.
+    /// A window as a process must take it to be that has just started: full.
     ///
-    /// A full one-second window is full as of now. A longer one is taken to have been filled evenly, which
-    /// is how a run fills it; refusing to start for an hour after a kill would serve nobody.
-    pub(super) fn new((most, length): (usize, Duration), full_since: Option<Instant>) -> Self {
+    /// A one-second window is full as of now. A longer one is taken to have been filled evenly, which is how a
+    /// run fills it; refusing to start for an hour after a kill would serve nobody.
+    pub(super) fn full((most, length): (usize, Duration), now: Instant) -> Self {
         let mut window = Self {
             most,
             length: length + MARGIN,
             arrived: BinaryHeap::new(),
         };
-        if let Some(now) = full_since {
-            let spread = if length > Duration::from_secs(1) {
-                length
-            } else {
-                Duration::ZERO
-            };
-            for place in 0..most {
-                let age = spread.mul_f64(place as f64 / most as f64);
-                window.arrived.push(Reverse(now.checked_sub(age).unwrap_or(now)));
-            }
+        let spread = if length > Duration::from_secs(1) {
+            length
+        } else {
+            Duration::ZERO
+        };
+        for place in 0..most {
+            let age = spread.mul_f64(place as f64 / most as f64);
+            window.note(now.checked_sub(age).unwrap_or(now));
         }
         window
     }
@@ -74,13 +72,23 @@ impl Window {
 
 /// The usual latency: the lowest of late, creeping upwards so that a tenant may become slower for good.
 #[derive(Debug, Default)]
-pub(super) struct UsualLatency(Option<Duration>);
+pub(super) struct UsualLatency(Option<(Instant, Duration)>);
+
+/// How much of itself the usual latency grows in a second without a lower one.
+const CREEP_PER_SECOND: f64 = 0.01;
 
 impl UsualLatency {
     /// Takes a latency in and says by how much it exceeds the usual one.
-    pub(super) fn excess(&mut self, latency: Duration) -> Duration {
-        let usual = self.0.map_or(latency, |usual| usual.mul_f64(1.01).min(latency));
-        self.0 = Some(usual);
+    ///
+    /// The very first one is all excess: it holds the handshake, and there is nothing to compare it with.
+    pub(super) fn excess(&mut self, now: Instant, latency: Duration) -> Duration {
+        let Some((since, usual)) = self.0 else {
+            self.0 = Some((now, latency));
+            return latency;
+        };
+        let crept = usual.mul_f64(1.0 + CREEP_PER_SECOND * (now - since).as_secs_f64());
+        let usual = crept.min(latency);
+        self.0 = Some((now, usual));
         latency.saturating_sub(usual)
     }
 }
@@ -94,26 +102,27 @@ mod tests {
     #[test]
     fn a_window_fills_and_empties() {
         let start = Instant::now();
-        let mut window = Window::new((2, SECOND), None);
-        assert_eq!(window.next_departure(start, 0), Some(start));
-        assert_eq!(window.next_departure(start, 1), Some(start));
+        let mut window = Window::full((2, SECOND), start);
+        let later = start + SECOND + MARGIN;
         assert_eq!(
-            window.next_departure(start, 2),
+            window.next_departure(start, 0),
+            Some(later),
+            "after a start, a second passes first"
+        );
+        assert_eq!(window.next_departure(later, 1), Some(later));
+        assert_eq!(
+            window.next_departure(later, 2),
             None,
             "both may arrive at any moment"
         );
-        window.note(start);
-        assert_eq!(window.next_departure(start, 1), Some(start + SECOND + MARGIN));
-        let later = start + SECOND + MARGIN;
-        assert_eq!(window.next_departure(later, 1), Some(later));
+        window.note(later);
+        assert_eq!(window.next_departure(later, 1), Some(later + SECOND + MARGIN));
     }
 
     #[test]
-    fn after_a_kill_a_second_passes_first() {
+    fn a_long_window_was_filled_evenly() {
         let start = Instant::now() + SECOND * 100;
-        let mut second = Window::new((10, SECOND), Some(start));
-        assert_eq!(second.next_departure(start, 0), Some(start + SECOND + MARGIN));
-        let mut minute = Window::new((600, SECOND * 60), Some(start));
+        let mut minute = Window::full((600, SECOND * 60), start);
         let wait = minute.next_departure(start, 0).unwrap() - start;
         assert!(wait < Duration::from_millis(200), "{wait:?}");
     }
@@ -121,9 +130,13 @@ mod tests {
     #[test]
     fn a_late_answer_counts_as_a_late_arrival() {
         let mut usual = UsualLatency::default();
-        let ms = Duration::from_millis;
-        assert_eq!(usual.excess(ms(20)), ms(0));
-        assert!(usual.excess(ms(70)) >= ms(49));
-        assert_eq!(usual.excess(ms(10)), ms(0));
+        let (ms, now) = (Duration::from_millis, Instant::now());
+        assert_eq!(usual.excess(now, ms(90)), ms(90), "the handshake");
+        assert_eq!(usual.excess(now, ms(20)), ms(0));
+        assert_eq!(usual.excess(now, ms(70)), ms(50));
+        assert!(
+            usual.excess(now + SECOND * 10, ms(70)) < ms(50),
+            "a tenant may become slower for good"
+        );
     }
 }

@@ -86,9 +86,13 @@ impl From<LedgerError> for Failure {
                 Kind::Ledger,
                 "`rollbook doctor` says more; keep the file, and restore a copy that is sound",
             ),
+            LedgerError::CannotOpen { .. } => (
+                Kind::Usage,
+                "--ledger takes a file in a folder that can be written",
+            ),
             LedgerError::Disk(_) => (
-                Kind::Stopped,
-                "make room, or check that folder and file can be written, then run the same command again",
+                Kind::Unexpected,
+                "nothing was lost: make room, or check the disk, and run the same command again",
             ),
             LedgerError::Sqlite(_) => (Kind::Unexpected, "`rollbook doctor` checks the ledger"),
         };
@@ -107,6 +111,7 @@ impl From<IngestError> for Failure {
         match error {
             IngestError::List(error) => Self::from(error).hint("nothing was loaded"),
             IngestError::Ledger(error) => error.into(),
+            IngestError::Stopped => Self::new(Kind::Stopped, error.to_string()).hint("nothing was loaded"),
         }
     }
 }

@@ -16,22 +16,34 @@ use crate::ledger::{Ledger, LedgerError, Loading, Reader};
 use crate::model::entry::EntryState;
 use crate::model::ids::{Action, Job};
 use crate::runner::context::Halt;
-use crate::runner::event::Events;
+use crate::runner::coordinator::Left;
+use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
-use crate::runner::preflight::{self, Estimate};
+use crate::runner::preflight::{self, Plan};
 use crate::runner::run::{self, Ending, Outcome};
-use crate::ui::format::{count, counted, duration};
+use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, summary};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Becomes true when somebody wants the run to stop.
+type Stop = tokio::sync::watch::Receiver<bool>;
+
 /// `load`: lists into the ledger, offline.
 pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
     let sources = settings::sources(&args.lists)?;
+    let runtime = settings::runtime()?;
+    let stop = runtime.block_on(async { signals::stop_on_signals() });
     let screen = Screen::open(settings::mode(common.progress, common.quiet), common.verbose);
     let mut ledger = open_or_create(&common.ledger, "load")?;
-    let loaded = take_in(&mut ledger, &sources, args.column.as_ref(), &screen.events());
+    let loaded = take_in(
+        &mut ledger,
+        &sources,
+        args.column.as_ref(),
+        &screen.events(),
+        &stop,
+    );
     screen.close();
     if let Err(failure) = loaded {
         ledger.abandon();
@@ -49,9 +61,10 @@ fn take_in(
     sources: &[Source],
     column: Option<&ColumnChoice>,
     events: &Events,
+    stop: &Stop,
 ) -> Result<(), Failure> {
     let mut loading = ledger.begin_load()?;
-    ingest_all(&mut loading, sources, column, events)?;
+    ingest_all(&mut loading, sources, column, events, stop)?;
     Ok(loading.commit()?)
 }
 
@@ -60,10 +73,11 @@ fn ingest_all(
     sources: &[Source],
     column: Option<&ColumnChoice>,
     events: &Events,
+    stop: &Stop,
 ) -> Result<(), Failure> {
     let column = column.cloned().unwrap_or(ColumnChoice::Auto);
     for source in sources {
-        ingest(source, &column, loading, events)?;
+        ingest(source, &column, loading, events, &|| *stop.borrow())?;
     }
     Ok(())
 }
@@ -156,25 +170,28 @@ impl Undertaking<'_> {
         let pace = PaceSettings {
             rate: self.run.rate,
             concurrency: usize::from(self.run.concurrency),
-            recently_used: ledger.as_ref().is_some_and(Ledger::recently_used),
         };
         let outcome = runtime.block_on(async {
+            let mut stop = signals::stop_on_signals();
             let tenant = settings::tenant(&base, &token, pace)?;
-            preflight::check(&tenant, &self.job).await?;
+            tokio::select! {
+                checked = preflight::check(&tenant, &self.job) => checked?,
+                Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
+            }
             let ledger = match ledger {
                 Some(ledger) => ledger,
                 None => Ledger::create(&self.common.ledger, self.verb)?,
             };
-            let ledger = self.agree(ledger, &screen, mode)?;
-            self.work(ledger, tenant, screen.events()).await
+            let ledger = self.agree(ledger, &screen, mode, &stop)?;
+            self.work(ledger, tenant, screen.events(), stop).await
         });
         screen.close();
         self.conclude(outcome?)
     }
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
-    fn agree(&self, mut ledger: Ledger, screen: &Screen, mode: Mode) -> Result<Ledger, Failure> {
-        match self.take_in_and_ask(&mut ledger, screen, mode) {
+    fn agree(&self, mut ledger: Ledger, screen: &Screen, mode: Mode, stop: &Stop) -> Result<Ledger, Failure> {
+        match self.take_in_and_ask(&mut ledger, screen, mode, stop) {
             Ok(()) => Ok(ledger),
             Err(failure) => {
                 ledger.abandon();
@@ -183,46 +200,41 @@ impl Undertaking<'_> {
         }
     }
 
-    fn take_in_and_ask(&self, ledger: &mut Ledger, screen: &Screen, mode: Mode) -> Result<(), Failure> {
+    fn take_in_and_ask(
+        &self,
+        ledger: &mut Ledger,
+        screen: &Screen,
+        mode: Mode,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
         let confirmed = ledger.job()?.map_or(0, |pinned| pinned.confirmed_entries);
         let resolved = ledger.counts()?.in_state(EntryState::Resolved);
         let mut loading = ledger.begin_load()?;
-        ingest_all(&mut loading, self.sources, self.column, &screen.events())?;
-        screen.catch_up();
+        ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
         let pending = loading.pending()?;
         let run_settings = settings::run_settings(self.run);
-        let estimate = preflight::estimate(pending, resolved, &run_settings, self.run.rate);
-        let to_ask = estimate.at_most > 0 && loading.entries() > confirmed;
-        if mode != Mode::None && pending + resolved > 0 {
-            self.print_plan(&estimate);
+        let plan = Plan {
+            job: self.job.clone(),
+            ledger: self.common.ledger.display().to_string(),
+            estimate: preflight::estimate(pending, resolved, &run_settings, self.run.rate),
+            batch_size: run_settings.batch_size,
+            dry_run: run_settings.dry_run,
+            rate: self.run.rate,
+        };
+        let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
+        if pending + resolved > 0 {
+            screen.events().tell(Event::Planned(Box::new(plan.clone())));
         }
-        if to_ask && !self.run.yes {
+        screen.catch_up();
+        if to_ask {
+            if matches!(mode, Mode::None | Mode::Json) {
+                // Nobody says yes to what they have not seen.
+                eprintln!("{}", plan_text(&plan));
+            }
             self.ask()?;
         }
-        loading.pin(&self.job, to_ask || !self.run.dry_run)?;
+        loading.pin(&self.job, preflight::consents_to_all(&run_settings))?;
         Ok(loading.commit()?)
-    }
-
-    fn print_plan(&self, estimate: &Estimate) {
-        let entries = counted(estimate.pending, "entry", "entries");
-        let what = if self.run.dry_run {
-            format!("{entries} to look up, nothing to send (--dry-run)")
-        } else {
-            let most = counted(estimate.at_most, "profile", "profiles");
-            format!(
-                "{entries} to look up, at most {most} to send in batches of {}",
-                self.run.batch_size
-            )
-        };
-        let time = match estimate.duration {
-            Some(time) => format!(", about {} at {}", duration(time), self.run.rate),
-            None => String::new(),
-        };
-        eprintln!("\nPlan      {} {}", self.job.action, self.job.handles_text());
-        eprintln!("at        {}", self.job.tenant);
-        eprintln!("ledger    {}", self.common.ledger.display());
-        eprintln!("entries   {what}");
-        eprintln!("requests  about {}{time}\n", count(estimate.requests));
     }
 
     fn ask(&self) -> Result<(), Failure> {
@@ -244,10 +256,15 @@ impl Undertaking<'_> {
         }
     }
 
-    async fn work(&self, ledger: Ledger, tenant: Paced<Client>, events: Events) -> Result<Outcome, Failure> {
+    async fn work(
+        &self,
+        ledger: Ledger,
+        tenant: Paced<Client>,
+        events: Events,
+        stop: Stop,
+    ) -> Result<Outcome, Failure> {
         let counts = ledger.counts()?;
         let (writer, thread) = ledger.into_writer(self.verb)?;
-        let stop = signals::stop_on_signals();
         let run_settings = settings::run_settings(self.run);
         let outcome = run::run(
             tenant,
@@ -269,21 +286,45 @@ impl Undertaking<'_> {
         let stopped = |message: &str| Failure::new(Kind::Stopped, message);
         let go_on = "`rollbook resume` goes on from here";
         match outcome.ending {
+            Ending::Halted(Halt::Ledger(LedgerError::Disk(why))) => {
+                return Err(stopped(&LedgerError::Disk(why).to_string())
+                    .hint("make room")
+                    .hint(go_on));
+            }
             Ending::Halted(Halt::Ledger(error)) => return Err(error.into()),
             Ending::Halted(Halt::Stopped) => {
                 return Err(stopped("stopped on request before the end").hint(go_on));
             }
-            Ending::Halted(Halt::Denied(refusal)) => {
-                return Err(stopped(&Halt::Denied(refusal).to_string())
-                    .hint("set OMNEO_TOKEN to a token that is good and has the scopes read-profiles and update-profiles")
-                    .hint(go_on));
+            Ending::Halted(halt) => {
+                let failure = stopped(&halt.to_string());
+                return Err(match halt {
+                    Halt::Denied(_) => failure
+                        .hint("set OMNEO_TOKEN to a good token with the scopes read-profiles and update-profiles")
+                        .hint(go_on),
+                    Halt::Refused(_) => failure
+                        .hint("`rollbook export` names the entries that failed; find out what the tenant objects to")
+                        .hint(go_on),
+                    _ => failure.hint(go_on),
+                });
             }
-            Ending::Halted(halt) => return Err(stopped(&halt.to_string()).hint(go_on)),
-            Ending::Unfinished if self.run.limit.is_some() => {
+            Ending::Unfinished(Left::LimitReached) => {
                 return Err(stopped("stopped at --limit, as asked")
                     .hint("look at `rollbook export`, then `rollbook resume`"));
             }
-            Ending::Unfinished => return Err(stopped("some batches are still being applied").hint(go_on)),
+            Ending::Unfinished(Left::LimitTooSmall) => {
+                return Err(
+                    stopped("a batch that was sealed earlier has more profiles than --limit")
+                        .hint("raise --limit, or leave it out"),
+                );
+            }
+            Ending::Unfinished(Left::TooManyDoubts) => {
+                return Err(stopped("several batches ended in doubt, so no more were sent")
+                    .hint("`rollbook batches` shows what the tenant answered")
+                    .hint(go_on));
+            }
+            Ending::Unfinished(Left::StillApplying) => {
+                return Err(stopped("the tenant has not finished with every batch").hint(go_on));
+            }
             Ending::Done => {}
         }
         if summary.is_unsettled() {
@@ -314,6 +355,11 @@ fn open_or_create(path: &Path, verb: &str) -> Result<Ledger, Failure> {
         Some(ledger) => Ok(ledger),
         None => Ok(Ledger::create(path, verb)?),
     }
+}
+
+fn stopped_early() -> Failure {
+    Failure::new(Kind::Stopped, "stopped on request")
+        .hint("nothing was sent, and nothing was kept in the ledger")
 }
 
 /// How the job of a ledger stands, on stdout.

@@ -147,5 +147,4 @@ pub const GENTLE: PaceSettings = PaceSettings {
         per: Duration::from_secs(1),
     },
     concurrency: 1,
-    recently_used: false,
 };

@@ -23,7 +23,18 @@ pub fn base_url(args: &ConnectionArgs, pinned: Option<&str>) -> Result<BaseUrl, 
     match (given(&args.base_url), given(&args.tenant), pinned) {
         (Some(url), _, _) => Ok(BaseUrl::parse(&url)?),
         (None, Some(tenant), _) => Ok(BaseUrl::of_tenant(&tenant)?),
-        (None, None, Some(pinned)) => Ok(BaseUrl::parse(pinned)?),
+        (None, None, Some(pinned)) => {
+            let base = BaseUrl::parse(pinned)?;
+            if base.is_loopback() || base.is_omneo() {
+                return Ok(base);
+            }
+            // A ledger may come from anybody, and the token would follow where it points.
+            Err(Failure::new(
+                Kind::Usage,
+                format!("the ledger points to {base}, which is not an Omneo address"),
+            )
+            .hint(format!("if the token may go there, say so: --base-url {base}")))
+        }
         (None, None, None) => Err(Failure::new(Kind::Usage, "no tenant is named")
             .hint("set OMNEO_TENANT=acme or --tenant acme; --base-url takes a whole address")),
     }

@@ -21,6 +21,14 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file, or one beside it, cannot be opened or made.
+    #[error("cannot open {}: {why}", path.display())]
+    CannotOpen {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
     /// A newer rollbook wrote it.
     #[error("{} has ledger version {found}; this rollbook knows versions up to {known}", path.display())]
     Newer {
@@ -65,8 +73,18 @@ impl LedgerError {
     /// Where opening or creating the file itself failed.
     pub(super) fn from_io(path: &Path, error: &std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
-            _ => Self::Disk(format!("{}: {error}", path.display())),
+            std::io::ErrorKind::NotFound
+                if path
+                    .parent()
+                    .is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()) =>
+            {
+                Self::Missing(path.to_owned())
+            }
+            std::io::ErrorKind::StorageFull => Self::Disk(format!("{}: {error}", path.display())),
+            _ => Self::CannotOpen {
+                path: path.to_owned(),
+                why: error.to_string(),
+            },
         }
     }
 }

@@ -9,6 +9,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const RETRIES: u32 = 3;
+const RETRY_WAIT: Duration = Duration::from_millis(20);
 
 /// The right to write to a ledger, for as long as it lives.
 #[derive(Debug)]
@@ -20,7 +24,15 @@ impl Lock {
     /// Takes the lock of the ledger at `path`, or says who holds it.
     pub fn take(path: &Path, verb: &str) -> Result<Self, LedgerError> {
         let beside = lock_path(path);
-        let failed = |error: std::io::Error| LedgerError::Disk(format!("{}: {error}", beside.display()));
+        let failed = |error: std::io::Error| LedgerError::from_io(&beside, &error);
+        if std::fs::symlink_metadata(&beside).is_ok_and(|there| !there.is_file()) {
+            // What a link leads to would be overwritten.
+            return Err(LedgerError::UnsafePath {
+                path: beside,
+                why: "is in the way of the ledger's lock; it must be a plain file or not be there".into(),
+            });
+        }
+        let mut tries = 0;
         loop {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -32,6 +44,12 @@ impl Lock {
                 .map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
+                // `status` takes it for an instant to see who holds it; that instant passes.
+                Err(TryLockError::WouldBlock) if tries < RETRIES => {
+                    tries += 1;
+                    std::thread::sleep(RETRY_WAIT);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(LedgerError::Locked {
                         path: path.to_owned(),

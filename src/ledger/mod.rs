@@ -1,7 +1,7 @@
 //! The ledger: one SQLite file that is one job.
 //!
 //! **Locking.** One process writes; it holds a lock on a file beside the ledger, raises the ledger's epoch,
-//! and checks that epoch in each transaction. Readers take no lock: in WAL mode they see the last commit
+//! and checks that epoch in each transaction of a run. Readers take no lock: in WAL mode they see the last commit
 //! and hinder nobody.
 //!
 //! **Durability.** WAL with `synchronous=FULL`: a commit that returned is on the disk. That costs a fraction

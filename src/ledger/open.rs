@@ -6,10 +6,10 @@
 use super::error::LedgerError;
 use super::lock::Lock;
 use super::migrate::{self, MIGRATIONS};
-use super::time::now_ms;
-use rusqlite::{Connection, OpenFlags, params};
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ const PAGE_SIZE_BYTES: i64 = 8_192;
 /// Pages that a connection keeps in memory; the unit is kibibytes.
 const CACHE_KIB: i64 = 64 * 1_024;
 
+/// The header of a SQLite file.
+const HEADER_BYTES: u64 = 100;
+
 /// How long a reader waits where a checkpoint is in its way.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,7 +35,6 @@ pub struct Ledger {
     pub(super) epoch: i64,
     _lock: Lock,
     created: bool,
-    recently_used: bool,
 }
 
 impl Ledger {
@@ -43,11 +45,12 @@ impl Ledger {
             Err(error) => return Err(LedgerError::from_io(path, &error)),
             Ok(about) => check_kind(path, &about)?,
         }
+        check_header(path)?;
         let lock = Lock::take(path, verb)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if is_blank(&connection)? {
             // Whoever made the file died before the first migration was committed: it holds nothing.
-            return Self::furnish(path, lock, connection, 0).map(Some);
+            return Self::furnish(path, lock, connection).map(Some);
         }
         let version = migrate::version(&connection, path)?;
         configure(&connection)?;
@@ -63,19 +66,25 @@ impl Ledger {
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .map_err(|error| LedgerError::from_io(path, &error))?;
+            .map_err(|error| match error.kind() {
+                // Somebody made it since this process looked.
+                std::io::ErrorKind::AlreadyExists => LedgerError::Locked {
+                    path: path.to_owned(),
+                    holder: "another process, which has just made it".into(),
+                },
+                _ => LedgerError::from_io(path, &error),
+            })?;
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        Self::furnish(path, lock, connection, 0)
+        Self::furnish(path, lock, connection)
     }
 
-    fn furnish(path: &Path, lock: Lock, mut connection: Connection, from: i64) -> Result<Self, LedgerError> {
+    fn furnish(path: &Path, lock: Lock, mut connection: Connection) -> Result<Self, LedgerError> {
+        // Somebody may have made the empty file with other rights than ours.
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))
+            .map_err(|error| LedgerError::from_io(path, &error))?;
         connection.pragma_update(None, "page_size", PAGE_SIZE_BYTES)?;
         configure(&connection)?;
-        migrate::migrate(&mut connection, from, MIGRATIONS)?;
-        connection.execute(
-            "INSERT INTO meta (only_row, ledger_id, epoch, created_at) VALUES (1, lower(hex(randomblob(16))), 0, ?1)",
-            params![now_ms()],
-        )?;
+        migrate::migrate(&mut connection, 0, MIGRATIONS)?;
         // From here on the file and its name must survive a power cut: everything later builds on them.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         sync_with_folder(path)?;
@@ -88,7 +97,6 @@ impl Ledger {
         connection: Connection,
         created: bool,
     ) -> Result<Self, LedgerError> {
-        let recently_used = last_run_is_recent(&connection)?;
         connection.execute("UPDATE meta SET epoch = epoch + 1", [])?;
         let epoch = connection.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
         Ok(Self {
@@ -97,19 +105,7 @@ impl Ledger {
             epoch,
             _lock: lock,
             created,
-            recently_used,
         })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether a run on this ledger may have sent requests within the last moments: it ended just now, or
-    /// nobody wrote down that it ended. The pace then starts as if the last second had been used up.
-    pub fn recently_used(&self) -> bool {
-        self.recently_used
     }
 
     /// Gives the ledger up, and removes its file where this process made it and nothing was kept in it.
@@ -160,6 +156,25 @@ fn check_kind(path: &Path, about: &std::fs::Metadata) -> Result<(), LedgerError>
         path: path.to_owned(),
         why: why.into(),
     })
+}
+
+/// Refuses, before anything is made beside it, a file that cannot be a ledger by its first bytes.
+///
+/// A header without an application id may be a ledger whose first commit is still in its WAL; SQLite knows.
+fn check_header(path: &Path) -> Result<(), LedgerError> {
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header));
+    read.map_err(|error| LedgerError::from_io(path, &error))?;
+    let application_id = header
+        .get(68..72)
+        .map(|bytes| bytes.iter().fold(0, |id, byte| id << 8 | i64::from(*byte)));
+    let is_sqlite = header.starts_with(b"SQLite format 3\0")
+        && matches!(application_id, Some(0 | migrate::APPLICATION_ID));
+    if header.is_empty() || is_sqlite {
+        Ok(())
+    } else {
+        Err(LedgerError::NotALedger(path.to_owned()))
+    }
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
@@ -219,19 +234,6 @@ fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
     }
 }
 
-fn last_run_is_recent(connection: &Connection) -> Result<bool, LedgerError> {
-    let last = connection.query_row("SELECT ended_at FROM run ORDER BY id DESC LIMIT 1", [], |row| {
-        row.get::<_, Option<i64>>(0)
-    });
-    match last {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(false),
-        Err(error) => Err(error.into()),
-        Ok(None) => Ok(true),
-        // An end that lies in the future means that the clock was set: no reason to trust it.
-        Ok(Some(ended_at)) => Ok(!(0..now_ms() - 1_500).contains(&ended_at)),
-    }
-}
-
 fn sync_with_folder(path: &Path) -> Result<(), LedgerError> {
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -243,7 +245,7 @@ fn sync_with_folder(path: &Path) -> Result<(), LedgerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_new_ledger_is_private_and_syncs_fully() {
@@ -325,6 +327,9 @@ mod tests {
         File::create(&path).unwrap();
         let ledger = Ledger::open(&path, "load").unwrap().unwrap();
         assert_eq!(ledger.epoch, 1);
-        assert!(!ledger.recently_used());
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }

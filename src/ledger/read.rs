@@ -96,8 +96,6 @@ pub struct ListRow {
     pub layout: String,
     /// How it came out.
     pub counts: super::ListCounts,
-    /// When, in milliseconds since 1970 UTC.
-    pub loaded_at: i64,
 }
 
 /// A batch, as `batches` shows it.
@@ -163,9 +161,9 @@ impl Reader {
 
     /// The lists, in the order in which they were loaded.
     pub fn lists(&self) -> Result<Vec<ListRow>, LedgerError> {
-        let mut query = self.connection.prepare(
-            "SELECT name, layout, rows, entries, repeats, rejects, loaded_at FROM list ORDER BY id",
-        )?;
+        let mut query = self
+            .connection
+            .prepare("SELECT name, layout, rows, entries, repeats, rejects FROM list ORDER BY id")?;
         let rows = query.query_map([], |row| {
             Ok(ListRow {
                 name: row.get(0)?,
@@ -176,7 +174,6 @@ impl Reader {
                     repeats: unsigned(row, 4)?,
                     rejects: unsigned(row, 5)?,
                 },
-                loaded_at: row.get(6)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -205,10 +202,10 @@ impl Reader {
     pub fn batches(&self) -> Result<Vec<BatchRow>, LedgerError> {
         let mut query = self.connection.prepare(
             "SELECT id, state, size, split_from, batch_id, rung, tenant_status, detail, sealed_at, sent_at, settled_at,
-                    (SELECT count(*) FROM attempt WHERE attempt.batch = batch.id)
-             FROM batch ORDER BY id",
+                    coalesce(attempts, 0)
+             FROM batch LEFT JOIN (SELECT batch AS no, count(*) AS attempts FROM attempt GROUP BY batch) ON no = id
+             ORDER BY id",
         )?;
-        // Without an index on attempt.batch the count would be quadratic; SQLite builds one for the query.
         let mut rows = query.query([])?;
         let mut batches = Vec::new();
         while let Some(row) = rows.next()? {

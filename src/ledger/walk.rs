@@ -142,9 +142,11 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
     (
         "the counts by state are the entries' states",
-        "SELECT count(*) FROM (
-             SELECT state, reason, sum(entries) AS n FROM tally GROUP BY 1, 2 HAVING n <> 0
-             EXCEPT SELECT state, coalesce(reason, evidence, ''), count(*) FROM entry GROUP BY 1, 2)",
+        "WITH kept AS (SELECT state, reason, entries FROM tally WHERE entries <> 0),
+             counted AS (SELECT state, coalesce(reason, evidence, '') AS reason, count(*) AS entries
+                 FROM entry GROUP BY 1, 2)
+         SELECT (SELECT count(*) FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted))
+             + (SELECT count(*) FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept))",
     ),
     (
         "no profile is in two places that were sent",

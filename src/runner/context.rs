@@ -17,6 +17,13 @@ use tokio::sync::watch;
 /// Worthless answers to one question before it is given up.
 const SPOILED_LIMIT: u32 = 8;
 
+/// An address that no profile can bear: `.invalid` never exists (RFC 6761). A filter that finds profiles for it
+/// filters nothing.
+pub const NOBODY: &str = "rollbook-asks-for-nobody@nobody.invalid";
+
+/// The longest wait that the tenant may ask for before anybody has decided to wait.
+const IMPATIENT_WAIT_LIMIT: Duration = Duration::from_secs(60);
+
 /// How a run is to go about its work.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
@@ -46,7 +53,7 @@ pub struct Context<T> {
     pub settings: Arc<RunSettings>,
     /// Where events go.
     pub events: Events,
-    /// Becomes true when no new work is to be taken.
+    /// Becomes true when no new work is to be taken, for whatever reason: nobody waits or asks on then.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -75,6 +82,9 @@ pub enum Halt {
     /// The tenant answers nothing usable to anybody.
     #[error("the tenant gives no usable answers: {0}")]
     Outage(String),
+    /// Writes go wrong one after the other, so the next one would too.
+    #[error("the tenant refuses whole batches, one after the other: {0}")]
+    Refused(String),
     /// The tenant's filter does not filter.
     #[error("the tenant ignores the email filter: it returned profiles with other emails, page after page")]
     FilterIgnored,
@@ -139,11 +149,18 @@ where
     F: Future<Output = Result<R, ReadFailure>>,
 {
     let (mut spoiled, mut unreachable) = (0, 0);
-    let successes_before = tenant.gate().view().successes;
+    let mut successes_before = 0;
     loop {
         match tenant.read(class, &question).await {
             Ok(answer) => return Ok(answer),
-            Err(ReadFailure::SlowDown(_)) => {}
+            Err(ReadFailure::SlowDown(wait)) => {
+                let long = wait.is_some_and(|wait| wait > IMPATIENT_WAIT_LIMIT);
+                if unreachable_limit.is_some() && long {
+                    return Err(
+                        Halt::Outage("it asks to slow down and come back much later (429)".into()).into(),
+                    );
+                }
+            }
             Err(ReadFailure::Unreachable(why)) => {
                 unreachable += 1;
                 if unreachable_limit.is_some_and(|limit| unreachable >= limit) {
@@ -152,6 +169,10 @@ where
             }
             Err(ReadFailure::Spoiled(why)) => {
                 spoiled += 1;
+                if spoiled == 1 {
+                    // Counted from here: what went well before says nothing about an outage that began since.
+                    successes_before = tenant.gate().view().successes;
+                }
                 if spoiled >= SPOILED_LIMIT || unreachable_limit.is_some_and(|limit| spoiled >= limit) {
                     // Did others get through meanwhile? Then it is this question; else it is the tenant.
                     let others = tenant.gate().view().successes > successes_before;

@@ -15,6 +15,11 @@ use std::collections::VecDeque;
 pub const REFILL_ENTRIES: usize = 2_000;
 /// Batches on their way at the same time. Few, so that a lost connection leaves few in doubt.
 const SENDING_LIMIT: usize = 2;
+/// Batches that may have come into doubt in this run before it sends no more. If writes end in doubt one after
+/// the other, the next would too, and each of them may need a person in the end.
+const DOUBTS_LIMIT: usize = 3;
+/// Batches in a row that may be refused whole. A refusal that repeats would fail every entry of the job.
+const REFUSALS_LIMIT: usize = 2;
 
 /// Something to be carried out.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,7 +49,7 @@ pub enum Report {
     /// A batch was sent.
     Sent(BatchNo, usize, Sent),
     /// A batch was looked into.
-    Settled(Settled),
+    Settled(BatchNo, Settled),
     /// Something could not be carried out, and the run must stop.
     Halted(Work, Halt),
 }
@@ -56,8 +61,8 @@ pub enum Work {
     Refill,
     /// A look-up.
     LookUp,
-    /// A seal.
-    Seal,
+    /// A seal of so many members.
+    Seal(usize),
     /// A send.
     Send,
     /// A settlement or a clearing up.
@@ -93,8 +98,24 @@ pub struct Coordinator {
     settling: usize,
     /// Members of batches that this run has sealed, sent, or found sealed.
     claimed: u64,
-    unfinished: bool,
+    /// Batches that came into doubt in this run and have not been cleared up. Held ones stay.
+    doubts: Vec<BatchNo>,
+    refused_in_a_row: usize,
+    left: Option<Left>,
     halt: Option<Halt>,
+}
+
+/// Why work is left although nothing stopped the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// As many were sent as were to be sent.
+    LimitReached,
+    /// A sealed batch cannot be cut, and is larger than what may still be sent.
+    LimitTooSmall,
+    /// Too many batches ended in doubt; sending more would add to them.
+    TooManyDoubts,
+    /// The tenant has not finished with what it accepted.
+    StillApplying,
 }
 
 impl Coordinator {
@@ -120,7 +141,9 @@ impl Coordinator {
             to_settle,
             settling: 0,
             claimed: 0,
-            unfinished: false,
+            doubts: Vec::new(),
+            refused_in_a_row: 0,
+            left: None,
             halt: None,
         };
         for (no, size) in sealed {
@@ -131,15 +154,18 @@ impl Coordinator {
 
     /// A batch that is sealed already cannot be cut: it is sent if it fits the limit, and left otherwise.
     fn adopt_sealed(&mut self, no: BatchNo, size: usize) {
-        let fits = self
+        if self.bounds.dry_run {
+            return;
+        }
+        if self
             .bounds
             .send_limit
-            .is_none_or(|limit| self.claimed + size as u64 <= limit);
-        if fits && !self.bounds.dry_run {
+            .is_none_or(|limit| self.claimed + size as u64 <= limit)
+        {
             self.claimed += size as u64;
             self.sealed.push_back((no, size));
         } else {
-            self.unfinished = true;
+            self.left = Some(Left::LimitTooSmall);
         }
     }
 
@@ -165,9 +191,13 @@ impl Coordinator {
                 self.sealed.push_back((no, members));
             }
             Report::Sent(no, members, sent) => self.sent(no, members, sent),
-            Report::Settled(settled) => {
+            Report::Settled(no, settled) => {
                 self.settling -= 1;
-                self.unfinished |= matches!(settled, Settled::StillApplying(_));
+                match settled {
+                    Settled::Done { .. } => self.doubts.retain(|doubt| *doubt != no),
+                    Settled::StillApplying(_) => self.left = Some(Left::StillApplying),
+                    Settled::Held(_) => {}
+                }
             }
             Report::Halted(work, halt) => self.halted(work, halt),
         }
@@ -176,14 +206,29 @@ impl Coordinator {
     fn sent(&mut self, no: BatchNo, members: usize, sent: Sent) {
         self.sending -= 1;
         match sent {
-            Sent::Accepted => self.to_settle.push(Command::Settle(no)),
-            Sent::InDoubt(_) => self.to_settle.push(Command::ClearUp(no)),
+            Sent::Accepted => {
+                self.refused_in_a_row = 0;
+                self.to_settle.push(Command::Settle(no));
+            }
+            Sent::InDoubt(_) => {
+                self.doubts.push(no);
+                self.to_settle.push(Command::ClearUp(no));
+            }
             Sent::Refused {
-                regrouped, too_large, ..
+                regrouped,
+                too_large,
+                reason,
+                ..
             } => {
                 if too_large && members > 1 {
                     // The next ones need not be refused to learn the same.
                     self.bounds.batch_size = self.bounds.batch_size.min(members.div_ceil(2));
+                }
+                if regrouped.is_empty() {
+                    self.refused_in_a_row += 1;
+                    if self.refused_in_a_row >= REFUSALS_LIMIT {
+                        self.stop(Halt::Refused(reason));
+                    }
                 }
                 self.sealed.extend(regrouped);
             }
@@ -194,7 +239,7 @@ impl Coordinator {
         match work {
             Work::Refill => self.refilling = false,
             Work::LookUp => self.lookups -= 1,
-            Work::Seal => self.sealing = 0,
+            Work::Seal(members) => self.sealing -= members,
             Work::Send => self.sending -= 1,
             Work::Settle => self.settling -= 1,
         }
@@ -225,7 +270,9 @@ impl Coordinator {
     }
 
     fn send(&mut self, commands: &mut Vec<Command>) {
+        // Those under way count as doubts, since they may become some.
         while self.sending < SENDING_LIMIT
+            && self.doubts.len() + self.sending < DOUBTS_LIMIT
             && let Some((no, _)) = self.sealed.pop_front()
         {
             self.sending += 1;
@@ -242,7 +289,8 @@ impl Coordinator {
             commands.push(Command::LookUp(entry));
         }
         let low = self.pending.len() < REFILL_ENTRIES / 2;
-        if low && !self.no_more_pending && !self.refilling && !self.is_limit_claimed() {
+        // Also where the limit is claimed: whether anything is left behind it decides how the run ends.
+        if low && !self.no_more_pending && !self.refilling {
             self.refilling = true;
             commands.push(Command::Refill(self.cursor));
         }
@@ -300,10 +348,13 @@ impl Coordinator {
         self.lookups + self.sending + self.settling
     }
 
-    /// Whether work is left that this run was not to do, or could not finish.
-    pub fn leaves_work(&self) -> bool {
-        let unsent = !self.resolved.is_empty() || !self.sealed.is_empty() || !self.everything_is_looked_up();
-        self.unfinished || !self.to_settle.is_empty() || unsent
+    /// Why work is left, where any is, once the run is over.
+    pub fn left(&self) -> Option<Left> {
+        if !self.sealed.is_empty() {
+            return Some(Left::TooManyDoubts);
+        }
+        let unsent = !self.resolved.is_empty() || !self.everything_is_looked_up();
+        self.left.or(unsent.then_some(Left::LimitReached))
     }
 }
 
@@ -319,6 +370,11 @@ mod tests {
             dry_run: false,
         }
     }
+
+    const DONE: Settled = Settled::Done {
+        confirmed: 0,
+        failed: 0,
+    };
 
     fn entry(id: i64) -> PendingEntry {
         PendingEntry {
@@ -355,10 +411,7 @@ mod tests {
                         sent.push(members.clone());
                         Report::Sent(no, members.len(), Sent::Accepted)
                     }
-                    Command::Settle(_) | Command::ClearUp(_) => Report::Settled(Settled::Done {
-                        confirmed: 0,
-                        failed: 0,
-                    }),
+                    Command::Settle(no) | Command::ClearUp(no) => Report::Settled(no, DONE),
                 });
             }
         }
@@ -373,7 +426,7 @@ mod tests {
         let wanted: Vec<i64> = (1..=5_001).filter(|id| id % 5 != 0).collect();
         assert_eq!(ids, wanted);
         assert_eq!(sent.iter().filter(|batch| batch.len() < 3).count(), 1);
-        assert!(!coordinator.leaves_work());
+        assert_eq!(coordinator.left(), None);
     }
 
     #[test]
@@ -386,8 +439,15 @@ mod tests {
                 .take(limit as usize)
                 .collect();
             assert_eq!(sent, first, "limit {limit}");
-            assert!(coordinator.leaves_work());
+            assert_eq!(coordinator.left(), Some(Left::LimitReached));
         }
+    }
+
+    #[test]
+    fn a_limit_that_reaches_to_the_end_leaves_nothing() {
+        let mut coordinator = Coordinator::new(bounds(Some(4)), vec![], vec![], vec![]);
+        assert_eq!(play(&mut coordinator, 4).concat(), [1, 2, 3, 4]);
+        assert_eq!(coordinator.left(), None);
     }
 
     #[test]
@@ -409,7 +469,6 @@ mod tests {
             (1, 1),
             "the second sealed batch would exceed the limit"
         );
-        assert!(coordinator.leaves_work());
     }
 
     #[test]
@@ -420,7 +479,6 @@ mod tests {
         };
         let mut coordinator = Coordinator::new(dry, vec![EntryId(1)], vec![(BatchNo(1), 3)], vec![]);
         assert_eq!(play(&mut coordinator, 100), Vec::<Vec<i64>>::new());
-        assert!(coordinator.leaves_work());
     }
 
     #[test]
@@ -450,5 +508,68 @@ mod tests {
             .into_iter()
             .filter(|command| matches!(command, Command::Send(_)));
         assert_eq!(sends.count(), 2);
+    }
+
+    /// Carries out every send with `sent`, until nothing begins any more, and counts them.
+    fn send_all(coordinator: &mut Coordinator, sent: impl Fn() -> Sent) -> usize {
+        let mut sends = 0;
+        loop {
+            let commands = coordinator.commands();
+            if commands.is_empty() {
+                return sends;
+            }
+            for command in commands {
+                match command {
+                    Command::Send(no) => {
+                        sends += 1;
+                        coordinator.handle(Report::Sent(no, 3, sent()));
+                    }
+                    Command::ClearUp(no) => {
+                        coordinator.handle(Report::Settled(no, Settled::Held("?".into())))
+                    }
+                    _ => coordinator.handle(Report::Refilled(vec![])),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn writes_that_end_in_doubt_one_after_the_other_are_stopped() {
+        let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        assert_eq!(
+            send_all(&mut coordinator, || Sent::InDoubt("502".into())),
+            DOUBTS_LIMIT
+        );
+        assert_eq!(coordinator.left(), Some(Left::TooManyDoubts));
+    }
+
+    #[test]
+    fn a_refusal_of_everything_stops_the_run() {
+        let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let refused = || Sent::Refused {
+            failed: 3,
+            regrouped: vec![],
+            reason: "HTTP 415".into(),
+            too_large: false,
+        };
+        assert_eq!(send_all(&mut coordinator, refused), REFUSALS_LIMIT);
+        assert!(matches!(coordinator.halt(), Some(Halt::Refused(_))));
+    }
+
+    #[test]
+    fn halted_seals_are_counted_one_by_one() {
+        let resolved = (1..=6).map(EntryId).collect();
+        let mut coordinator = Coordinator::new(bounds(None), resolved, vec![], vec![]);
+        coordinator.handle(Report::Refilled(vec![]));
+        let seals = coordinator
+            .commands()
+            .into_iter()
+            .filter(|command| matches!(command, Command::Seal(_)));
+        assert_eq!(seals.count(), 2);
+        coordinator.handle(Report::Halted(Work::Seal(3), Halt::Stopped));
+        coordinator.handle(Report::Sealed(BatchNo(1), 3));
+        assert!(coordinator.is_idle());
     }
 }

@@ -1,6 +1,7 @@
 //! What a run tells the outside while it goes on. It names facts; how they look is a renderer's business.
 
-use crate::ledger::{ListCounts, Loaded};
+use super::preflight::Plan;
+use crate::ledger::Loaded;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
 use crate::model::ids::{BatchId, BatchNo};
@@ -28,6 +29,8 @@ pub enum Event {
         /// What became of it.
         loaded: Loaded,
     },
+    /// This is about to be done.
+    Planned(Box<Plan>),
     /// The run has begun, or goes on from where an earlier one stopped.
     Began {
         /// How the ledger looked then.
@@ -137,18 +140,6 @@ impl Events {
     pub fn notice(&self, line: impl Into<String>) {
         self.tell(Event::Notice(line.into()));
     }
-}
-
-/// Totals over lists.
-pub fn sum(counts: impl IntoIterator<Item = ListCounts>) -> ListCounts {
-    counts
-        .into_iter()
-        .fold(ListCounts::default(), |sum, one| ListCounts {
-            rows: sum.rows + one.rows,
-            entries: sum.entries + one.entries,
-            repeats: sum.repeats + one.repeats,
-            rejects: sum.rejects + one.rejects,
-        })
 }
 
 /// Batches by state, as a restart finds them.

@@ -16,6 +16,9 @@ pub enum IngestError {
     /// The ledger is.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Somebody wants it to stop.
+    #[error("stopped on request while loading")]
+    Stopped,
 }
 
 /// Takes one list in.
@@ -27,6 +30,7 @@ pub fn ingest(
     column: &ColumnChoice,
     loading: &mut Loading<'_>,
     events: &Events,
+    is_stopped: &dyn Fn() -> bool,
 ) -> Result<Loaded, IngestError> {
     let mut list = List::open(source, column)?;
     let name = source.name();
@@ -55,6 +59,9 @@ pub fn ingest(
                 .map(|total| list.bytes_read() as f64 / total.max(1) as f64);
             let list = name.clone();
             events.tell(Event::Loading { list, rows, share });
+            if is_stopped() {
+                return Err(IngestError::Stopped);
+            }
         }
         let Some(row) = list.next_row()? else { break };
         rows += 1;

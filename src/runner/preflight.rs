@@ -3,7 +3,7 @@
 //! A handle that the tenant does not define is dropped by its write endpoint without an error \[doc\], so a typo
 //! would silently do nothing to everybody: it is looked for first, among all pages of the definitions.
 
-use super::context::{GaveUp, Halt, RunSettings, ask_patiently};
+use super::context::{GaveUp, Halt, NOBODY, RunSettings, ask_patiently};
 use crate::api::pacing::Class;
 use crate::api::{Paced, StatusDefinition, Tenant};
 use crate::model::ids::{Handle, Job};
@@ -16,9 +16,6 @@ use std::time::Duration;
 const UNREACHABLE_LIMIT: u32 = 3;
 /// Pages of status definitions that are read at the most.
 const STATUS_PAGES_LIMIT: u32 = 200;
-/// An address that no profile can bear: `.invalid` never exists (RFC 6761).
-const NOBODY: &str = "rollbook-asks-for-nobody@nobody.invalid";
-
 /// Why the job must not begin. Nothing has been sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Objection {
@@ -160,6 +157,37 @@ pub struct Estimate {
     pub duration: Option<Duration>,
 }
 
+/// What is about to be done, for somebody to say yes to.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The job.
+    pub job: Job,
+    /// The ledger's path.
+    pub ledger: String,
+    /// What is left of it, and what that takes.
+    pub estimate: Estimate,
+    /// Members of a batch at the most.
+    pub batch_size: usize,
+    /// Whether nothing is to be sent.
+    pub dry_run: bool,
+    /// The rate asked for.
+    pub rate: Rate,
+}
+
+impl Plan {
+    /// Whether somebody has to say yes first: something may be sent, and not all of the ledger's `entries` have
+    /// been said yes to.
+    pub fn needs_consent(&self, entries: u64, confirmed_entries: u64) -> bool {
+        self.estimate.at_most > 0 && entries > confirmed_entries
+    }
+}
+
+/// Whether a yes to this run is a yes to the whole job. One to a limit or a dry run is not: the point of those is
+/// to look before the tap is opened.
+pub fn consents_to_all(settings: &RunSettings) -> bool {
+    !settings.dry_run && settings.send_limit.is_none()
+}
+
 /// Requests that a batch costs beside its members' look-ups and read-backs: itself and a few polls.
 const REQUESTS_PER_BATCH: u64 = 4;
 
@@ -173,7 +201,8 @@ pub fn estimate(pending: u64, resolved: u64, settings: &RunSettings, rate: Rate)
     } else {
         at_most.div_ceil(size)
     };
-    let lookups = settings.send_limit.map_or(pending, |limit| pending.min(limit));
+    let limit = settings.send_limit.filter(|_| !settings.dry_run);
+    let lookups = limit.map_or(pending, |limit| pending.min(limit));
     let read_back = settings
         .confirm
         .members(settings.batch_size.min(at_most as usize)) as u64;

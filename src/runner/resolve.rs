@@ -3,13 +3,14 @@
 //! Every page of the answer is read until it is sure, and every returned email is compared, because the
 //! tenant's filter may be exact, partial or none at all.
 
-use super::context::{Context, GaveUp, Halt};
+use super::context::{Context, GaveUp, Halt, NOBODY};
 use crate::api::Tenant;
 use crate::api::pacing::Class;
 use crate::ledger::PendingEntry;
 use crate::model::email::Email;
 use crate::model::entry::SkipReason;
 use crate::model::lookup::{Found, Verdict, bearers, judge};
+use std::sync::Arc;
 
 /// Pages of one look-up that are read at the most. A partial filter that matches five thousand profiles for a
 /// whole address is not a filter.
@@ -73,28 +74,40 @@ async fn judge_bearer<T: Tenant>(context: &Context<T>, only: &Found) -> Result<V
 async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -> Result<Vec<Found>, GaveUp> {
     let mut found: Vec<Found> = Vec::new();
     for number in 1..=PAGES_LIMIT {
-        let question =
-            |tenant: std::sync::Arc<T>| async move { tenant.profiles_by_email(spelling, number).await };
+        let question = |tenant: Arc<T>| async move { tenant.profiles_by_email(spelling, number).await };
         let page = context.ask(Class::Lookup, question).await?;
-        // Any filter, even a partial one, returns only emails that contain what was asked for. One that does
-        // not is no filter, and its pages are the whole tenant.
-        let foreign = page
-            .items
-            .iter()
-            .any(|item| !item.email.to_lowercase().contains(asked.as_str()));
-        if foreign && page.more {
-            return Err(Halt::FilterIgnored.into());
+        let foreign =
+            |item: &Found| !item.email.is_empty() && !item.email.to_lowercase().contains(asked.as_str());
+        if number == 1 && page.more && page.items.iter().any(foreign) {
+            // Either the filter has stopped filtering, and these are the first of everybody, or it takes
+            // something in this address for a wildcard.
+            check_filter(context).await?;
         }
         let before = found.len();
         found.extend(page.items);
-        let new = found[before..]
-            .iter()
-            .any(|item| found[..before].iter().all(|known| known.profile != item.profile));
-        if !page.more || !new {
+        if !page.more {
             return Ok(found);
+        }
+        if found[before..]
+            .iter()
+            .all(|item| found[..before].iter().any(|known| known.profile == item.profile))
+        {
+            return Err(GaveUp::Refused(
+                "the tenant announces more pages and sends the same one again".into(),
+            ));
         }
     }
     Err(GaveUp::Refused(format!(
-        "more than {PAGES_LIMIT} pages of profiles contain this address"
+        "more than {PAGES_LIMIT} pages of profiles match this address"
     )))
+}
+
+async fn check_filter<T: Tenant>(context: &Context<T>) -> Result<(), GaveUp> {
+    let question = |tenant: Arc<T>| async move { tenant.profiles_by_email(NOBODY, 1).await };
+    let nobody = context.ask(Class::Lookup, question).await?;
+    if nobody.items.is_empty() {
+        Ok(())
+    } else {
+        Err(Halt::FilterIgnored.into())
+    }
 }

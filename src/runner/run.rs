@@ -2,7 +2,7 @@
 //! the outside how far things are. It decides nothing.
 
 use super::context::{Context, Halt, RunSettings};
-use super::coordinator::{Bounds, Command, Coordinator, REFILL_ENTRIES, Report, Work};
+use super::coordinator::{Bounds, Command, Coordinator, Left, REFILL_ENTRIES, Report, Work};
 use super::event::{Event, Events, Progress, count_batches};
 use super::send::Sent;
 use super::settle::Settled;
@@ -27,8 +27,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 pub enum Ending {
     /// Everything is settled, or, in a dry run, looked up.
     Done,
-    /// `--limit` was reached, or batches are still being applied: a later run goes on.
-    Unfinished,
+    /// Nothing stopped it, and work is left all the same: a later run goes on.
+    Unfinished(Left),
     /// Something stopped it before the end: a later run goes on.
     Halted(Halt),
 }
@@ -44,7 +44,7 @@ pub struct Outcome {
 
 /// Goes on with a job until nothing is left to do or something stops it.
 ///
-/// `counts` is how the ledger stands. `stop` becomes true when no new work is to be taken.
+/// `counts` is how the ledger stands. `stop_requested` becomes true when somebody wants it to stop.
 pub async fn run<T: Tenant>(
     tenant: Paced<T>,
     ledger: Writer,
@@ -52,8 +52,9 @@ pub async fn run<T: Tenant>(
     settings: RunSettings,
     counts: &Counts,
     events: Events,
-    stop: watch::Receiver<bool>,
+    stop_requested: watch::Receiver<bool>,
 ) -> Result<Outcome, LedgerError> {
+    let (halting, stop) = watch::channel(false);
     let context = Context {
         tenant,
         ledger,
@@ -73,6 +74,8 @@ pub async fn run<T: Tenant>(
         meter: Meter::new(&progress),
         progress,
         context,
+        stop_requested,
+        halting,
     };
     shell.context.events.tell(Event::Began {
         progress: shell.progress.clone(),
@@ -81,7 +84,7 @@ pub async fn run<T: Tenant>(
     let ending = shell.ending();
     let word = match &ending {
         Ending::Done => "done",
-        Ending::Unfinished => "unfinished",
+        Ending::Unfinished(_) => "unfinished",
         Ending::Halted(_) => "halted",
     };
     match shell.context.ledger.end_run(word).await {
@@ -142,6 +145,10 @@ struct Shell<T> {
     tasks: JoinSet<Done>,
     progress: Progress,
     meter: Meter,
+    stop_requested: watch::Receiver<bool>,
+    /// Tells every task not to wait and not to ask on. Set by whatever stops the run, not by signals alone:
+    /// a run that cannot go on must give the ledger back, and not poll and sleep until a deadline.
+    halting: watch::Sender<bool>,
 }
 
 /// What a task brings back: the report, and what it changes in the numbers.
@@ -164,7 +171,7 @@ impl<T: Tenant> Shell<T> {
     async fn work(&mut self) {
         let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut stop = self.context.stop.clone();
+        let mut stop = self.stop_requested.clone();
         loop {
             for command in self.coordinator.commands() {
                 self.carry_out(command);
@@ -183,7 +190,8 @@ impl<T: Tenant> Shell<T> {
                     self.context.events.tell(Event::Progress(self.progress.clone()));
                 }
                 Ok(_) = stop.wait_for(|stopped| *stopped), if self.coordinator.halt().is_none() => {
-                    self.halt(Halt::Stopped);
+                    self.coordinator.stop(Halt::Stopped);
+                    self.heed_halt();
                 }
             }
         }
@@ -198,10 +206,10 @@ impl<T: Tenant> Shell<T> {
             Command::Send(no) => self.tasks.spawn(async move { send_batch(&context, no).await }),
             Command::Settle(no) => self
                 .tasks
-                .spawn(async move { settled(false, settle::settle(&context, no).await) }),
+                .spawn(async move { settled(no, false, settle::settle(&context, no).await) }),
             Command::ClearUp(no) => self
                 .tasks
-                .spawn(async move { settled(true, settle::clear_up(&context, no).await) }),
+                .spawn(async move { settled(no, true, settle::clear_up(&context, no).await) }),
         };
     }
 
@@ -213,23 +221,20 @@ impl<T: Tenant> Shell<T> {
         });
         self.count(&done.change);
         self.tell(&done);
-        if let Report::Halted(work, halt) = done.report {
-            let first = self.coordinator.halt().is_none();
-            self.coordinator.handle(Report::Halted(work, halt.clone()));
-            if first {
-                self.halt(halt);
-            }
-        } else {
-            self.coordinator.handle(done.report);
-        }
+        self.coordinator.handle(done.report);
+        self.heed_halt();
     }
 
-    fn halt(&mut self, halt: Halt) {
-        self.context.events.tell(Event::Stopping {
-            why: halt.to_string(),
-            under_way: self.coordinator.under_way(),
-        });
-        self.coordinator.stop(halt);
+    /// Passes on, once, that the coordinator takes no new work any more.
+    fn heed_halt(&mut self) {
+        if let Some(halt) = self.coordinator.halt()
+            && !self.halting.send_replace(true)
+        {
+            self.context.events.tell(Event::Stopping {
+                why: halt.to_string(),
+                under_way: self.coordinator.under_way(),
+            });
+        }
     }
 
     fn count(&mut self, change: &Change) {
@@ -273,10 +278,12 @@ impl<T: Tenant> Shell<T> {
                     format!("batch {no} was refused ({reason}); {failed} of its entries failed")
                 });
             }
-            Report::Settled(Settled::Held(why)) => events.notice(format!("a batch is held: {why}")),
-            Report::Settled(Settled::StillApplying(why)) => events.notice(format!("a batch is left for later: {why}")),
-            Report::Settled(Settled::Done { failed, .. }) if *failed > 0 => {
-                events.notice(format!("{failed} profiles of a batch do not show the change"));
+            Report::Settled(no, Settled::Held(why)) => events.notice(format!("batch {no} is held: {why}")),
+            Report::Settled(no, Settled::StillApplying(why)) => {
+                events.notice(format!("batch {no} is left for later: {why}"));
+            }
+            Report::Settled(no, Settled::Done { failed, .. }) if *failed > 0 => {
+                events.notice(format!("{failed} profiles of batch {no} do not show the change"));
             }
             _ => {}
         }
@@ -296,8 +303,7 @@ impl<T: Tenant> Shell<T> {
         match self.coordinator.halt() {
             Some(halt) => Ending::Halted(halt.clone()),
             None if self.context.settings.dry_run => Ending::Done,
-            None if self.coordinator.leaves_work() => Ending::Unfinished,
-            None => Ending::Done,
+            None => self.coordinator.left().map_or(Ending::Done, Ending::Unfinished),
         }
     }
 }
@@ -343,7 +349,7 @@ async fn seal<T: Tenant>(context: &Context<T>, members: Vec<EntryId>) -> Done {
             report: Report::Sealed(no, size),
             change: Change::Sealed(size),
         },
-        Err(error) => halted(Work::Seal, error.into()),
+        Err(error) => halted(Work::Seal(size), error.into()),
     }
 }
 
@@ -361,14 +367,14 @@ async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
     }
 }
 
-fn settled(from_doubt: bool, settled: Result<Settled, Halt>) -> Done {
+fn settled(no: BatchNo, from_doubt: bool, settled: Result<Settled, Halt>) -> Done {
     match settled {
         Ok(settled) => Done {
             change: Change::Settled {
                 from_doubt,
                 settled: settled.clone(),
             },
-            report: Report::Settled(settled),
+            report: Report::Settled(no, settled),
         },
         Err(halt) => halted(Work::Settle, halt),
     }

@@ -4,13 +4,17 @@
 //! a batch's `success` proves nothing about a handle: the API drops unknown ones silently. A batch in doubt has
 //! no answer to poll; only its members can speak. Each of them was seen *without* the change when it was
 //! looked up, so one that shows it now was reached. Nothing here ever sends.
+//!
+//! A member fails only on evidence: the tenant blames it, or it was looked at, and still unchanged, after the
+//! batch was over and time had been given for the change to show. Where evidence is missing the batch stays as
+//! it is, and a later run looks again.
 
 use super::context::{Context, GaveUp, Halt};
 use crate::api::pacing::Class;
 use crate::api::{BatchProgress, BatchReport, Tenant};
 use crate::ledger::{MemberFate, SealedMember, Settlement};
 use crate::model::entry::Evidence;
-use crate::model::ids::{BatchId, BatchNo, ProfileId};
+use crate::model::ids::{BatchId, BatchNo, EntryId, ProfileId};
 use crate::model::sample::Confirm;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,8 +23,10 @@ use tokio::time::Instant;
 /// Between two looks at the same thing: short at first, since many tenants are quick, and then ever longer.
 const FIRST_WAIT: Duration = Duration::from_millis(400);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Members without the change in one look at a batch in doubt, after which the rest is not worth asking for yet.
+/// Members without the change in one look, after which the rest is not worth asking for yet.
 const MISSES_A_LOOK: usize = 3;
+/// How long the members of a batch that the tenant calls a failure get to show the change all the same.
+const FAILURE_WAIT: Duration = Duration::from_secs(20);
 
 /// How the settling of a batch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +77,11 @@ enum Sight {
     Unchanged,
     /// The profile is gone, and with it any evidence.
     Gone,
+    /// The tenant would not say. No evidence either way.
+    Unanswered,
 }
 
-async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, GaveUp> {
+async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
     let id = &member.profile;
     let sent = context.job.action.needed(&context.job.handles, &member.held);
     match context
@@ -83,86 +91,114 @@ async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Resu
         Ok(held) if context.job.action.shows(&sent, &held) => Ok(Sight::Changed),
         Ok(_) => Ok(Sight::Unchanged),
         Err(GaveUp::Missing) => Ok(Sight::Gone),
-        Err(gave_up) => Err(gave_up),
+        Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
+        Err(GaveUp::Halt(halt)) => Err(halt),
     }
 }
 
 /// Members that are still to be seen with the change, and what was learned about the others.
+#[derive(Default)]
 struct Reading {
-    unseen: Vec<SealedMember>,
-    fates: Vec<(crate::model::ids::EntryId, MemberFate)>,
+    unseen: Vec<Unseen>,
+    fates: Vec<(EntryId, MemberFate)>,
+}
+
+struct Unseen {
+    member: SealedMember,
+    /// Whether its last look was an answer, and the answer was that nothing has changed.
+    unchanged: bool,
 }
 
 impl Reading {
-    fn of(members: Vec<SealedMember>) -> Self {
-        Self {
-            unseen: members,
-            fates: Vec::new(),
-        }
+    fn of(members: impl IntoIterator<Item = SealedMember>) -> Self {
+        let mut reading = Self::default();
+        reading.add(members);
+        reading
     }
 
-    /// Looks at everybody who is unseen, or, given up early, until so many showed nothing.
+    fn add(&mut self, members: impl IntoIterator<Item = SealedMember>) {
+        let unseen = |member| Unseen {
+            member,
+            unchanged: false,
+        };
+        self.unseen.extend(members.into_iter().map(unseen));
+    }
+
+    /// Looks at everybody who is unseen, until so many showed nothing. Those come last in the next look, so
+    /// that a few who never change cannot hide the others for ever.
     async fn look<T: Tenant>(&mut self, context: &Context<T>, misses_limit: usize) -> Result<(), Halt> {
-        let mut misses = 0;
-        let mut later = Vec::new();
-        let mut unseen = std::mem::take(&mut self.unseen).into_iter();
-        while misses < misses_limit
-            && let Some(member) = unseen.next()
+        let mut missed = Vec::new();
+        let mut queue = std::mem::take(&mut self.unseen).into_iter();
+        while missed.len() < misses_limit
+            && let Some(Unseen { member, .. }) = queue.next()
         {
-            match look_at(context, &member).await {
-                Ok(Sight::Changed) => self
+            match look_at(context, &member).await? {
+                Sight::Changed => self
                     .fates
                     .push((member.id, MemberFate::Confirmed(Evidence::Seen))),
-                Ok(Sight::Gone) => {
+                Sight::Gone => {
                     let fate = MemberFate::Failed("profile_gone", "the profile no longer exists".into());
                     self.fates.push((member.id, fate));
                 }
-                // Not being told is no evidence either way.
-                Ok(Sight::Unchanged) | Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => {
-                    misses += 1;
-                    later.push(member);
-                }
-                Err(GaveUp::Halt(halt)) => return Err(halt),
+                sight => missed.push(Unseen {
+                    member,
+                    unchanged: sight == Sight::Unchanged,
+                }),
             }
         }
-        later.extend(unseen);
-        self.unseen = later;
+        self.unseen = queue.chain(missed).collect();
         Ok(())
     }
 
-    fn give_up_on_the_rest(&mut self, reason: &'static str, detail: &str) {
-        let rest = self
-            .unseen
-            .drain(..)
-            .map(|member| (member.id, MemberFate::Failed(reason, detail.to_owned())));
-        self.fates.extend(rest);
+    /// Looks again and again until everybody is seen or the time is up.
+    async fn look_until_seen<T: Tenant>(&mut self, context: &Context<T>, time: Duration) -> Result<(), Halt> {
+        let mut patience = Patience::new(time);
+        self.look(context, MISSES_A_LOOK).await?;
+        while !self.unseen.is_empty() && patience.next_look(context).await? {
+            self.look(context, MISSES_A_LOOK).await?;
+        }
+        // The last word is asked of everybody: who was not looked at of late must not be judged.
+        self.look(context, usize::MAX).await
+    }
+
+    fn anyone_seen(&self) -> bool {
+        self.fates
+            .iter()
+            .any(|fate| matches!(fate.1, MemberFate::Confirmed(_)))
+    }
+
+    fn everyone_answered(&self) -> bool {
+        self.unseen.iter().all(|unseen| unseen.unchanged)
+    }
+
+    /// Lets those fail whose change never showed.
+    fn give_up_on_the_rest(&mut self, detail: &str) {
+        let fate = |unseen: Unseen| {
+            (
+                unseen.member.id,
+                MemberFate::Failed("not_confirmed", detail.to_owned()),
+            )
+        };
+        self.fates.extend(self.unseen.drain(..).map(fate));
     }
 }
 
 /// Settles a batch that the tenant accepted.
 pub async fn settle<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Settled, Halt> {
     let members = context.ledger.members(no).await?;
-    let mut patience = Patience::new(context.settings.settle_deadline);
-    let report = match context.ledger.batch_id(no).await? {
-        Some(id) => match poll(context, &id, &mut patience).await? {
-            Polled::Finished(report) => Some(report),
-            Polled::CannotTell => None,
-            Polled::TimeIsUp(why) => return Ok(Settled::StillApplying(why)),
-        },
-        None => None,
+    let polled = match context.ledger.batch_id(no).await? {
+        Some(id) => poll(context, &id).await?,
+        None => Polled::CannotTell("it has no batch id".into()),
     };
-    let settlement = match &report {
-        Some(report) => read_back(context, members, report, patience).await?,
-        None => match read_all(context, members, patience).await? {
-            Some(settlement) => settlement,
-            None => {
-                return Ok(Settled::StillApplying(
-                    "not every profile shows the change yet".into(),
-                ));
-            }
-        },
+    let settlement = match polled {
+        Polled::Finished(report) => read_back(context, members, &report).await?,
+        Polled::Unfinished(why) => Err(why),
+        Polled::CannotTell(why) => ask_members(context, members, why).await?,
     };
-    finish(context, no, settlement).await
+    match settlement {
+        Ok(settlement) => finish(context, no, settlement).await,
+        Err(why) => Ok(Settled::StillApplying(why)),
+    }
 }
 
 async fn finish<T: Tenant>(
@@ -179,44 +215,60 @@ async fn finish<T: Tenant>(
 
 enum Polled {
     Finished(BatchReport),
-    /// The token may not read batches, or the tenant will not say: the members must speak.
-    CannotTell,
-    TimeIsUp(String),
+    /// The tenant says itself that it is not finished.
+    Unfinished(String),
+    /// The token may not read batches, the tenant has forgotten it, or says what nobody knows: the members
+    /// must speak.
+    CannotTell(String),
 }
 
-async fn poll<T: Tenant>(
-    context: &Context<T>,
-    id: &BatchId,
-    patience: &mut Patience,
-) -> Result<Polled, Halt> {
+async fn poll<T: Tenant>(context: &Context<T>, id: &BatchId) -> Result<Polled, Halt> {
+    let mut patience = Patience::new(context.settings.settle_deadline);
     loop {
-        let last = match context
+        let when_time_is_up = match context
             .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
             .await
         {
-            Ok(report) if report.progress != BatchProgress::Pending => return Ok(Polled::Finished(report)),
-            Ok(report) => format!("the tenant still calls it `{}`", report.status),
+            Ok(report) => match report.progress {
+                BatchProgress::Success | BatchProgress::Failed => return Ok(Polled::Finished(report)),
+                BatchProgress::Pending => Polled::Unfinished("the tenant still calls it pending".into()),
+                BatchProgress::Unknown => Polled::CannotTell(format!(
+                    "the tenant calls it `{}`, which says nothing",
+                    report.status
+                )),
+            },
             // For a while after the 202 that is normal [open].
-            Err(GaveUp::Missing) => "the tenant does not know the batch (404)".to_owned(),
-            Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => return Ok(Polled::CannotTell),
+            Err(GaveUp::Missing) => Polled::CannotTell("the tenant does not know the batch (404)".into()),
+            Err(GaveUp::Denied(refusal)) => return Ok(Polled::CannotTell(refusal.to_string())),
+            Err(GaveUp::Refused(why)) => return Ok(Polled::CannotTell(why)),
             Err(GaveUp::Halt(halt)) => return Err(halt),
         };
         if !patience.next_look(context).await? {
-            return Ok(Polled::TimeIsUp(last));
+            return Ok(when_time_is_up);
         }
     }
 }
+
+/// What became of the members, or why that cannot be said yet.
+type Learned = Result<Settlement, String>;
 
 /// Reads a finished batch's members back, as many as asked for, and all of them as soon as one disagrees.
 async fn read_back<T: Tenant>(
     context: &Context<T>,
     members: Vec<SealedMember>,
     report: &BatchReport,
-    mut patience: Patience,
-) -> Result<Settlement, Halt> {
+) -> Result<Learned, Halt> {
     let complaints: HashMap<&ProfileId, &String> = report.failed.iter().map(|(id, why)| (id, why)).collect();
     let blamed = |member: &SealedMember| complaints.contains_key(&member.profile);
     let (refused, mut expected): (Vec<_>, Vec<_>) = members.into_iter().partition(blamed);
+    // A failure that cannot be pinned to a member may be anybody's: then nobody is taken on trust.
+    let all_pinned = refused.len() as u64 >= report.failures;
+    let success = report.progress == BatchProgress::Success || !refused.is_empty();
+    let confirm = if success && all_pinned {
+        context.settings.confirm
+    } else {
+        Confirm::All
+    };
     let mut settlement = Settlement {
         tenant_status: Some(report.status.clone()),
         ..Settlement::default()
@@ -228,18 +280,16 @@ async fn read_back<T: Tenant>(
             .push((member.id, MemberFate::Failed("refused_by_tenant", why)));
     }
     fastrand::shuffle(&mut expected);
-    let trusted = report.progress == BatchProgress::Success || !complaints.is_empty();
-    let confirm = if trusted {
-        context.settings.confirm
-    } else {
-        Confirm::All
-    };
     let rest = expected.split_off(confirm.members(expected.len()));
     let sampled = expected.len();
     let mut reading = Reading::of(expected);
     reading.look(context, usize::MAX).await?;
-    let is_seen = |fate: &(_, MemberFate)| fate.1 == MemberFate::Confirmed(Evidence::Seen);
-    if reading.fates.iter().filter(|fate| is_seen(fate)).count() == sampled {
+    let hits = reading
+        .fates
+        .iter()
+        .filter(|fate| matches!(fate.1, MemberFate::Confirmed(_)))
+        .count();
+    if hits == sampled {
         let evidence = if sampled > 0 {
             Evidence::Sampled
         } else {
@@ -251,62 +301,72 @@ async fn read_back<T: Tenant>(
             rest.into_iter()
                 .map(|member| (member.id, MemberFate::Confirmed(evidence))),
         );
-        return Ok(settlement);
+        return Ok(Ok(settlement));
     }
-    reading.unseen.extend(rest);
-    reading.look(context, usize::MAX).await?;
-    // What was called a failure is not waited for; a success may take its time to show.
-    while trusted && !reading.unseen.is_empty() && patience.next_look(context).await? {
-        reading.look(context, usize::MAX).await?;
+    reading.add(rest);
+    let time = context.settings.settle_deadline;
+    reading
+        .look_until_seen(context, if success { time } else { time.min(FAILURE_WAIT) })
+        .await?;
+    if !reading.everyone_answered() {
+        return Ok(Err("the tenant does not let every profile be read back".into()));
     }
-    let detail = format!(
+    reading.give_up_on_the_rest(&format!(
         "the tenant calls the batch `{}`, but the profile does not show the change",
         report.status
-    );
-    reading.give_up_on_the_rest("not_confirmed", &detail);
+    ));
     settlement.fates.extend(reading.fates);
-    Ok(settlement)
+    Ok(Ok(settlement))
 }
 
-/// Reads every member until all show the change; `None` when the time is up before that.
-async fn read_all<T: Tenant>(
+/// Lets the members of an accepted batch speak where the tenant says nothing about the batch itself.
+///
+/// Once some show the change it has been worked on, so those that still do not when the time is up failed.
+/// While none does, it may not have begun.
+async fn ask_members<T: Tenant>(
     context: &Context<T>,
     members: Vec<SealedMember>,
-    mut patience: Patience,
-) -> Result<Option<Settlement>, Halt> {
+    why: String,
+) -> Result<Learned, Halt> {
     let mut reading = Reading::of(members);
-    loop {
-        reading.look(context, MISSES_A_LOOK).await?;
-        if reading.unseen.is_empty() {
-            return Ok(Some(Settlement {
-                fates: reading.fates,
-                ..Settlement::default()
-            }));
-        }
-        if !patience.next_look(context).await? {
-            return Ok(None);
-        }
+    reading
+        .look_until_seen(context, context.settings.settle_deadline)
+        .await?;
+    let worked_on = reading.anyone_seen() && reading.everyone_answered();
+    if !reading.unseen.is_empty() && !worked_on {
+        return Ok(Err(format!("{why}, and its profiles do not show the change yet")));
     }
+    reading.give_up_on_the_rest(&format!(
+        "{why}; other profiles of the batch show the change, this one does not"
+    ));
+    Ok(Ok(Settlement {
+        fates: reading.fates,
+        ..Settlement::default()
+    }))
 }
 
 /// Clears up a batch that may or may not have arrived, as far as its members can tell.
+///
+/// All of them must show the change: some alone may have been changed by somebody else.
 pub async fn clear_up<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Settled, Halt> {
     let members = context.ledger.members(no).await?;
-    let patience = Patience::new(context.settings.settle_deadline);
-    match read_all(context, members, patience).await? {
-        Some(mut settlement)
-            if settlement
-                .fates
-                .iter()
-                .any(|fate| matches!(fate.1, MemberFate::Confirmed(_))) =>
-        {
-            settlement.rung = Some("reached");
-            finish(context, no, settlement).await
-        }
-        _ => {
-            let why = "its members do not show that it arrived, nor that it did not";
-            context.ledger.hold(no, why.into()).await?;
-            Ok(Settled::Held(why.into()))
-        }
+    let mut reading = Reading::of(members);
+    reading
+        .look_until_seen(context, context.settings.settle_deadline)
+        .await?;
+    if reading.unseen.is_empty() && reading.anyone_seen() {
+        let settlement = Settlement {
+            fates: reading.fates,
+            rung: Some("reached"),
+            ..Settlement::default()
+        };
+        return finish(context, no, settlement).await;
     }
+    let why = format!(
+        "{} of its profiles show the change and {} do not, so it is not known whether it arrived",
+        reading.fates.len(),
+        reading.unseen.len()
+    );
+    context.ledger.hold(no, why.clone()).await?;
+    Ok(Settled::Held(why))
 }

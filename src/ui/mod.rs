@@ -7,6 +7,7 @@ mod bar;
 pub mod format;
 mod json;
 mod plain;
+pub mod plan;
 pub mod summary;
 
 use crate::runner::event::{Event, Events};

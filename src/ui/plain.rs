@@ -76,6 +76,7 @@ pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
                 counted(progress.in_doubt, "batch", "batches"),
             ))
         }
+        Event::Planned(plan) => Some(super::plan::text(plan)),
         Event::Notice(line) => Some(format!("note: {line}")),
         Event::Stopping { why, under_way: 0 } => Some(format!("Stopping: {why}.")),
         Event::Stopping { why, under_way } => Some(format!(
