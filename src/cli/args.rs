@@ -43,7 +43,8 @@ Exit codes:
 
 /// Assign statuses to customer profiles in bulk: resumable, audited, never twice.
 #[derive(Parser, Debug)]
-#[command(name = "rollbook", version, before_help = EXAMPLES, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "rollbook", version, before_help = EXAMPLES, after_help = EXIT_CODES, max_term_width = 100,
+    args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,

@@ -231,13 +231,13 @@ impl Undertaking<'_> {
                 // Nobody says yes to what they have not seen.
                 eprintln!("{}", plan_text(&plan));
             }
-            self.ask()?;
+            self.ask(stop)?;
         }
         loading.pin(&self.job, preflight::consents_to_all(&run_settings))?;
         Ok(loading.commit()?)
     }
 
-    fn ask(&self) -> Result<(), Failure> {
+    fn ask(&self, stop: &Stop) -> Result<(), Failure> {
         let refused = |message: &str| {
             Failure::new(Kind::Refused, message).hint("nothing was sent, and nothing was kept in the ledger")
         };
@@ -246,11 +246,11 @@ impl Undertaking<'_> {
             return Err(refused("nobody is there to say yes")
                 .hint("add --yes to go ahead, or --dry-run to send nothing"));
         }
-        eprint!("Go ahead? [y/N] ");
-        let _ = std::io::stderr().flush();
-        let mut answer = String::new();
-        let _ = std::io::stdin().read_line(&mut answer);
-        match answer.trim().to_lowercase().as_str() {
+        match answer_to("Go ahead? [y/N] ", stop)?
+            .trim()
+            .to_lowercase()
+            .as_str()
+        {
             "y" | "yes" => Ok(()),
             _ => Err(refused("not confirmed")),
         }
@@ -354,6 +354,31 @@ fn open_or_create(path: &Path, verb: &str) -> Result<Ledger, Failure> {
     match Ledger::open(path, verb)? {
         Some(ledger) => Ok(ledger),
         None => Ok(Ledger::create(path, verb)?),
+    }
+}
+
+/// What somebody types, unless they press Ctrl-C instead.
+///
+/// Reading a terminal cannot be interrupted, so a thread of its own waits for the line; after a Ctrl-C it is left
+/// waiting until the process ends, which is at once.
+fn answer_to(question: &str, stop: &Stop) -> Result<String, Failure> {
+    eprint!("{question}");
+    let _ = std::io::stderr().flush();
+    let (reply, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = std::io::stdin().read_line(&mut line);
+        let _ = reply.send(line);
+    });
+    loop {
+        match answer.recv_timeout(std::time::Duration::from_millis(50)) {
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) if !*stop.borrow() => {}
+            Err(_) => {
+                eprintln!();
+                return Err(stopped_early());
+            }
+            Ok(line) => return Ok(line),
+        }
     }
 }
 

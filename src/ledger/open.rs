@@ -19,8 +19,11 @@ const SQLITE_AT_LEAST: i32 = 3_051_003;
 /// 8 kB pages load and export faster than SQLite's 4 kB, and still fit what a commit writes.
 const PAGE_SIZE_BYTES: i64 = 8_192;
 
-/// Pages that a connection keeps in memory; the unit is kibibytes.
-const CACHE_KIB: i64 = 64 * 1_024;
+/// Pages that the writing connection keeps in memory, and again as much while it sorts an index.
+const WRITER_CACHE_KIB: i64 = 64 * 1_024;
+
+/// Pages that a reading connection keeps: it walks from one end to the other and comes back to little.
+const READER_CACHE_KIB: i64 = 4 * 1_024;
 
 /// The header of a SQLite file.
 const HEADER_BYTES: u64 = 100;
@@ -205,8 +208,14 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     connection
         .pragma_update(None, "trusted_schema", false)
         .map_err(foreign)?;
+    let reads_only = mode.contains(OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let cache_kib = if reads_only {
+        READER_CACHE_KIB
+    } else {
+        WRITER_CACHE_KIB
+    };
     connection
-        .pragma_update(None, "cache_size", -CACHE_KIB)
+        .pragma_update(None, "cache_size", -cache_kib)
         .map_err(foreign)?;
     Ok(connection)
 }
