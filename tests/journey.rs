@@ -482,3 +482,134 @@ fn a_token_that_is_revoked_stops_the_run_and_a_new_one_goes_on() {
     scene.run(&[&["resume"], &FAST[..]].concat()).expect(0);
     check(&scene, &cast);
 }
+
+#[test]
+fn what_a_slow_tenant_did_is_not_called_a_failure() {
+    let scene = journey(
+        Options {
+            apply_delay: Duration::from_millis(1_500),
+            show_delay: Duration::from_millis(1_500),
+            ..options()
+        },
+        // The polls alone use most of this up.
+        &["--batch-size", "300", "--settle-deadline", "2s"],
+    );
+    assert_eq!(scene.status()["states"]["failed"], 0);
+}
+
+#[test]
+fn a_batch_that_the_tenant_has_forgotten_is_settled_by_its_members() {
+    let scene = journey(
+        Options {
+            not_found_for: Duration::from_secs(3_600),
+            ..options()
+        },
+        &["--settle-deadline", "2s"],
+    );
+    assert!(
+        scene
+            .export()
+            .values()
+            .all(|row| row["state"] != "confirmed" || row["evidence"] == "seen")
+    );
+}
+
+#[test]
+fn writes_that_all_end_in_doubt_are_stopped() {
+    let options = Options {
+        drop_writes_percent: 100.0,
+        ..options()
+    };
+    let cast = cast(&options, 300, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    let job = [
+        "assign",
+        "--status",
+        "vip",
+        "list.csv",
+        "--batch-size",
+        "10",
+        "--settle-deadline",
+        "1s",
+    ];
+    let ran = scene
+        .run(&[&job[..], &["--rate", "unlimited", "--yes"]].concat())
+        .expect(4);
+    assert!(ran.stderr.contains("in doubt"), "{}", ran.stderr);
+    assert_eq!(
+        scene
+            .tenant()
+            .requests()
+            .iter()
+            .filter(|seen| is_write(seen))
+            .count(),
+        3
+    );
+    assert_eq!(scene.status()["batches"]["held"], 3);
+}
+
+#[test]
+fn a_yes_to_ten_is_not_a_yes_to_all() {
+    let scene = Scene::with(options());
+    let list: Vec<String> = (0..100).map(|index| scene.tenant().person(index).email).collect();
+    scene.write("list.txt", list.join("\n"));
+    scene
+        .run(&[
+            "assign",
+            "--status",
+            "gold",
+            "list.txt",
+            "--limit",
+            "10",
+            "--yes",
+            "--rate",
+            "unlimited",
+        ])
+        .expect(4);
+    let writes = scene.tenant().writes().len();
+    let refused = scene.run(&["resume", "--rate", "unlimited"]).expect(5);
+    assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
+    assert_eq!(scene.tenant().writes().len(), writes);
+    scene.run(&["resume", "--rate", "unlimited", "--yes"]).expect(0);
+    // Said yes to once, the job goes on without asking.
+    scene.run(&["resume", "--rate", "unlimited"]).expect(0);
+}
+
+/// A run that cannot go on gives the ledger back, instead of polling and waiting until a deadline.
+#[test]
+fn a_run_that_must_stop_stops_at_once() {
+    let options = Options {
+        drop_writes_percent: 100.0,
+        latency: Duration::from_millis(5),
+        ..options()
+    };
+    let cast = cast(&options, 400, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    let job = [
+        "assign",
+        "--status",
+        "vip",
+        "list.csv",
+        "--rate",
+        "100/s",
+        "--yes",
+        "--batch-size",
+        "20",
+    ];
+    let mut child = scene.spawn(&job);
+    while !scene.tenant().requests().iter().any(is_write) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    scene.tenant().revoke_token();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while child.try_wait().unwrap().is_none() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "it goes on although nothing can be asked any more"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+}

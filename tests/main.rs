@@ -1,6 +1,13 @@
 //! The integration tests: the real binary, real sockets, real files, real kills. One binary, so that it links once.
 
+mod bad_input;
+mod command_line;
 mod journey;
 mod kills;
+mod ledger_files;
 mod pace;
+mod secrets;
+mod stages;
 mod support;
+mod tidy;
+mod wire;

@@ -10,7 +10,7 @@ use super::base_url::BaseUrl;
 use super::{BatchReport, Page, StatusDefinition, Tenant};
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
-use crate::model::outcome::{self, Member, ReadFailure, WriteAnswer};
+use crate::model::outcome::{self, Complaint, Member, ReadFailure, WriteAnswer};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
@@ -32,6 +32,8 @@ pub struct Client {
     base: BaseUrl,
     reader: reqwest::Client,
     writer: reqwest::Client,
+    /// Known here so that a tenant which echoes it is not quoted.
+    token: SecretString,
 }
 
 /// Why no client could be made.
@@ -81,7 +83,13 @@ impl Client {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(setup)?;
-        Ok(Self { base, reader, writer })
+        let token = SecretString::from(token.expose_secret().trim());
+        Ok(Self {
+            base,
+            reader,
+            writer,
+            token,
+        })
     }
 
     /// One GET; the body of a 2xx, or why there is none.
@@ -93,11 +101,48 @@ impl Client {
         if status.is_success() {
             return Ok(body);
         }
-        let mut complaint = answers::complaint(&body);
+        let complaint = self.complaint(&body, location);
+        Err(outcome::classify_read(status.as_u16(), retry_after, complaint))
+    }
+
+    /// What an error says, fit to be shown and kept.
+    fn complaint(&self, body: &[u8], location: Option<String>) -> Complaint {
+        let mut complaint = answers::complaint(body);
         if let Some(location) = location {
             complaint.message = location;
         }
-        Err(outcome::classify_read(status.as_u16(), retry_after, complaint))
+        self.scrub(&mut complaint.message);
+        complaint
+            .members
+            .iter_mut()
+            .for_each(|(_, objection)| self.scrub(objection));
+        complaint
+    }
+
+    /// Takes the token out of foreign text.
+    fn scrub(&self, text: &mut String) {
+        let token = self.token.expose_secret();
+        if text.contains(token) {
+            *text = text.replace(token, "…");
+        }
+    }
+
+    async fn write_answer(&self, response: Response) -> WriteAnswer {
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let location = location(&response);
+        let body = match body(response).await {
+            Ok(body) => body,
+            // The status stands whatever became of the body: a refusal stays one.
+            Err(why) if status.is_success() => return WriteAnswer::InDoubt(why),
+            Err(_) => Vec::new(),
+        };
+        if status.is_success() {
+            return match answers::queued(&body) {
+                Ok(batch_id) => WriteAnswer::Accepted(batch_id),
+                Err(why) => WriteAnswer::InDoubt(why),
+            };
+        }
+        outcome::classify_write(status.as_u16(), retry_after, self.complaint(&body, location))
     }
 }
 
@@ -111,7 +156,11 @@ impl Tenant for Client {
         let mut url = self.base.join(&["statuses"]);
         paged(&mut url, page);
         let body = self.get(url).await?;
-        answers::statuses(&body, page).map_err(ReadFailure::Spoiled)
+        let mut page = answers::statuses(&body, page).map_err(ReadFailure::Spoiled)?;
+        page.items
+            .iter_mut()
+            .for_each(|status| self.scrub(&mut status.name));
+        Ok(page)
     }
 
     async fn profiles_by_email(&self, email: &str, page: u32) -> Result<Page<Found>, ReadFailure> {
@@ -130,7 +179,13 @@ impl Tenant for Client {
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {
         let body = self.get(self.base.join(&["batches", id.as_str()])).await?;
-        answers::batch(&body).map_err(ReadFailure::Spoiled)
+        let mut report = answers::batch(&body).map_err(ReadFailure::Spoiled)?;
+        self.scrub(&mut report.status);
+        report
+            .failed
+            .iter_mut()
+            .for_each(|(_, reason)| self.scrub(reason));
+        Ok(report)
     }
 
     async fn write(&self, action: Action, members: &[Member]) -> WriteAnswer {
@@ -144,34 +199,12 @@ impl Tenant for Client {
             .request(method, url)
             .header(CONTENT_TYPE, "application/json");
         match request.body(batch_body(members)).send().await {
-            Ok(response) => write_answer(response).await,
+            Ok(response) => self.write_answer(response).await,
             // Not connected means that no byte of the request has left: the connection was to be its own.
             Err(error) if error.is_connect() || error.is_builder() => WriteAnswer::NotSent(describe(error)),
             Err(error) => WriteAnswer::InDoubt(describe(error)),
         }
     }
-}
-
-async fn write_answer(response: Response) -> WriteAnswer {
-    let (status, retry_after) = (response.status(), retry_after(&response));
-    let location = location(&response);
-    let body = match body(response).await {
-        Ok(body) => body,
-        // The status stands whatever became of the body: a refusal stays one.
-        Err(why) if status.is_success() => return WriteAnswer::InDoubt(why),
-        Err(_) => Vec::new(),
-    };
-    if status.is_success() {
-        return match answers::queued(&body) {
-            Ok(batch_id) => WriteAnswer::Accepted(batch_id),
-            Err(why) => WriteAnswer::InDoubt(why),
-        };
-    }
-    let mut complaint = answers::complaint(&body);
-    if let Some(location) = location {
-        complaint.message = location;
-    }
-    outcome::classify_write(status.as_u16(), retry_after, complaint)
 }
 
 fn batch_body(members: &[Member]) -> String {

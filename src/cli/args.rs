@@ -161,7 +161,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Send to the first N profiles and stop there
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
     pub limit: Option<u64>,
     /// Do not ask before sending
     #[arg(short, long)]
@@ -277,6 +277,11 @@ impl From<RowsArg> for Rows {
             RowsArg::All => Self::All,
         }
     }
+}
+
+fn parse_limit(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "expected a number of profiles, at least 1".into())
 }
 
 /// Reads `250ms`, `90s`, `15min` or `2h`.

@@ -7,9 +7,17 @@ use crate::sandbox::{Options, Sandbox, realistic_list};
 use crate::ui::format::{count, duration};
 use crate::ui::summary;
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
+
+/// `println!`, but somebody who stops reading (`| head`) is no failure.
+macro_rules! tell {
+    ($($text:tt)*) => {
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    };
+}
 
 const PROFILES: u32 = 20_000;
 /// People of the tenant that the list names, from the first on.
@@ -31,7 +39,7 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     };
     let rows = stage.write_list(&options)?;
     let sandbox = runtime.block_on(Sandbox::start(options))?;
-    println!(
+    tell!(
         "\nA tenant with {} profiles runs on {}.\n{} has {} rows: repeats, mixed case, padding, typos,\n\
          strangers, shared addresses, and people who are `{HANDLE}` already.",
         count(u64::from(PROFILES)),
@@ -45,7 +53,7 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
         &["assign", "--status", HANDLE, "--rate", RATE, "--yes", &list],
     )?;
     let batches = kill_half_way(child, &sandbox)?;
-    println!(
+    tell!(
         "\nKilled with SIGKILL half-way: {batches} batches had reached the tenant. Nothing was tidied up.\n\
          The ledger knows what was under way:"
     );
@@ -125,7 +133,7 @@ impl Stage {
             .iter()
             .map(|argument| summary::quoted(argument))
             .collect();
-        println!("\n$ rollbook {}", typed.join(" "));
+        tell!("\n$ rollbook {}", typed.join(" "));
         let failed = |error: std::io::Error| {
             Failure::new(Kind::Unexpected, format!("cannot start the child: {error}"))
         };
@@ -142,12 +150,12 @@ impl Stage {
 
     fn look_further(&self) {
         let ledger = quoted(&self.ledger);
-        println!("\nIt is all still there. To look further:");
-        println!("  rollbook --ledger {ledger} status");
-        println!("  rollbook --ledger {ledger} batches");
-        println!("  rollbook --ledger {ledger} export --rows rejected");
-        println!("  grep ambiguous {}", quoted(&self.audit));
-        println!("  rollbook --ledger {ledger} doctor");
+        tell!("\nIt is all still there. To look further:");
+        tell!("  rollbook --ledger {ledger} status");
+        tell!("  rollbook --ledger {ledger} batches");
+        tell!("  rollbook --ledger {ledger} export --rows rejected");
+        tell!("  grep ambiguous {}", quoted(&self.audit));
+        tell!("  rollbook --ledger {ledger} doctor");
     }
 }
 
@@ -172,7 +180,7 @@ fn tell_what_the_tenant_saw(sandbox: &Sandbox, began: Instant) -> usize {
         }
     }
     let twice = times.values().filter(|times| **times > 1).count();
-    println!(
+    tell!(
         "\nWhat the tenant saw: {} batches, {} profiles, {twice} of them sent twice; {} hold `{HANDLE}` now.\n\
          Its busiest second had {} requests. All of it took {}.",
         sandbox.writes().len(),

@@ -7,6 +7,7 @@ use crate::input::ListError;
 use crate::ledger::LedgerError;
 use crate::runner::ingest::IngestError;
 use crate::runner::preflight::Objection;
+use crate::ui::say;
 use std::process::ExitCode;
 
 /// What kind of failure it is; the number is the exit code.
@@ -52,9 +53,9 @@ impl Failure {
 
     /// Shows it and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        say(format_args!("error: {}", self.message));
         for hint in &self.hints {
-            eprintln!("hint: {hint}");
+            say(format_args!("hint: {hint}"));
         }
         ExitCode::from(self.kind as u8)
     }

@@ -22,7 +22,7 @@ use crate::runner::ingest::ingest;
 use crate::runner::preflight::{self, Plan};
 use crate::runner::run::{self, Ending, Outcome};
 use crate::ui::plan::text as plan_text;
-use crate::ui::{Mode, Screen, summary};
+use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -229,7 +229,7 @@ impl Undertaking<'_> {
         if to_ask {
             if matches!(mode, Mode::None | Mode::Json) {
                 // Nobody says yes to what they have not seen.
-                eprintln!("{}", plan_text(&plan));
+                say(plan_text(&plan));
             }
             self.ask(stop)?;
         }
@@ -298,6 +298,9 @@ impl Undertaking<'_> {
             Ending::Halted(halt) => {
                 let failure = stopped(&halt.to_string());
                 return Err(match halt {
+                    Halt::Denied(refusal) if refusal.status < 400 => failure
+                        .hint("check --tenant or --base-url: the API itself does not redirect")
+                        .hint(go_on),
                     Halt::Denied(_) => failure
                         .hint("set OMNEO_TOKEN to a good token with the scopes read-profiles and update-profiles")
                         .hint(go_on),
@@ -308,8 +311,9 @@ impl Undertaking<'_> {
                 });
             }
             Ending::Unfinished(Left::LimitReached) => {
-                return Err(stopped("stopped at --limit, as asked")
-                    .hint("look at `rollbook export`, then `rollbook resume`"));
+                return Err(stopped("stopped at --limit, as asked").hint(
+                    "look at `rollbook export`, then `rollbook resume`; it asks again, or takes --yes",
+                ));
             }
             Ending::Unfinished(Left::LimitTooSmall) => {
                 return Err(
@@ -362,8 +366,7 @@ fn open_or_create(path: &Path, verb: &str) -> Result<Ledger, Failure> {
 /// Reading a terminal cannot be interrupted, so a thread of its own waits for the line; after a Ctrl-C it is left
 /// waiting until the process ends, which is at once.
 fn answer_to(question: &str, stop: &Stop) -> Result<String, Failure> {
-    eprint!("{question}");
-    let _ = std::io::stderr().flush();
+    let _ = write!(std::io::stderr(), "{question}").and_then(|()| std::io::stderr().flush());
     let (reply, answer) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
@@ -374,7 +377,7 @@ fn answer_to(question: &str, stop: &Stop) -> Result<String, Failure> {
         match answer.recv_timeout(std::time::Duration::from_millis(50)) {
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) if !*stop.borrow() => {}
             Err(_) => {
-                eprintln!();
+                say("");
                 return Err(stopped_early());
             }
             Ok(line) => return Ok(line),

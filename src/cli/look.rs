@@ -11,6 +11,7 @@ use crate::ledger::{BatchRow, Reader, holder_of};
 use crate::model::rate::Rate;
 use crate::runner::preflight;
 use crate::ui::format::{count, counted, moment};
+use crate::ui::say;
 use std::fmt::Write;
 use std::io;
 use std::process::ExitCode;
@@ -47,7 +48,11 @@ pub fn export_rows(args: &ExportArgs, common: &Common) -> Result<ExitCode, Failu
     let written = export(&reader, format, rows, &mut file)?;
     file.finish().map_err(failed)?;
     if !common.quiet {
-        eprintln!("{}: {}", path.display(), counted(written, "row", "rows"));
+        say(format_args!(
+            "{}: {}",
+            path.display(),
+            counted(written, "row", "rows")
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use crate::sandbox::{
     CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, Sandbox, SandboxError,
     UnknownIds, realistic_list,
 };
+use crate::ui::say;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -175,12 +176,12 @@ pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
         if stop.wait_for(|stopped| *stopped).await.is_err() {
             std::future::pending::<()>().await;
         }
-        eprintln!(
+        say(format_args!(
             "{} requests, {} writes accepted, busiest second {}",
             sandbox.requests().len(),
             sandbox.writes().len(),
             sandbox.busiest_second()
-        );
+        ));
         sandbox.stop().await;
         Ok(ExitCode::SUCCESS)
     })

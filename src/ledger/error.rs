@@ -70,17 +70,20 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Where opening or creating the file itself failed.
-    pub(super) fn from_io(path: &Path, error: &std::io::Error) -> Self {
+    /// Where a file that should be there cannot be opened.
+    pub(super) fn from_open(path: &Path, error: &std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::NotFound
-                if path
-                    .parent()
-                    .is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()) =>
-            {
-                Self::Missing(path.to_owned())
+            std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
+            _ => Self::from_make(path, error),
+        }
+    }
+
+    /// Where a file cannot be made, or not be worked with.
+    pub(super) fn from_make(path: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::FileTooLarge => {
+                Self::Disk(format!("{}: {error}", path.display()))
             }
-            std::io::ErrorKind::StorageFull => Self::Disk(format!("{}: {error}", path.display())),
             _ => Self::CannotOpen {
                 path: path.to_owned(),
                 why: error.to_string(),

@@ -24,7 +24,7 @@ impl Lock {
     /// Takes the lock of the ledger at `path`, or says who holds it.
     pub fn take(path: &Path, verb: &str) -> Result<Self, LedgerError> {
         let beside = lock_path(path);
-        let failed = |error: std::io::Error| LedgerError::from_io(&beside, &error);
+        let failed = |error: std::io::Error| LedgerError::from_make(&beside, &error);
         if std::fs::symlink_metadata(&beside).is_ok_and(|there| !there.is_file()) {
             // What a link leads to would be overwritten.
             return Err(LedgerError::UnsafePath {

@@ -45,7 +45,7 @@ impl Ledger {
     pub fn open(path: &Path, verb: &str) -> Result<Option<Self>, LedgerError> {
         match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(LedgerError::from_io(path, &error)),
+            Err(error) => return Err(LedgerError::from_make(path, &error)),
             Ok(about) => check_kind(path, &about)?,
         }
         check_header(path)?;
@@ -75,16 +75,21 @@ impl Ledger {
                     path: path.to_owned(),
                     holder: "another process, which has just made it".into(),
                 },
-                _ => LedgerError::from_io(path, &error),
+                _ => LedgerError::from_make(path, &error),
             })?;
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        Self::furnish(path, lock, connection)
+        let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .and_then(|connection| Self::furnish(path, lock, connection));
+        if made.is_err() {
+            // What could not be furnished holds nothing, and would only be in the way.
+            remove_with_companions(path);
+        }
+        made
     }
 
     fn furnish(path: &Path, lock: Lock, mut connection: Connection) -> Result<Self, LedgerError> {
         // Somebody may have made the empty file with other rights than ours.
         std::fs::set_permissions(path, Permissions::from_mode(0o600))
-            .map_err(|error| LedgerError::from_io(path, &error))?;
+            .map_err(|error| LedgerError::from_make(path, &error))?;
         connection.pragma_update(None, "page_size", PAGE_SIZE_BYTES)?;
         configure(&connection)?;
         migrate::migrate(&mut connection, 0, MIGRATIONS)?;
@@ -125,17 +130,28 @@ impl Ledger {
         drop(connection);
         if kept == Ok(0) {
             // An empty ledger that stays behind would be a nuisance and no loss.
-            let _ = std::fs::remove_file(&path);
-            let _ = std::fs::remove_file(super::lock::lock_path(&path));
+            remove_with_companions(&path);
         }
+    }
+}
+
+fn remove_with_companions(path: &Path) {
+    for companion in ["-wal", "-shm", ".lock", ""] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(companion);
+        let _ = std::fs::remove_file(PathBuf::from(name));
     }
 }
 
 /// Opens a ledger for reading; a run may be going on beside it.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
-    let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_io(path, &error))?;
+    let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
     check_kind(path, &about)?;
+    check_header(path)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    if is_blank(&connection)? {
+        return Err(LedgerError::Missing(path.to_owned()));
+    }
     let version = migrate::version(&connection, path)?;
     if version < migrate::latest() {
         return Err(LedgerError::Sqlite(format!(
@@ -167,7 +183,7 @@ fn check_kind(path: &Path, about: &std::fs::Metadata) -> Result<(), LedgerError>
 fn check_header(path: &Path) -> Result<(), LedgerError> {
     let mut header = Vec::new();
     let read = File::open(path).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header));
-    read.map_err(|error| LedgerError::from_io(path, &error))?;
+    read.map_err(|error| LedgerError::from_make(path, &error))?;
     let application_id = header
         .get(68..72)
         .map(|bytes| bytes.iter().fold(0, |id, byte| id << 8 | i64::from(*byte)));
@@ -194,7 +210,7 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     };
     let folder = folder
         .canonicalize()
-        .map_err(|error| LedgerError::from_io(folder, &error))?;
+        .map_err(|error| LedgerError::from_make(folder, &error))?;
     let name = path
         .file_name()
         .ok_or_else(|| LedgerError::NotALedger(path.to_owned()))?;
@@ -248,7 +264,7 @@ fn sync_with_folder(path: &Path) -> Result<(), LedgerError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync(path)
         .and_then(|()| sync(folder.unwrap_or(Path::new("."))))
-        .map_err(|error| LedgerError::from_io(path, &error))
+        .map_err(|error| LedgerError::from_make(path, &error))
 }
 
 #[cfg(test)]

@@ -18,8 +18,10 @@ const SENDING_LIMIT: usize = 2;
 /// Batches that may have come into doubt in this run before it sends no more. If writes end in doubt one after
 /// the other, the next would too, and each of them may need a person in the end.
 const DOUBTS_LIMIT: usize = 3;
-/// Batches in a row that may be refused whole. A refusal that repeats would fail every entry of the job.
-const REFUSALS_LIMIT: usize = 2;
+/// Refusals in a row after which the run stops: one that repeats would fail every entry of the job. One that
+/// fails a whole batch weighs as much as so many that name single members.
+const REFUSALS_LIMIT: usize = 20;
+const WHOLE_REFUSAL: usize = 10;
 
 /// Something to be carried out.
 #[derive(Clone, PartialEq, Eq)]
@@ -223,12 +225,11 @@ impl Coordinator {
                 if too_large && members > 1 {
                     // The next ones need not be refused to learn the same.
                     self.bounds.batch_size = self.bounds.batch_size.min(members.div_ceil(2));
+                } else {
+                    self.refused_in_a_row += if regrouped.is_empty() { WHOLE_REFUSAL } else { 1 };
                 }
-                if regrouped.is_empty() {
-                    self.refused_in_a_row += 1;
-                    if self.refused_in_a_row >= REFUSALS_LIMIT {
-                        self.stop(Halt::Refused(reason));
-                    }
+                if self.refused_in_a_row >= REFUSALS_LIMIT {
+                    self.stop(Halt::Refused(reason));
                 }
                 self.sealed.extend(regrouped);
             }
@@ -554,7 +555,10 @@ mod tests {
             reason: "HTTP 415".into(),
             too_large: false,
         };
-        assert_eq!(send_all(&mut coordinator, refused), REFUSALS_LIMIT);
+        assert_eq!(
+            send_all(&mut coordinator, refused),
+            REFUSALS_LIMIT / WHOLE_REFUSAL
+        );
         assert!(matches!(coordinator.halt(), Some(Halt::Refused(_))));
     }
 

@@ -131,9 +131,13 @@ where
 /// Up to three defined handles that could have been meant.
 fn similar(handle: &Handle, defined: &[StatusDefinition]) -> Vec<Handle> {
     let wanted = handle.as_str().to_lowercase();
+    let like = |text: &str| match strsim::osa_distance(&wanted, text) {
+        // One slip of the finger, also two letters swapped.
+        0 | 1 => 1.0,
+        _ => strsim::jaro_winkler(&wanted, text),
+    };
     let likeness = |status: &StatusDefinition| {
-        let by_handle = strsim::jaro_winkler(&wanted, &status.handle.as_str().to_lowercase());
-        by_handle.max(strsim::jaro_winkler(&wanted, &status.name.to_lowercase()))
+        like(&status.handle.as_str().to_lowercase()).max(like(&status.name.to_lowercase()))
     };
     let mut ranked: Vec<_> = defined
         .iter()
@@ -237,6 +241,7 @@ mod tests {
         };
         assert_eq!(meant("VIP").as_deref(), Some("vip"));
         assert_eq!(meant("vipp").as_deref(), Some("vip"));
+        assert_eq!(meant("vpi").as_deref(), Some("vip"));
         assert_eq!(meant("gold").as_deref(), Some("gold-2026"));
         assert_eq!(meant("zzzz"), None);
     }

@@ -93,6 +93,7 @@ pub async fn run<T: Tenant>(
         _ => {}
     }
     shell.refresh();
+    shell.context.events.tell(Event::Progress(shell.progress.clone()));
     Ok(Outcome {
         ending,
         progress: shell.progress,

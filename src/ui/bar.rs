@@ -1,8 +1,8 @@
 //! A bar on a terminal: stage, counts, rate, time left, and why it waits.
 
-use super::Renderer;
 use super::format::{count, duration, rate};
 use super::plain::told;
+use super::{Renderer, say};
 use crate::model::entry::EntryState;
 use crate::runner::event::{Event, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -38,8 +38,8 @@ impl Bar {
 
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Progress as JSON lines on stderr, for programs that watch. Fields are only ever added.
 
-use super::Renderer;
+use super::{Renderer, say};
 use crate::ledger::Loaded;
 use crate::model::entry::EntryState;
 use crate::runner::event::{Event, Progress};
@@ -10,7 +10,7 @@ pub(super) struct Json;
 
 impl Renderer for Json {
     fn render(&mut self, event: &Event) {
-        eprintln!("{}", object(event));
+        say(object(event));
     }
 }
 

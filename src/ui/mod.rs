@@ -11,9 +11,15 @@ pub mod plan;
 pub mod summary;
 
 use crate::runner::event::{Event, Events};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+
+/// Writes a line to stderr. A log on a full disk, or one that nobody reads any more, must not end a run, and
+/// `eprintln!` would.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A line now and then, for logs and pipes.
 
-use super::Renderer;
 use super::format::{count, counted, duration, rate};
+use super::{Renderer, say};
 use crate::ledger::Loaded;
 use crate::model::entry::EntryState;
 use crate::runner::event::{Event, Progress};
@@ -37,7 +37,7 @@ impl Plain {
         }
         self.interval = self.interval.mul_f64(1.5).min(LONGEST_INTERVAL);
         self.next = Instant::now() + self.interval;
-        eprintln!("{}", line(progress));
+        say(line(progress));
     }
 }
 
@@ -47,7 +47,7 @@ impl Renderer for Plain {
             Event::Progress(progress) => self.progress(progress),
             other => {
                 if let Some(line) = told(other, self.verbose) {
-                    eprintln!("{line}");
+                    say(&line);
                 }
             }
         }
@@ -68,14 +68,12 @@ pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
             Loaded::Known(name) if name == list => format!("{list}: already in the ledger, nothing to add"),
             Loaded::Known(name) => format!("{list}: already in the ledger as {name}, nothing to add"),
         }),
-        Event::Began { progress } if progress.done() + progress.in_state(EntryState::Batched) > 0 => {
-            Some(format!(
-                "Going on: {} of {} done, {} in doubt.",
-                count(progress.done()),
-                counted(progress.total(), "entry", "entries"),
-                counted(progress.in_doubt, "batch", "batches"),
-            ))
-        }
+        Event::Began { progress } if is_under_way(progress) => Some(format!(
+            "Going on: {} of {} done, {} in doubt.",
+            count(progress.done()),
+            counted(progress.total(), "entry", "entries"),
+            counted(progress.in_doubt, "batch", "batches"),
+        )),
         Event::Planned(plan) => Some(super::plan::text(plan)),
         Event::Notice(line) => Some(format!("note: {line}")),
         Event::Stopping { why, under_way: 0 } => Some(format!("Stopping: {why}.")),
@@ -93,6 +91,12 @@ pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
         )),
         Event::Loading { .. } | Event::Began { .. } | Event::Accepted { .. } | Event::Progress(_) => None,
     }
+}
+
+/// Whether an earlier run has done something, and something is left.
+fn is_under_way(progress: &Progress) -> bool {
+    let begun = progress.done() + progress.in_state(EntryState::Batched) > 0;
+    begun && progress.done() < progress.total()
 }
 
 /// Progress in one line.

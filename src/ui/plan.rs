@@ -1,7 +1,7 @@
 //! What is about to be done, in the words that somebody says yes to.
 
 use super::format::{count, counted, duration};
-use crate::runner::preflight::Plan;
+use crate::runner::event::Plan;
 
 /// The plan as a small table, with an empty line around it.
 pub fn text(plan: &Plan) -> String {

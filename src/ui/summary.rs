@@ -23,6 +23,9 @@ pub fn table(summary: &Summary) -> String {
     entries(&mut text, summary);
     batches(&mut text, summary);
     sample(&mut text, summary);
+    if summary.batches.is_empty() {
+        text.push('\n');
+    }
     text
 }
 

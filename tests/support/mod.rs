@@ -1,5 +1,7 @@
 //! What the tests share: a scene with a tenant, a folder and a way to run the real binary in it.
 
+pub mod raw;
+
 use rollbook::sandbox::{Options, Sandbox};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -96,6 +98,27 @@ impl Scene {
         Ran::from(self.command(arguments).output().unwrap())
     }
 
+    /// Runs the binary in a world where no file can grow beyond so many blocks of 512 bytes: what a full disk
+    /// is like, without one.
+    pub fn run_with_files_limited(&self, blocks: u32, arguments: &[&str]) -> Ran {
+        let limited = self.command(arguments);
+        let mut command = Command::new("/bin/sh");
+        command
+            .env_clear()
+            .envs(
+                limited
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir(self.folder.path())
+            .arg("-c")
+            .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\""))
+            .args(["sh", env!("CARGO_BIN_EXE_rollbook")])
+            .args(arguments)
+            .stdin(Stdio::null());
+        Ran::from(command.output().unwrap())
+    }
+
     /// Starts the binary, its output into the void.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(arguments)
@@ -129,6 +152,16 @@ impl Scene {
         times
     }
 
+    /// The names in the folder, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Every byte of every file in the folder.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = std::fs::read_dir(self.folder.path())
@@ -139,6 +172,66 @@ impl Scene {
             .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
             .collect()
     }
+}
+
+/// Text of the program with everything replaced that differs from run to run: the tenant's address, the
+/// folder, batch ids, times, process ids and signs of life. Columns keep their widths.
+pub fn tame(scene: &Scene, text: &str) -> String {
+    let mut text = text.replace(&scene.folder.path().display().to_string(), "FOLDER");
+    if let Some(tenant) = &scene.tenant {
+        text = text.replace(&tenant.base_url(), "https://tenant.example/api/v3");
+        for (position, write) in tenant.writes().into_iter().enumerate() {
+            let name = format!("00000000-0000-0000-0000-{:012}", position + 1);
+            text = text.replace(&write.batch_id, &name);
+        }
+    }
+    let text = tame_numbers(&text);
+    // Whether there is time for a sign of life is chance.
+    let is_progress = |line: &&str| line.contains(" confirmed, ") && line.contains(" skipped, ");
+    let lines = text.trim_start_matches('\n').lines();
+    lines
+        .filter(|line| !is_progress(line))
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
+}
+
+fn tame_numbers(text: &str) -> String {
+    let mut tamed = String::new();
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let time = time_at(rest);
+        if time > 0 {
+            let sample = "2026-01-31 12:00:00";
+            let zeroes = |c: char| if c.is_ascii_digit() { '0' } else { c };
+            tamed += &sample.replace(' ', &rest[10..11]);
+            tamed.extend(rest[sample.len()..time].chars().map(zeroes));
+            rest = &rest[time..];
+        } else if let Some(after) = rest.strip_prefix("process ") {
+            tamed += "process 123";
+            rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        } else {
+            tamed.push(next);
+            rest = &rest[next.len_utf8()..];
+        }
+    }
+    tamed
+}
+
+/// How long the time is that a text begins with: `2026-01-31T12:00:00.123Z` or `2026-01-31 12:00:00`.
+fn time_at(text: &str) -> usize {
+    let shape = b"0000-00-00 00:00:00";
+    let fits = |(byte, shape): (&u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        b' ' => matches!(byte, b' ' | b'T'),
+        other => byte == other,
+    };
+    if text.len() < shape.len() || !text.as_bytes().iter().zip(shape).all(fits) {
+        return 0;
+    }
+    let tail = text[shape.len()..]
+        .bytes()
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'Z'));
+    shape.len() + tail.count()
 }
 
 /// A row of the export, by column.
@@ -173,6 +266,21 @@ impl Ran {
             "\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
         );
         self
+    }
+
+    /// Insists on one clear message with a remedy, and nothing on stdout.
+    #[track_caller]
+    pub fn refused(self, code: i32, words: &[&str]) -> Self {
+        let ran = self.expect(code);
+        let lines = |start: &str| ran.stderr.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(lines("error: "), 1, "one message: {}", ran.stderr);
+        assert!(lines("hint: ") >= 1, "no remedy: {}", ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains('\u{0}'), "{:?}", ran.stderr);
+        for word in words {
+            assert!(ran.stderr.contains(word), "`{word}` is missing: {}", ran.stderr);
+        }
+        ran
     }
 }
 

@@ -1,0 +1,261 @@
+//! Runs over a tenant that lives in the test, for behaviour that no honest tenant shows.
+
+use rollbook::api::pacing::{Gate, PaceSettings};
+use rollbook::api::{BatchProgress, BatchReport, Paced, Page, StatusDefinition, Tenant};
+use rollbook::ledger::{Ledger, ListIdentity, Reader};
+use rollbook::model::entry::EntryState;
+use rollbook::model::ids::{Action, BatchId, Handle, Job, ProfileId};
+use rollbook::model::lookup::Found;
+use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
+use rollbook::model::rate::Rate;
+use rollbook::model::sample::Confirm;
+use rollbook::runner::context::{Halt, NOBODY, RunSettings};
+use rollbook::runner::event::Events;
+use rollbook::runner::run::{Ending, Outcome, run};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// A tenant in memory. Profile `p-X` bears the email `X@example.com` and holds nothing.
+#[derive(Default)]
+struct Fake {
+    changed: Mutex<HashSet<ProfileId>>,
+    /// Profiles on which writes have no effect.
+    deaf: Vec<&'static str>,
+    /// What `GET /batches/{id}` says; success where nothing is set.
+    report: Option<Result<BatchReport, ReadFailure>>,
+    /// The filter takes `_` for a wildcard, as SQL's LIKE does.
+    wildcards: bool,
+    /// From the second look-up on the filter finds everybody.
+    filter_breaks: bool,
+    lookups: Mutex<usize>,
+}
+
+impl Tenant for Fake {
+    async fn verify_token(&self) -> Result<(), ReadFailure> {
+        Ok(())
+    }
+
+    async fn statuses(&self, _: u32) -> Result<Page<StatusDefinition>, ReadFailure> {
+        Ok(Page {
+            items: vec![],
+            more: false,
+        })
+    }
+
+    async fn profiles_by_email(&self, email: &str, page: u32) -> Result<Page<Found>, ReadFailure> {
+        let found = |email: String| Found {
+            profile: ProfileId::new(format!("p-{}", email.split('@').next().unwrap())),
+            email,
+            held: Some(vec![]),
+        };
+        *self.lookups.lock().unwrap() += 1;
+        let broken = self.filter_breaks && *self.lookups.lock().unwrap() > 1;
+        if broken || (self.wildcards && email.contains('_')) {
+            let foreign = found(format!("stranger{page}@example.com"));
+            let items = if page == 3 {
+                vec![found(email.into())]
+            } else {
+                vec![foreign]
+            };
+            return Ok(Page {
+                items,
+                more: page < 3,
+            });
+        }
+        let items = if email == NOBODY {
+            vec![]
+        } else {
+            vec![found(email.into())]
+        };
+        Ok(Page { items, more: false })
+    }
+
+    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+        let changed = self.changed.lock().unwrap().contains(profile);
+        Ok(if changed { vec![Handle::new("vip")] } else { vec![] })
+    }
+
+    async fn batch(&self, _: &BatchId) -> Result<BatchReport, ReadFailure> {
+        self.report
+            .clone()
+            .unwrap_or_else(|| Ok(report(BatchProgress::Success, "success", 0)))
+    }
+
+    async fn write(&self, _: Action, members: &[Member]) -> WriteAnswer {
+        let hears = |member: &&Member| !self.deaf.iter().any(|deaf| member.profile.as_str() == *deaf);
+        let reached = members.iter().filter(hears).map(|member| member.profile.clone());
+        self.changed.lock().unwrap().extend(reached);
+        WriteAnswer::Accepted(BatchId::new("b"))
+    }
+}
+
+fn report(progress: BatchProgress, status: &str, failures: u64) -> BatchReport {
+    BatchReport {
+        progress,
+        status: status.into(),
+        failed: vec![],
+        failures,
+    }
+}
+
+/// Runs a whole job over these emails and gives back how it ended and what the export says.
+fn job(
+    fake: Fake,
+    emails: &[&str],
+) -> (
+    Outcome,
+    std::collections::BTreeMap<String, (EntryState, Option<String>)>,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let vip = Job {
+        tenant: "https://api.acme.getomneo.com/api/v3".into(),
+        action: Action::Assign,
+        handles: vec![Handle::new("vip")],
+    };
+    let mut ledger = Ledger::create(&path, "assign").unwrap();
+    let mut loading = ledger.begin_load().unwrap();
+    loading.begin_list("list.txt", "text").unwrap();
+    for (line, email) in emails.iter().enumerate() {
+        loading.email(line as u64 + 1, email, email).unwrap();
+    }
+    let identity = ListIdentity {
+        digest: [0; 32],
+        column: 1,
+    };
+    loading.end_list(&identity).unwrap();
+    loading.pin(&vip, true).unwrap();
+    loading.commit().unwrap();
+    let settings = RunSettings {
+        concurrency: 4,
+        batch_size: 300,
+        send_limit: None,
+        dry_run: false,
+        confirm: Confirm::Sample,
+        settle_deadline: Duration::from_secs(2),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let outcome = runtime.block_on(async {
+        let counts = ledger.counts().unwrap();
+        let (writer, thread) = ledger.into_writer("assign").unwrap();
+        let pace = PaceSettings {
+            rate: Rate::Unlimited,
+            concurrency: 4,
+        };
+        let (_keep, stop) = tokio::sync::watch::channel(false);
+        let tenant = Paced::new(fake, Gate::open(pace));
+        let outcome = run(tenant, writer, vip, settings, &counts, Events::to(drop), stop)
+            .await
+            .unwrap();
+        thread.join();
+        outcome
+    });
+    let mut entries = std::collections::BTreeMap::new();
+    let note = |row: rollbook::ledger::EntryRow<'_>| {
+        entries.insert(row.email.to_owned(), (row.state, row.reason.map(str::to_owned)));
+        Ok::<_, rollbook::ledger::LedgerError>(())
+    };
+    Reader::open(&path).unwrap().each_entry(note).unwrap();
+    (outcome, entries)
+}
+
+#[test]
+fn failures_that_name_nobody_leave_nobody_on_trust() {
+    let emails: Vec<String> = (0..100).map(|number| format!("m{number}@example.com")).collect();
+    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+    let fake = Fake {
+        deaf: vec!["p-m17"],
+        report: Some(Ok(report(BatchProgress::Success, "success", 1))),
+        ..Fake::default()
+    };
+    let (_, entries) = job(fake, &emails);
+    let failed: Vec<_> = entries
+        .iter()
+        .filter(|(_, entry)| entry.0 == EntryState::Failed)
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0].0, "m17@example.com");
+}
+
+#[test]
+fn a_final_state_that_nobody_knows_does_not_keep_a_job_open_for_ever() {
+    for answer in [
+        Ok(report(BatchProgress::Unknown, "completed", 0)),
+        Err(ReadFailure::Missing),
+        Err(ReadFailure::Denied(Refusal {
+            status: 403,
+            message: String::new(),
+        })),
+    ] {
+        let fake = Fake {
+            deaf: vec!["p-b"],
+            report: Some(answer),
+            ..Fake::default()
+        };
+        let (outcome, entries) = job(fake, &["a@example.com", "b@example.com", "c@example.com"]);
+        assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+        assert_eq!(entries["a@example.com"].0, EntryState::Confirmed);
+        assert_eq!(
+            entries["b@example.com"],
+            (EntryState::Failed, Some("not_confirmed".into()))
+        );
+    }
+}
+
+#[test]
+fn while_the_tenant_calls_a_batch_pending_nobody_fails() {
+    let fake = Fake {
+        deaf: vec!["p-b"],
+        report: Some(Ok(report(BatchProgress::Pending, "pending", 0))),
+        ..Fake::default()
+    };
+    let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
+    assert!(
+        matches!(outcome.ending, Ending::Unfinished(_)),
+        "{:?}",
+        outcome.ending
+    );
+    assert!(
+        entries.values().all(|entry| entry.0 == EntryState::Batched),
+        "{entries:?}"
+    );
+}
+
+#[test]
+fn an_address_that_looks_like_a_wildcard_is_still_found() {
+    let fake = Fake {
+        wildcards: true,
+        ..Fake::default()
+    };
+    let (outcome, entries) = job(fake, &["a@example.com", "____@example.com", "b@example.com"]);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert!(
+        entries.values().all(|entry| entry.0 == EntryState::Confirmed),
+        "{entries:?}"
+    );
+}
+
+#[test]
+fn a_filter_that_stops_filtering_stops_the_run() {
+    let fake = Fake {
+        filter_breaks: true,
+        ..Fake::default()
+    };
+    let emails: Vec<String> = (0..20).map(|number| format!("m{number}@example.com")).collect();
+    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+    let (outcome, entries) = job(fake, &emails);
+    assert!(
+        matches!(outcome.ending, Ending::Halted(Halt::FilterIgnored)),
+        "{:?}",
+        outcome.ending
+    );
+    assert!(
+        entries.values().all(|entry| entry.0 != EntryState::Failed),
+        "{entries:?}"
+    );
+}
