@@ -9,6 +9,7 @@ use super::settle::Settled;
 use super::{resolve, send, settle};
 use crate::api::{Paced, Tenant};
 use crate::ledger::{Counts, LedgerError, Writer};
+use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
 use crate::model::ids::{BatchNo, EntryId, Job};
 use crate::model::lookup::Verdict;
@@ -116,7 +117,10 @@ async fn take_up<T: Tenant>(
                 if let Some(event) = event {
                     context.ledger.batch_event(batch.no, event).await?;
                 }
-                to_settle.push(Command::ClearUp(batch.no));
+                to_settle.push(match batch.state {
+                    BatchState::Held => Command::LookAgain(batch.no),
+                    _ => Command::ClearUp(batch.no),
+                });
             }
             ResumeStep::Leave => {}
         }
@@ -208,9 +212,13 @@ impl<T: Tenant> Shell<T> {
             Command::Settle(no) => self
                 .tasks
                 .spawn(async move { settled(no, false, settle::settle(&context, no).await) }),
-            Command::ClearUp(no) => self
-                .tasks
-                .spawn(async move { settled(no, true, settle::clear_up(&context, no).await) }),
+            Command::ClearUp(no) => self.tasks.spawn(async move {
+                let time = context.settings.settle_deadline;
+                settled(no, true, settle::clear_up(&context, no, time).await)
+            }),
+            Command::LookAgain(no) => self.tasks.spawn(async move {
+                settled(no, true, settle::clear_up(&context, no, Duration::ZERO).await)
+            }),
         };
     }
 

@@ -347,13 +347,12 @@ async fn ask_members<T: Tenant>(
 
 /// Clears up a batch that may or may not have arrived, as far as its members can tell.
 ///
-/// All of them must show the change: some alone may have been changed by somebody else.
-pub async fn clear_up<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Settled, Halt> {
+/// All of them must show the change: some alone may have been changed by somebody else. `time` is how long they
+/// are looked at; with none, everybody is looked at once.
+pub async fn clear_up<T: Tenant>(context: &Context<T>, no: BatchNo, time: Duration) -> Result<Settled, Halt> {
     let members = context.ledger.members(no).await?;
     let mut reading = Reading::of(members);
-    reading
-        .look_until_seen(context, context.settings.settle_deadline)
-        .await?;
+    reading.look_until_seen(context, time).await?;
     if reading.unseen.is_empty() && reading.anyone_seen() {
         let settlement = Settlement {
             fates: reading.fates,
