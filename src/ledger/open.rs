@@ -53,7 +53,8 @@ impl Ledger {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if is_blank(&connection)? {
             // Whoever made the file died before the first migration was committed: it holds nothing.
-            return Self::furnish(path, lock, connection).map(Some);
+            furnish(path, &mut connection)?;
+            return Self::take_over(path, lock, connection, true).map(Some);
         }
         let version = migrate::version(&connection, path)?;
         configure(&connection)?;
@@ -77,26 +78,19 @@ impl Ledger {
                 },
                 _ => LedgerError::from_make(path, &error),
             })?;
-        let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .and_then(|connection| Self::furnish(path, lock, connection));
-        if made.is_err() {
-            // What could not be furnished holds nothing, and would only be in the way.
-            remove_with_companions(path);
+        let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
+            furnish(path, &mut connection)?;
+            Ok(connection)
+        });
+        match made {
+            Ok(connection) => Self::take_over(path, lock, connection, true),
+            Err(error) => {
+                // What could not be furnished holds nothing, and would only be in the way. The lock is still
+                // ours, so it is not somebody else's ledger by now.
+                remove_with_companions(path);
+                Err(error)
+            }
         }
-        made
-    }
-
-    fn furnish(path: &Path, lock: Lock, mut connection: Connection) -> Result<Self, LedgerError> {
-        // Somebody may have made the empty file with other rights than ours.
-        std::fs::set_permissions(path, Permissions::from_mode(0o600))
-            .map_err(|error| LedgerError::from_make(path, &error))?;
-        connection.pragma_update(None, "page_size", PAGE_SIZE_BYTES)?;
-        configure(&connection)?;
-        migrate::migrate(&mut connection, 0, MIGRATIONS)?;
-        // From here on the file and its name must survive a power cut: everything later builds on them.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        sync_with_folder(path)?;
-        Self::take_over(path, lock, connection, true)
     }
 
     fn take_over(
@@ -135,8 +129,23 @@ impl Ledger {
     }
 }
 
+/// Makes an empty file a ledger, and sees to it that it stays one.
+fn furnish(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> {
+    // Somebody may have made the empty file with other rights than ours.
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
+        .map_err(|error| LedgerError::from_make(path, &error))?;
+    connection.pragma_update(None, "page_size", PAGE_SIZE_BYTES)?;
+    configure(connection)?;
+    migrate::migrate(connection, 0, MIGRATIONS)?;
+    // From here on the file and its name must survive a power cut: everything later builds on them.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    sync_with_folder(path)
+}
+
+/// Removes a ledger that holds nothing. Only while its lock is held, and the lock's own file last: once that is
+/// gone another process may begin a ledger here, and nothing of it may be taken away.
 fn remove_with_companions(path: &Path) {
-    for companion in ["-wal", "-shm", ".lock", ""] {
+    for companion in ["-wal", "-shm", "", ".lock"] {
         let mut name = path.as_os_str().to_owned();
         name.push(companion);
         let _ = std::fs::remove_file(PathBuf::from(name));

@@ -16,6 +16,7 @@ use std::time::Duration;
 const UNREACHABLE_LIMIT: u32 = 3;
 /// Pages of status definitions that are read at the most.
 const STATUS_PAGES_LIMIT: u32 = 200;
+
 /// Why the job must not begin. Nothing has been sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Objection {
