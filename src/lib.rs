@@ -8,7 +8,8 @@
 //! is *about* to happen before it happens, and after any interruption it says at least as much as did. Each
 //! batch is sealed, flushed; marked `sending`, flushed; sent, once; and its answer is flushed. Whatever a restart
 //! finds `sending` is in doubt, and only evidence gets it out of there. That order stands in [`runner::send`],
-//! and the lifecycle that forbids everything else in [`model::batch`].
+//! the lifecycle that forbids everything else in [`model::batch`], and the ladder of evidence in
+//! [`model::doubt`].
 //!
 //! # How data flows
 //!
@@ -37,7 +38,9 @@
 //! # Where to change what
 //!
 //! - Something new can happen to an entry or a batch: its `apply` in [`model`], then the compiler leads on.
-//! - What a restart does with a batch: [`model::resume`].
+//! - What a restart does with a batch: [`model::resume`]. What decides a doubt: [`model::doubt`]; how the evidence
+//!   is gathered: [`runner::doubt`].
+//! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`].
 //! - Speed, 429s, outages: [`api::pacing`]; the promise that no second holds too much: `api/window.rs`.
@@ -48,9 +51,10 @@
 //!
 //! - The profile `PUT` and the import: they replace a profile's whole set of statuses.
 //! - Retries in the HTTP client: whether to ask again is decided where the ledger is known.
-//! - A way to send a batch that is in doubt. Until evidence can show that a request never arrived, such a
-//!   batch ends `held`.
-//! - Clocks in decisions about what was sent: the wall clock is only ever written down.
+//! - A way to send a batch that is in doubt, but the one over its absence: concluded from evidence after the quiet
+//!   period, or ruled by a person, and recorded either way.
+//! - The wall clock in decisions about what was sent: it is only ever written down. Order comes from the ledger's
+//!   own sequence and the tenant's list, waiting from the monotonic clock.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

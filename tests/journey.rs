@@ -290,7 +290,7 @@ fn a_success_that_changed_nothing_is_noticed() {
 }
 
 #[test]
-fn lost_answers_are_settled_by_reading_back() {
+fn lost_answers_are_found_in_the_tenants_list() {
     let options = Options {
         lose_answers_percent: 50.0,
         ..options()
@@ -308,12 +308,18 @@ fn lost_answers_are_settled_by_reading_back() {
         )
         .expect(0);
     check(&scene, &cast);
-    let rungs = scene
-        .export()
-        .values()
-        .filter(|row| row["rung"] == "reached")
-        .count();
-    assert!(rungs > 0, "half of the answers were lost");
+    let export = scene.export();
+    let found: Vec<_> = export.values().filter(|row| row["rung"] == "found").collect();
+    assert!(!found.is_empty(), "half of the answers were lost");
+    let taken = scene.tenant().writes();
+    for row in found {
+        let right = taken.iter().find(|write| write.batch_id == row["batch_id"]);
+        let members = &right.expect("a batch id of the tenant's").members;
+        assert!(
+            members.iter().any(|member| member.0 == row["profile_id"]),
+            "{row:?}"
+        );
+    }
 }
 
 #[test]
@@ -339,9 +345,9 @@ fn a_write_that_never_arrived_is_held_and_never_sent_blindly() {
     scene.run(&job).expect(3);
     cast.check(&scene.export());
     assert_eq!(scene.status()["batches"]["held"], 1);
-    // Going on looks again and still does not send.
+    // Going on looks again and, without the last rung, still does not send.
     scene
-        .run(&["resume", "--rate", "unlimited", "--settle-deadline", "1s"])
+        .run(&["resume", "--rate", "unlimited", "--in-doubt", "hold"])
         .expect(3);
     assert_eq!(
         scene

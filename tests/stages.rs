@@ -1,8 +1,9 @@
 //! Runs over a tenant that lives in the test, for behaviour that no honest tenant shows.
 
 use rollbook::api::pacing::{Gate, PaceSettings};
-use rollbook::api::{BatchProgress, BatchReport, Paced, Page, StatusDefinition, Tenant};
+use rollbook::api::{BatchProgress, BatchReport, ListedBatch, Paced, Page, StatusDefinition, Tenant};
 use rollbook::ledger::{Ledger, ListIdentity, Reader};
+use rollbook::model::doubt::InDoubt;
 use rollbook::model::entry::EntryState;
 use rollbook::model::ids::{Action, BatchId, Handle, Job, ProfileId};
 use rollbook::model::lookup::Found;
@@ -37,8 +38,12 @@ impl Tenant for Fake {
     }
 
     async fn statuses(&self, _: u32) -> Result<Page<StatusDefinition>, ReadFailure> {
+        let vip = StatusDefinition {
+            handle: Handle::new("vip"),
+            name: String::new(),
+        };
         Ok(Page {
-            items: vec![],
+            items: vec![vip],
             more: false,
         })
     }
@@ -82,6 +87,10 @@ impl Tenant for Fake {
             .unwrap_or_else(|| Ok(report(BatchProgress::Success, "success", 0)))
     }
 
+    async fn batches(&self, _: u32) -> Result<Page<ListedBatch>, ReadFailure> {
+        Err(ReadFailure::Missing)
+    }
+
     async fn write(&self, _: Action, members: &[Member]) -> WriteAnswer {
         let hears = |member: &&Member| !self.deaf.iter().any(|deaf| member.profile.as_str() == *deaf);
         let reached = members.iter().filter(hears).map(|member| member.profile.clone());
@@ -96,6 +105,7 @@ fn report(progress: BatchProgress, status: &str, failures: u64) -> BatchReport {
         status: status.into(),
         failed: vec![],
         failures,
+        items: vec![],
     }
 }
 
@@ -134,6 +144,8 @@ fn job(
         dry_run: false,
         confirm: Confirm::Sample,
         settle_deadline: Duration::from_secs(2),
+        in_doubt: InDoubt::Verify,
+        quiet: Duration::from_millis(500),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -3,7 +3,7 @@
 //! Only the fields that matter are read. What may be missing is optional, numbers may come as strings, and
 //! whatever has the wrong shape is an error with a short description: never a default that looks like data.
 
-use super::{BatchProgress, BatchReport, Page, StatusDefinition};
+use super::{BatchProgress, BatchReport, ListedBatch, Page, StatusDefinition};
 use crate::model::ids::{BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::Complaint;
@@ -76,6 +76,13 @@ struct Batch {
     failed_count: Option<Value>,
     #[serde(default)]
     items: Option<Vec<Item>>,
+}
+
+#[derive(Deserialize)]
+struct BatchInList {
+    id: Value,
+    #[serde(default)]
+    total_count: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -178,11 +185,30 @@ pub(super) fn held_handles(body: &[u8], asked: &ProfileId) -> Result<Vec<Handle>
 }
 
 pub(super) fn queued(body: &[u8]) -> Result<BatchId, Wrong> {
-    match parse::<One<Queued>>(body, "the batch")?.data.batch_id {
-        Value::String(id) if !id.is_empty() => Ok(BatchId::new(id)),
-        Value::Number(id) => Ok(BatchId::new(id.to_string())),
-        _ => Err("the answer to the batch names no batch id".into()),
+    batch_id(parse::<One<Queued>>(body, "the batch")?.data.batch_id)
+        .ok_or_else(|| "the answer to the batch names no batch id".into())
+}
+
+fn batch_id(value: Value) -> Option<BatchId> {
+    match value {
+        Value::String(id) if !id.is_empty() => Some(BatchId::new(id)),
+        Value::Number(id) => Some(BatchId::new(id.to_string())),
+        _ => None,
     }
+}
+
+pub(super) fn batches(body: &[u8], page: u32) -> Result<Page<ListedBatch>, Wrong> {
+    let list: List<BatchInList> = parse(body, "the list of batches")?;
+    let more = list.has_more(page)?;
+    let listed = |batch: BatchInList| {
+        let id = batch_id(batch.id).ok_or("a batch in the list of batches has no id")?;
+        Ok(ListedBatch {
+            id,
+            size: number(batch.total_count.as_ref()),
+        })
+    };
+    let items = list.data.into_iter().map(listed).collect::<Result<_, Wrong>>()?;
+    Ok(Page { items, more })
 }
 
 pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
@@ -195,7 +221,10 @@ pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
     };
     let mut failed = Vec::new();
     let mut failures = 0;
+    let mut items = Vec::new();
     for item in batch.items.unwrap_or_default() {
+        let ids = [&item.entity_id, &item.external_id].into_iter().flatten();
+        items.push(ids.map(ProfileId::new).collect());
         let complains = item.error.as_ref().is_some_and(|error| !error.is_null());
         if item.status.as_deref() == Some("success") && !complains {
             continue;
@@ -219,6 +248,7 @@ pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
         status: clean(&batch.status),
         failed,
         failures: failures.max(number(batch.failed_count.as_ref()).unwrap_or(0)),
+        items,
     })
 }
 

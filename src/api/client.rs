@@ -7,7 +7,7 @@
 
 use super::answers;
 use super::base_url::BaseUrl;
-use super::{BatchReport, Page, StatusDefinition, Tenant};
+use super::{BatchReport, ListedBatch, Page, StatusDefinition, Tenant};
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{self, Complaint, Member, ReadFailure, WriteAnswer};
@@ -21,7 +21,7 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A write may be slow at the far side, and giving up on it costs certainty.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(90);
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A page of a hundred profiles is below half a megabyte.
 const BODY_LIMIT_BYTES: usize = 8 << 20;
 /// Asked for; the tenant may grant less.
@@ -186,6 +186,15 @@ impl Tenant for Client {
             .iter_mut()
             .for_each(|(_, reason)| self.scrub(reason));
         Ok(report)
+    }
+
+    async fn batches(&self, page: u32) -> Result<Page<ListedBatch>, ReadFailure> {
+        let mut url = self.base.join(&["batches"]);
+        // Newest first is what the reader relies on least: whatever the order, what it finds is only evidence.
+        url.query_pairs_mut().append_pair("sort", "-created_at");
+        paged(&mut url, page);
+        let body = self.get(url).await?;
+        answers::batches(&body, page).map_err(ReadFailure::Spoiled)
     }
 
     async fn write(&self, action: Action, members: &[Member]) -> WriteAnswer {

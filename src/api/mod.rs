@@ -1,4 +1,4 @@
-//! The tenant, as the run sees it: six questions, one of which writes.
+//! The tenant, as the run sees it: six questions, and one request that writes.
 //!
 //! [`Tenant`] is what a tenant can be asked, [`client::Client`] asks over HTTP, and [`Paced`] lets nobody
 //! ask faster than told: the run holds a `Paced` and nothing else, so no request escapes the pace.
@@ -47,6 +47,17 @@ pub struct BatchReport {
     pub failed: Vec<(ProfileId, String)>,
     /// How many members failed, by the count or by the items, whichever is more.
     pub failures: u64,
+    /// The ids that each of its items names. Which of them is the profile's is documented nowhere.
+    pub items: Vec<Vec<ProfileId>>,
+}
+
+/// A batch, as it stands in the tenant's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedBatch {
+    /// The tenant's id.
+    pub id: BatchId,
+    /// How many members it has, where the tenant says so.
+    pub size: Option<u64>,
 }
 
 /// How far a batch is.
@@ -79,6 +90,8 @@ pub trait Tenant: Send + Sync + 'static {
     fn held_by(&self, profile: &ProfileId) -> impl Future<Output = Result<Vec<Handle>, ReadFailure>> + Send;
     /// How far a batch is: `GET /batches/{id}`.
     fn batch(&self, id: &BatchId) -> impl Future<Output = Result<BatchReport, ReadFailure>> + Send;
+    /// A page of all batches, newest first, counted from 1: `GET /batches`.
+    fn batches(&self, page: u32) -> impl Future<Output = Result<Page<ListedBatch>, ReadFailure>> + Send;
     /// The one write: `POST` or `DELETE /profile/status/batch.json`. Never repeats anything by itself.
     fn write(&self, action: Action, members: &[Member]) -> impl Future<Output = WriteAnswer> + Send;
 }

@@ -12,9 +12,10 @@
 //! | `candidates` | the profiles that bear an ambiguous email, separated by blanks |
 //! | `written` | the list's own spelling |
 //! | `held_before` | the handles that the profile held when it was looked up, separated by blanks |
-//! | `rung` | which evidence decided the batch, where it was in doubt |
+//! | `rung` | which evidence decided the batch, where it was in doubt: `found`, `reached`, `absent` (it was sent once more), `ruled_sent` or `ruled_absent` |
 //! | `detail` | anything else that is known |
 //! | `resolved_at`, `sent_at`, `settled_at` | UTC |
+//! | `ruling` | who ruled on the batch, how and why, where a person did |
 //!
 //! A CSV cell that a spreadsheet would run as a formula gets an apostrophe in front. JSON lines stay as they are.
 
@@ -53,7 +54,7 @@ pub enum ExportError {
     Output(#[from] std::io::Error),
 }
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "email",
     "state",
     "reason",
@@ -72,6 +73,7 @@ const COLUMNS: [&str; 18] = [
     "resolved_at",
     "sent_at",
     "settled_at",
+    "ruling",
 ];
 
 /// One exported row. The fields stand in the order of [`COLUMNS`].
@@ -95,6 +97,7 @@ struct Record<'r> {
     resolved_at: Option<String>,
     sent_at: Option<String>,
     settled_at: Option<String>,
+    ruling: Option<&'r str>,
 }
 
 impl<'r> Record<'r> {
@@ -121,6 +124,7 @@ impl<'r> Record<'r> {
             resolved_at: row.resolved_at.map(time),
             sent_at: row.sent_at.map(time),
             settled_at: row.settled_at.map(time),
+            ruling: row.ruling,
         }
     }
 
@@ -221,6 +225,7 @@ fn write_csv<W: Write>(writer: &mut csv::Writer<W>, record: &Record<'_>) -> Resu
     for at in [&record.resolved_at, &record.sent_at, &record.settled_at] {
         text(at.as_deref().unwrap_or_default())?;
     }
+    text(record.ruling.unwrap_or_default())?;
     writer.write_record(None::<&[u8]>).map_err(csv_error)
 }
 

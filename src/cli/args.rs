@@ -2,6 +2,8 @@
 
 use crate::audit::export::{Format, Rows};
 use crate::input::ColumnChoice;
+use crate::ledger::Verdict;
+use crate::model::doubt::InDoubt;
 use crate::model::rate::Rate;
 use crate::model::sample::Confirm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +30,13 @@ Examples:
   rollbook export > audit.csv                what became of every entry
   rollbook export --rows rejected            rows that hold no usable email
   rollbook export --format jsonl -o all.jsonl --rows all";
+
+const SETTLE_EXAMPLES: &str = "\
+Examples:
+  rollbook batches                           which are held, and why
+  rollbook settle --batch 7 --as absent --by \"Ann Lee\" --because \"not in Omneo's own log, ticket 4711\"
+  rollbook resume                            looks at its profiles once more, and sends it again
+  rollbook settle --batch 7 --as sent --by \"Ann Lee\" --because \"Omneo support confirmed it\"";
 
 const SANDBOX_EXAMPLES: &str = "\
 Examples:
@@ -95,6 +104,9 @@ pub enum Verb {
     Export(ExportArgs),
     /// The batches, one a line
     Batches(JsonArg),
+    /// Rule on a batch of which no evidence says whether it arrived; `resume` acts on it
+    #[command(before_help = SETTLE_EXAMPLES)]
+    Settle(SettleArgs),
     /// The statuses that the tenant defines
     Statuses(StatusesArgs),
     /// Check the ledger, and the connection where one is set
@@ -181,6 +193,12 @@ pub struct RunArgs {
     /// How long a batch may stay unclear: 90s, 15min, 2h
     #[arg(long, value_name = "TIME", default_value = "15min", value_parser = parse_time)]
     pub settle_deadline: Duration,
+    /// A batch in doubt that proves absent is sent again (verify), or left for a person to rule on (hold)
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = InDoubtArg::Verify)]
+    pub in_doubt: InDoubtArg,
+    /// This ledger is a copy that goes on in place of its original: settle what that may have sent, first
+    #[arg(long)]
+    pub adopt: bool,
     /// The final summary as JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -191,6 +209,22 @@ pub struct JsonArg {
     /// JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct SettleArgs {
+    /// The batch, as `rollbook batches` numbers it
+    #[arg(long, value_name = "N")]
+    pub batch: i64,
+    /// What became of its request: sent (it arrived) or absent (it never did)
+    #[arg(long = "as", value_enum, value_name = "VERDICT", hide_possible_values = true)]
+    pub verdict: VerdictArg,
+    /// Who says so
+    #[arg(long, value_name = "NAME")]
+    pub by: String,
+    /// On what grounds; both are kept in the ledger and stand in the export
+    #[arg(long, value_name = "TEXT")]
+    pub because: String,
 }
 
 #[derive(Args, Debug)]
@@ -243,6 +277,36 @@ impl From<ConfirmArg> for Confirm {
             ConfirmArg::Sample => Self::Sample,
             ConfirmArg::All => Self::All,
             ConfirmArg::None => Self::None,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum InDoubtArg {
+    Verify,
+    Hold,
+}
+
+impl From<InDoubtArg> for InDoubt {
+    fn from(arg: InDoubtArg) -> Self {
+        match arg {
+            InDoubtArg::Verify => Self::Verify,
+            InDoubtArg::Hold => Self::Hold,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum VerdictArg {
+    Sent,
+    Absent,
+}
+
+impl From<VerdictArg> for Verdict {
+    fn from(arg: VerdictArg) -> Self {
+        match arg {
+            VerdictArg::Sent => Self::Sent,
+            VerdictArg::Absent => Self::Absent,
         }
     }
 }

@@ -83,6 +83,10 @@ impl From<LedgerError> for Failure {
                 Kind::Ledger,
                 "a ledger is one job: give this one its own with --ledger PATH",
             ),
+            LedgerError::Copied { .. } => (
+                Kind::Ledger,
+                "if its original is not used any more, go on here with --adopt: it settles what that may have sent, first",
+            ),
             LedgerError::Damaged(_) => (
                 Kind::Ledger,
                 "`rollbook doctor` says more; keep the file, and restore a copy that is sound",

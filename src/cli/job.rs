@@ -86,6 +86,7 @@ fn ingest_all(
 pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode, Failure> {
     let sources = settings::sources(&args.lists)?;
     let ledger = Ledger::open(&common.ledger, action.as_str())?;
+    let copied = check_place(ledger.as_ref(), &args.run, common)?;
     let pinned = ledger.as_ref().map(Ledger::job).transpose()?.flatten();
     let base = settings::base_url(
         &args.connection,
@@ -117,6 +118,7 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
         run: &args.run,
         connection: &args.connection,
         common,
+        copied,
     };
     undertaking.carry_out(ledger)
 }
@@ -126,6 +128,7 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
     let Some(ledger) = Ledger::open(&common.ledger, "resume")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
+    let copied = check_place(Some(&ledger), &args.run, common)?;
     let Some(pinned) = ledger.job()? else {
         return Err(Failure::new(
             Kind::Usage,
@@ -145,6 +148,7 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
         run: &args.run,
         connection: &args.connection,
         common,
+        copied,
     };
     undertaking.carry_out(Some(ledger))
 }
@@ -158,6 +162,8 @@ struct Undertaking<'a> {
     run: &'a RunArgs,
     connection: &'a ConnectionArgs,
     common: &'a Common,
+    /// Why the ledger is a copy, where it is one and is to be adopted.
+    copied: Option<String>,
 }
 
 impl Undertaking<'_> {
@@ -191,13 +197,15 @@ impl Undertaking<'_> {
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
     fn agree(&self, mut ledger: Ledger, screen: &Screen, mode: Mode, stop: &Stop) -> Result<Ledger, Failure> {
-        match self.take_in_and_ask(&mut ledger, screen, mode, stop) {
-            Ok(()) => Ok(ledger),
-            Err(failure) => {
-                ledger.abandon();
-                Err(failure)
-            }
+        if let Err(failure) = self.take_in_and_ask(&mut ledger, screen, mode, stop) {
+            ledger.abandon();
+            return Err(failure);
         }
+        match &self.copied {
+            Some(why) => ledger.adopt(why)?,
+            None => ledger.claim()?,
+        }
+        Ok(ledger)
     }
 
     fn take_in_and_ask(
@@ -351,6 +359,27 @@ impl Undertaking<'_> {
             summary::table(summary),
             summary::next(summary, &ledger)
         ))
+    }
+}
+
+/// A copy of a ledger may only go on where somebody says that its original does not.
+fn check_place(ledger: Option<&Ledger>, run: &RunArgs, common: &Common) -> Result<Option<String>, Failure> {
+    let copied = ledger.map(Ledger::copied).transpose()?.flatten();
+    let adopting = ledger.map(Ledger::is_adopting).transpose()?.unwrap_or(false);
+    match copied {
+        Some(why) if !run.adopt => {
+            let path = common.ledger.clone();
+            Err(LedgerError::Copied { path, why }.into())
+        }
+        None if run.adopt && !adopting => Err(Failure::new(
+            Kind::Usage,
+            format!(
+                "nothing was copied: {} is where it was last used",
+                common.ledger.display()
+            ),
+        )
+        .hint("leave --adopt out; nothing was changed")),
+        copied => Ok(copied),
     }
 }
 

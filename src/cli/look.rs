@@ -82,6 +82,7 @@ fn table(batches: &[BatchRow]) -> String {
             .iter()
             .map(|rung| format!("was in doubt: {rung}"))
             .collect();
+        notes.extend(batch.ruling.iter().map(|ruling| format!("ruled {ruling}")));
         notes.extend(batch.split_from.map(|from| format!("from batch {from}")));
         notes.extend(batch.detail.clone());
         let line = format!(
@@ -108,6 +109,7 @@ fn json(batch: &BatchRow) -> serde_json::Value {
         "batch_id": batch.batch_id.as_ref().map(|id| id.as_str()),
         "split_from": batch.split_from.map(|from| from.0),
         "rung": batch.rung,
+        "ruling": batch.ruling,
         "tenant_status": batch.tenant_status,
         "detail": batch.detail,
         "sealed_at_ms": batch.sealed_at,

@@ -10,6 +10,7 @@ mod job;
 mod look;
 mod sandbox;
 mod settings;
+mod settle;
 mod signals;
 
 use crate::model::ids::Action;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => look::status(*args, common),
         Verb::Export(args) => look::export_rows(args, common),
         Verb::Batches(args) => look::batches(*args, common),
+        Verb::Settle(args) => settle::settle(args, common),
         Verb::Statuses(args) => look::statuses(args),
         Verb::Doctor(args) => doctor::doctor(args, common),
         Verb::Sandbox(args) => sandbox::serve(args),

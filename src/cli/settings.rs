@@ -4,7 +4,7 @@ use super::args::{ConnectionArgs, ProgressArg, RunArgs};
 use super::error::{Failure, Kind};
 use crate::api::Paced;
 use crate::api::base_url::BaseUrl;
-use crate::api::client::Client;
+use crate::api::client::{Client, WRITE_TIMEOUT};
 use crate::api::pacing::{Gate, PaceSettings};
 use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
@@ -12,9 +12,16 @@ use crate::runner::context::RunSettings;
 use crate::ui::Mode;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::Path;
+use std::time::Duration;
 
 /// The longest token file that is read.
 const TOKEN_LIMIT_BYTES: u64 = 64 << 10;
+
+/// How long a write may be on its way after sight of it was lost: until it is given up, and a margin for what
+/// stands between us and the tenant.
+const WRITE_LIFE: Duration = WRITE_TIMEOUT.saturating_add(Duration::from_secs(15));
+/// The least time for which nothing is concluded from absence.
+const QUIET_AT_LEAST: Duration = Duration::from_secs(60);
 
 /// The tenant's address: from the arguments, or else from what the ledger is pinned to.
 pub fn base_url(args: &ConnectionArgs, pinned: Option<&str>) -> Result<BaseUrl, Failure> {
@@ -121,6 +128,8 @@ pub fn run_settings(args: &RunArgs) -> RunSettings {
         dry_run: args.dry_run,
         confirm: args.confirm.into(),
         settle_deadline: args.settle_deadline,
+        in_doubt: args.in_doubt.into(),
+        quiet: WRITE_LIFE.max(QUIET_AT_LEAST),
     }
 }
 

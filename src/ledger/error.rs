@@ -58,6 +58,14 @@ pub enum LedgerError {
         /// What was asked for.
         asked: String,
     },
+    /// It is a copy, or was put back from one.
+    #[error("{} is not the ledger that was last used: {why}", path.display())]
+    Copied {
+        /// The ledger.
+        path: PathBuf,
+        /// How that is known.
+        why: String,
+    },
     /// Its content contradicts itself or cannot be read.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),

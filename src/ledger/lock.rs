@@ -14,10 +14,17 @@ use std::time::Duration;
 const RETRIES: u32 = 3;
 const RETRY_WAIT: Duration = Duration::from_millis(20);
 
+/// The line that remembers the ledger's id and epoch.
+const EPOCH_WORD: &str = "epoch";
+const TEXT_LIMIT_BYTES: u64 = 400;
+
 /// The right to write to a ledger, for as long as it lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    verb: String,
+    /// What the file said about the ledger before it was taken: its id and its epoch.
+    last: Option<(String, i64)>,
 }
 
 impl Lock {
@@ -63,12 +70,58 @@ impl Lock {
             let ours = file.metadata().map_err(failed)?;
             let there = std::fs::metadata(&beside).is_ok_and(|there| there.ino() == ours.ino());
             if there {
-                // Who we are is a courtesy to the next one; a full disk must not keep us from reading.
-                let _ = sign(&mut file, verb);
-                return Ok(Self { _file: file });
+                let last = last_epoch(&mut file);
+                let mut lock = Self {
+                    file,
+                    verb: verb.to_owned(),
+                    last: last.clone(),
+                };
+                lock.sign(last.as_ref());
+                return Ok(lock);
             }
         }
     }
+}
+
+impl Lock {
+    /// The epoch in which the ledger with this id was last used here; 0 where that is not known.
+    pub fn remembers(&self, ledger_id: &str) -> i64 {
+        let same = self.last.as_ref().filter(|(id, _)| id == ledger_id);
+        same.map_or(0, |(_, epoch)| *epoch)
+    }
+
+    /// Notes the epoch for whoever comes next: an older one would mean that an older ledger was put back.
+    pub fn remember(&mut self, ledger_id: &str, epoch: i64) {
+        self.sign(Some(&(ledger_id.to_owned(), epoch)));
+    }
+
+    /// Who we are is a courtesy to the next one; a full disk must not keep us from reading.
+    fn sign(&mut self, ledger: Option<&(String, i64)>) {
+        let since = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+        let mut text = format!(
+            "rollbook {}, process {}, since {since}\n",
+            self.verb,
+            std::process::id()
+        );
+        if let Some((id, epoch)) = ledger {
+            text += &format!("{EPOCH_WORD} {id} {epoch}\n");
+        }
+        // Written over and then cut, so that no instant leaves the file without its memory.
+        let _ = self
+            .file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.file.write_all(text.as_bytes()))
+            .and_then(|()| self.file.set_len(text.len() as u64));
+    }
+}
+
+fn last_epoch(file: &mut File) -> Option<(String, i64)> {
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0)).ok()?;
+    file.take(TEXT_LIMIT_BYTES).read_to_string(&mut text).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(EPOCH_WORD))?;
+    let (id, epoch) = line.trim().split_once(' ')?;
+    Some((id.to_owned(), epoch.parse().ok()?))
 }
 
 /// Who holds the ledger at `path` for writing, if anybody does.
@@ -86,23 +139,12 @@ pub(super) fn lock_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn sign(file: &mut File, verb: &str) -> std::io::Result<()> {
-    let since = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
-    file.set_len(0)?;
-    file.seek(SeekFrom::Start(0))?;
-    write!(
-        file,
-        "rollbook {verb}, process {}, since {since}",
-        std::process::id()
-    )
-}
-
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     // The text is foreign once the file has been: cut it and keep it on one line.
     let read = file
         .seek(SeekFrom::Start(0))
-        .and_then(|_| file.take(200).read_to_string(&mut text));
+        .and_then(|_| file.take(TEXT_LIMIT_BYTES).read_to_string(&mut text));
     let line = text.lines().next().unwrap_or_default();
     match read {
         Ok(_) if !line.is_empty() => line.chars().filter(|c| !c.is_control()).collect(),

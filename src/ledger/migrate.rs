@@ -8,7 +8,10 @@ use std::path::Path;
 pub const APPLICATION_ID: i64 = 0x524C_424B;
 
 /// All migrations in order; a ledger's `user_version` says how many it has seen.
-pub const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_ledger.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_ledger.sql"),
+    include_str!("../../migrations/0002_doubts.sql"),
+];
 
 /// The version that this program writes.
 pub fn latest() -> i64 {

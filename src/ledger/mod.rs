@@ -4,6 +4,9 @@
 //! and checks that epoch in each transaction of a run. Readers take no lock: in WAL mode they see the last commit
 //! and hinder nobody.
 //!
+//! **Copies.** A ledger knows where it was last used. A copy of it, or an older state that was put in its place,
+//! sends nothing before it is adopted (`identity.rs`).
+//!
 //! **Durability.** WAL with `synchronous=FULL`: a commit that returned is on the disk. That costs a fraction
 //! of a millisecond; with `NORMAL`, a power cut can take back the commit that says a batch has left, and
 //! the next run would send it a second time.
@@ -17,7 +20,9 @@
 //! Deliberately absent: any knowledge of the API, of the screen, or of why something is written. No type of
 //! the SQL library leaves this folder, so that a ledger in a server could stand beside this one.
 
+mod doubts;
 mod error;
+mod identity;
 mod load;
 mod lock;
 mod migrate;
@@ -28,11 +33,14 @@ mod walk;
 mod write;
 mod writer;
 
+pub use doubts::{Absence, Doubt, RulingError, Standing, Verdict};
 pub use error::LedgerError;
 pub use load::{ListCounts, ListIdentity, Loaded, Loading};
 pub use lock::holder_of;
 pub use open::Ledger;
-pub use read::{BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember};
+pub use read::{
+    Accepted, BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
+};
 pub use time::now_ms;
 pub use walk::{EntryRow, RejectRow};
 pub use write::{AnswerRecord, MemberFate, Settlement};

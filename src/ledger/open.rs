@@ -95,12 +95,18 @@ impl Ledger {
 
     fn take_over(
         path: &Path,
-        lock: Lock,
+        mut lock: Lock,
         connection: Connection,
         created: bool,
     ) -> Result<Self, LedgerError> {
-        connection.execute("UPDATE meta SET epoch = epoch + 1", [])?;
+        let id: String = connection.query_row("SELECT ledger_id FROM meta", [], |row| row.get(0))?;
+        // The epoch that was last seen here, where that is not behind us: this is an older state, put back.
+        connection.execute(
+            "UPDATE meta SET went_back = went_back OR ?1 > epoch, epoch = max(epoch, ?1) + 1",
+            [lock.remembers(&id)],
+        )?;
         let epoch = connection.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
+        lock.remember(&id, epoch);
         Ok(Self {
             connection,
             path: path.to_owned(),

@@ -41,6 +41,15 @@ pub struct OpenBatch {
     pub size: usize,
 }
 
+/// How it is known that the tenant has a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The tenant's id, where it named one.
+    pub batch_id: Option<BatchId>,
+    /// Whether a person said so.
+    pub by_ruling: bool,
+}
+
 /// The pinned job, with how much of it somebody has said yes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedJob {
@@ -113,6 +122,8 @@ pub struct BatchRow {
     pub batch_id: Option<BatchId>,
     /// Which evidence decided it, where it was in doubt.
     pub rung: Option<String>,
+    /// Who ruled on it, how and why, where a person did.
+    pub ruling: Option<String>,
     /// The tenant's last word on it.
     pub tenant_status: Option<String>,
     /// The answer's words, or why it is held.
@@ -202,7 +213,8 @@ impl Reader {
     pub fn batches(&self) -> Result<Vec<BatchRow>, LedgerError> {
         let mut query = self.connection.prepare(
             "SELECT id, state, size, split_from, batch_id, rung, tenant_status, detail, sealed_at, sent_at, settled_at,
-                    coalesce(attempts, 0)
+                    coalesce(attempts, 0), (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
+                        WHERE ruling.batch = batch.id ORDER BY ruling.id DESC LIMIT 1)
              FROM batch LEFT JOIN (SELECT batch AS no, count(*) AS attempts FROM attempt GROUP BY batch) ON no = id
              ORDER BY id",
         )?;
@@ -222,6 +234,7 @@ impl Reader {
                 sent_at: row.get(9)?,
                 settled_at: row.get(10)?,
                 attempts: unsigned(row, 11)?,
+                ruling: row.get(12)?,
             });
         }
         Ok(batches)
@@ -336,11 +349,16 @@ pub(super) fn members(connection: &Connection, no: BatchNo) -> Result<Vec<Sealed
     .collect()
 }
 
-pub(super) fn batch_id(connection: &Connection, no: BatchNo) -> Result<Option<BatchId>, LedgerError> {
-    let id = connection
-        .prepare_cached("SELECT batch_id FROM batch WHERE id = ?1")?
-        .query_row(params![no.0], |row| row.get::<_, Option<String>>(0))?;
-    Ok(id.map(BatchId::new))
+pub(super) fn accepted(connection: &Connection, no: BatchNo) -> Result<Accepted, LedgerError> {
+    let accepted = connection
+        .prepare_cached("SELECT batch_id, rung IS 'ruled_sent' FROM batch WHERE id = ?1")?
+        .query_row(params![no.0], |row| {
+            Ok(Accepted {
+                batch_id: row.get::<_, Option<String>>(0)?.map(BatchId::new),
+                by_ruling: row.get(1)?,
+            })
+        })?;
+    Ok(accepted)
 }
 
 fn handles_from_json(text: &str) -> Result<Vec<Handle>, LedgerError> {
@@ -349,7 +367,7 @@ fn handles_from_json(text: &str) -> Result<Vec<Handle>, LedgerError> {
     Ok(words.into_iter().map(Handle::new).collect())
 }
 
-fn batch_state(code: i64) -> Result<BatchState, LedgerError> {
+pub(super) fn batch_state(code: i64) -> Result<BatchState, LedgerError> {
     BatchState::from_code(code).ok_or_else(|| LedgerError::Damaged(format!("batch state {code}")))
 }
 

@@ -32,6 +32,7 @@ pub struct EntryRow<'r> {
     pub resolved_at: Option<i64>,
     pub sent_at: Option<i64>,
     pub settled_at: Option<i64>,
+    pub ruling: Option<&'r str>,
 }
 
 /// A row that held no usable email.
@@ -63,7 +64,10 @@ impl Reader {
             .connection
             .prepare(
                 "SELECT entry.id, email, written, entry.state, reason, entry.detail, profile_id, held, batch, batch_id,
-                        evidence, rung, list.name, line, occurrences, resolved_at, sent_at, entry.settled_at
+                        evidence, rung, list.name, line, occurrences, resolved_at, sent_at, entry.settled_at,
+                        CASE WHEN rung IN ('ruled_sent', 'ruled_absent') THEN
+                            (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
+                                WHERE ruling.batch = entry.batch ORDER BY id DESC LIMIT 1) END
                  FROM entry JOIN list ON list.id = entry.list LEFT JOIN batch ON batch.id = entry.batch
                  ORDER BY entry.id",
             )
@@ -159,11 +163,12 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
              AND size <> (SELECT count(*) FROM entry WHERE entry.batch = batch.id)",
     ),
     (
-        "no attempt was made after the batch had been accepted or doubted",
+        "nothing was sent again that had been accepted, or doubted without being found absent",
         "SELECT count(*) FROM attempt AS earlier JOIN attempt AS later
              ON later.batch = earlier.batch AND later.id > earlier.id
          LEFT JOIN answer ON answer.attempt = earlier.id
-         WHERE answer.class IS NULL OR answer.class IN ('accepted', 'in_doubt')",
+         WHERE answer.class IS 'accepted' OR ((answer.class IS NULL OR answer.class = 'in_doubt')
+             AND NOT EXISTS (SELECT 1 FROM absence WHERE absence.attempt = earlier.id))",
     ),
     (
         "confirmed entries name their evidence, batch and profile",
@@ -200,6 +205,7 @@ fn entry_row<'r>(row: &'r rusqlite::Row<'_>) -> Result<EntryRow<'r>, rusqlite::E
         resolved_at: row.get(15)?,
         sent_at: row.get(16)?,
         settled_at: row.get(17)?,
+        ruling: text(18)?,
     })
 }
 

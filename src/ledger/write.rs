@@ -11,6 +11,7 @@ use crate::model::ids::{AttemptNo, BatchId, BatchNo, EntryId, Handle, Job};
 use crate::model::lookup::Verdict;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Changes to the numbers of entries by state, collected until the transaction ends.
 #[derive(Default)]
@@ -93,8 +94,10 @@ pub struct Settlement {
     pub sampled: usize,
     /// The tenant's last word on the batch, where it had one.
     pub tenant_status: Option<String>,
-    /// Which evidence decided a batch that was in doubt.
+    /// Which evidence decided a batch that was still in doubt.
     pub rung: Option<&'static str>,
+    /// How long the tenant took over it, where that was seen.
+    pub took: Option<Duration>,
 }
 
 /// A transaction of the writer thread.
@@ -261,7 +264,11 @@ impl Transaction<'_> {
         self.connection
             .execute("UPDATE batch SET sent_at = ?2 WHERE id = ?1", params![no.0, now])?;
         self.connection.execute(
-            "INSERT INTO attempt (batch, run, members, sent_at) SELECT id, ?2, size, ?3 FROM batch WHERE id = ?1",
+            "INSERT INTO attempt (batch, run, members, sent_at, oldest_open)
+             SELECT id, ?2, size, ?3, (SELECT min(attempt.id) FROM batch AS open JOIN attempt ON attempt.batch = open.id
+                 WHERE open.state NOT IN (3, 4) AND open.state = 1 AND open.id <> batch.id
+                 AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.attempt = attempt.id))
+             FROM batch WHERE id = ?1",
             params![no.0, self.run, now],
         )?;
         Ok(AttemptNo(self.connection.last_insert_rowid()))
@@ -345,14 +352,19 @@ impl Transaction<'_> {
             open, 0,
             "BUG: batch {no} was settled with {open} members left open"
         );
+        let took_ms = settlement
+            .took
+            .map(|took| i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
         self.connection.execute(
-            "UPDATE batch SET rung = ?2, tenant_status = ?3, sampled = ?4, settled_at = ?5 WHERE id = ?1",
+            "UPDATE batch SET rung = coalesce(?2, rung), tenant_status = ?3, sampled = ?4, settled_at = ?5, took_ms = ?6
+             WHERE id = ?1",
             params![
                 no.0,
                 settlement.rung,
                 settlement.tenant_status,
                 settlement.sampled as i64,
-                now_ms()
+                now_ms(),
+                took_ms
             ],
         )?;
         Ok(())

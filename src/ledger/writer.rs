@@ -10,7 +10,7 @@
 
 use super::error::LedgerError;
 use super::open::Ledger;
-use super::read::{self, OpenBatch, PendingEntry, SealedMember};
+use super::read::{self, Accepted, OpenBatch, PendingEntry, SealedMember};
 use super::time::now_ms;
 use super::write::{AnswerRecord, Settlement, Tally, Transaction, save_tally};
 use crate::model::batch::{BatchEvent, BatchState};
@@ -186,14 +186,14 @@ impl Writer {
             .await
     }
 
-    /// The tenant's id of a batch, where it named one.
-    pub async fn batch_id(&self, no: BatchNo) -> Result<Option<crate::model::ids::BatchId>, LedgerError> {
-        self.vital(move |transaction| read::batch_id(transaction.connection, no))
+    /// How it is known that the tenant has a batch.
+    pub async fn accepted(&self, no: BatchNo) -> Result<Accepted, LedgerError> {
+        self.vital(move |transaction| read::accepted(transaction.connection, no))
             .await
     }
 
     /// Returns once the write is on the disk.
-    async fn vital<R: Send + 'static>(
+    pub(super) async fn vital<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<R, LedgerError> + Send + 'static,
     ) -> Result<R, LedgerError> {

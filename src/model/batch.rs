@@ -1,7 +1,8 @@
 //! The life of a batch: one function from (state, event) to state.
 //!
 //! The rule that everything rests on is readable in [`apply`]: the only way into `sending` leads out of
-//! `sealed`, and out of `in_doubt` there is no way back to `sealed`. Pure: no clock, no input or output.
+//! `sealed`, and the only way from a doubt back to `sealed` is [`BatchEvent::Absent`], for which
+//! [`super::doubt`] says what must be known. Pure: no clock, no input or output.
 
 use super::entry::IllegalTransition;
 use std::fmt;
@@ -36,14 +37,23 @@ pub enum BatchEvent {
     Accept,
     /// The tenant refused it for good.
     Refuse,
-    /// The answer is missing or worthless, or a restart found it `sending`.
+    /// The answer is missing or worthless, or a restart found it `sending`; or it stood `sealed` in a ledger
+    /// that was copied, whose original may have sent it.
     LoseSight,
+    /// The tenant's own list holds it: its batch id is known after all.
+    Find,
     /// Every member was seen with the change that it had been seen without.
     Reach,
+    /// It never arrived, and can no longer arrive: it may be sent once more.
+    Absent,
     /// Nothing cleared it up in the time allowed.
     Hold,
     /// A later run looks at a held batch again.
     LookAgain,
+    /// A person rules that a held batch arrived.
+    RuleSent,
+    /// A person rules that a held batch never arrived. It is looked at once more before that is acted on.
+    RuleAbsent,
     /// The fate of every member is known.
     Settle,
 }
@@ -57,10 +67,12 @@ pub fn apply(state: BatchState, event: BatchEvent) -> Result<BatchState, Illegal
         (S::Sending, E::Return) => Ok(S::Sealed),
         (S::Sending, E::Accept) => Ok(S::Accepted),
         (S::Sending, E::Refuse) => Ok(S::Refused),
-        (S::Sending, E::LoseSight) => Ok(S::InDoubt),
-        (S::InDoubt, E::Reach) => Ok(S::Accepted),
+        (S::Sending | S::Sealed, E::LoseSight) => Ok(S::InDoubt),
+        (S::InDoubt, E::Find | E::Reach) => Ok(S::Accepted),
+        (S::InDoubt, E::Absent) => Ok(S::Sealed),
         (S::InDoubt, E::Hold) => Ok(S::Held),
-        (S::Held, E::LookAgain) => Ok(S::InDoubt),
+        (S::Held, E::LookAgain | E::RuleAbsent) => Ok(S::InDoubt),
+        (S::Held, E::RuleSent) => Ok(S::Accepted),
         (S::Accepted, E::Settle) => Ok(S::Settled),
         _ => Err(IllegalTransition {
             from: state.to_string(),
@@ -128,27 +140,31 @@ impl fmt::Display for BatchState {
 mod tests {
     use super::*;
 
-    const EVENTS: [BatchEvent; 9] = [
+    const EVENTS: [BatchEvent; 13] = [
         BatchEvent::Depart,
         BatchEvent::Return,
         BatchEvent::Accept,
         BatchEvent::Refuse,
         BatchEvent::LoseSight,
+        BatchEvent::Find,
         BatchEvent::Reach,
+        BatchEvent::Absent,
         BatchEvent::Hold,
         BatchEvent::LookAgain,
+        BatchEvent::RuleSent,
+        BatchEvent::RuleAbsent,
         BatchEvent::Settle,
     ];
 
     /// One row a state, one column an event, in the orders above; `.` is illegal.
     const TABLE: [&str; 7] = [
-        "sending . . . . . . . .",
-        ". sealed accepted refused in_doubt . . . .",
-        ". . . . . . . . settled",
-        ". . . . . . . . .",
-        ". . . . . . . . .",
-        ". . . . . accepted held . .",
-        ". . . . . . . in_doubt .",
+        "sending . . . in_doubt . . . . . . . .",
+        ". sealed accepted refused in_doubt . . . . . . . .",
+        ". . . . . . . . . . . . settled",
+        ". . . . . . . . . . . . .",
+        ". . . . . . . . . . . . .",
+        ". . . . . accepted accepted sealed held . . . .",
+        ". . . . . . . . . in_doubt accepted in_doubt .",
     ];
 
     #[test]
@@ -162,13 +178,15 @@ mod tests {
         }
     }
 
-    /// The heart of "nothing is sent twice": whatever happens, a batch that may have arrived never departs again.
+    /// The heart of "nothing is sent twice": a batch that may have arrived departs again only where its absence
+    /// was concluded, whatever else happens.
     #[test]
-    fn what_was_doubted_never_departs_again() {
+    fn what_was_doubted_departs_again_only_by_absence() {
         let mut reached = vec![BatchState::InDoubt];
         let mut open = reached.clone();
         while let Some(state) = open.pop() {
-            for next in EVENTS.into_iter().filter_map(|event| apply(state, event).ok()) {
+            let others = EVENTS.into_iter().filter(|event| *event != BatchEvent::Absent);
+            for next in others.filter_map(|event| apply(state, event).ok()) {
                 if !reached.contains(&next) {
                     reached.push(next);
                     open.push(next);
@@ -177,5 +195,9 @@ mod tests {
         }
         assert!(!reached.contains(&BatchState::Sending), "{reached:?}");
         assert!(!reached.contains(&BatchState::Sealed), "{reached:?}");
+        assert_eq!(
+            apply(BatchState::InDoubt, BatchEvent::Absent),
+            Ok(BatchState::Sealed)
+        );
     }
 }

@@ -35,6 +35,8 @@ pub enum EntryEvent {
     FoundSeveral,
     /// The look-up cannot be answered.
     LookupFailed,
+    /// Its look-up may be out of date, and is made again.
+    Forget,
     /// It became a member of a batch.
     Seal,
     /// Its batch was refused whole, and it goes into a smaller one.
@@ -64,6 +66,7 @@ pub fn apply(state: EntryState, event: EntryEvent) -> Result<EntryState, Illegal
         (S::Pending, E::Skip) => Ok(S::Skipped),
         (S::Pending, E::FoundSeveral) => Ok(S::Ambiguous),
         (S::Pending, E::LookupFailed) => Ok(S::Failed),
+        (S::Resolved, E::Forget) => Ok(S::Pending),
         (S::Resolved, E::Seal) => Ok(S::Batched),
         (S::Batched, E::Regroup) => Ok(S::Batched),
         (S::Batched, E::Confirm) => Ok(S::Confirmed),
@@ -184,11 +187,12 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    const EVENTS: [EntryEvent; 8] = [
+    const EVENTS: [EntryEvent; 9] = [
         EntryEvent::Matched,
         EntryEvent::Skip,
         EntryEvent::FoundSeveral,
         EntryEvent::LookupFailed,
+        EntryEvent::Forget,
         EntryEvent::Seal,
         EntryEvent::Regroup,
         EntryEvent::Confirm,
@@ -197,13 +201,13 @@ mod tests {
 
     /// One row a state, one column an event, in the orders above; `.` is illegal.
     const TABLE: [(&str, &str); 7] = [
-        ("pending", "r s a f . . . ."),
-        ("resolved", ". . . . b . . ."),
-        ("batched", ". . . . . b c f"),
-        ("confirmed", ". . . . . . . ."),
-        ("skipped", ". . . . . . . ."),
-        ("ambiguous", ". . . . . . . ."),
-        ("failed", ". . . . . . . ."),
+        ("pending", "r s a f . . . . ."),
+        ("resolved", ". . . . p b . . ."),
+        ("batched", ". . . . . . b c f"),
+        ("confirmed", ". . . . . . . . ."),
+        ("skipped", ". . . . . . . . ."),
+        ("ambiguous", ". . . . . . . . ."),
+        ("failed", ". . . . . . . . ."),
     ];
 
     #[test]

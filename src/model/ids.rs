@@ -113,6 +113,14 @@ impl Action {
             Self::Remove => sent.iter().all(|handle| !held.contains(handle)),
         }
     }
+
+    /// Whether a profile that holds `held` shows any part of what `sent` is to do.
+    pub fn shows_any(self, sent: &[Handle], held: &[Handle]) -> bool {
+        match self {
+            Self::Assign => sent.iter().any(|handle| held.contains(handle)),
+            Self::Remove => sent.iter().any(|handle| !held.contains(handle)),
+        }
+    }
 }
 
 impl fmt::Display for Action {
@@ -174,5 +182,10 @@ mod tests {
         assert!(!Action::Assign.shows(&sent, &handles(&["staff"])));
         assert!(Action::Remove.shows(&sent, &handles(&["staff"])));
         assert!(!Action::Remove.shows(&sent, &handles(&["vip"])));
+        let sent = handles(&["gold", "vip"]);
+        assert!(Action::Assign.shows_any(&sent, &handles(&["vip"])));
+        assert!(!Action::Assign.shows_any(&sent, &handles(&["staff"])));
+        assert!(Action::Remove.shows_any(&sent, &handles(&["vip"])));
+        assert!(!Action::Remove.shows_any(&sent, &handles(&["vip", "gold"])));
     }
 }

@@ -7,12 +7,14 @@ use super::event::Events;
 use crate::api::pacing::Class;
 use crate::api::{Paced, Tenant};
 use crate::ledger::{LedgerError, Writer};
-use crate::model::ids::Job;
+use crate::model::doubt::InDoubt;
+use crate::model::ids::{Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Worthless answers to one question before it is given up.
 const SPOILED_LIMIT: u32 = 8;
@@ -39,6 +41,11 @@ pub struct RunSettings {
     pub confirm: Confirm,
     /// How long a batch may stay unclear before the run goes on without it.
     pub settle_deadline: Duration,
+    /// How far a batch in doubt is cleared up without a person.
+    pub in_doubt: InDoubt,
+    /// The least quiet period: how long after sight of a request was lost it might still take effect, if the
+    /// tenant takes no time at all. What it was seen to take comes on top.
+    pub quiet: Duration,
 }
 
 /// What every stage is given.
@@ -53,6 +60,8 @@ pub struct Context<T> {
     pub settings: Arc<RunSettings>,
     /// Where events go.
     pub events: Events,
+    /// When the job's handles were last asked for because something did not show.
+    pub handles_checked: Arc<Mutex<Option<Instant>>>,
     /// Becomes true when no new work is to be taken, for whatever reason: nobody waits or asks on then.
     pub stop: watch::Receiver<bool>,
 }
@@ -65,6 +74,7 @@ impl<T> Clone for Context<T> {
             job: self.job.clone(),
             settings: self.settings.clone(),
             events: self.events.clone(),
+            handles_checked: self.handles_checked.clone(),
             stop: self.stop.clone(),
         }
     }
@@ -85,6 +95,12 @@ pub enum Halt {
     /// Writes go wrong one after the other, so the next one would too.
     #[error("the tenant refuses whole batches, one after the other: {0}")]
     Refused(String),
+    /// The handle has been deleted since the run began: its batches change nothing.
+    #[error("the tenant does not define the status `{0}` any more, so its batches change nothing")]
+    HandleGone(Handle),
+    /// The tenant calls batches a success, and nothing changes.
+    #[error("the tenant calls batches a success, one after the other, and no profile shows the change")]
+    NothingChanges,
     /// The tenant's filter does not filter.
     #[error("the tenant ignores the email filter: it returned profiles with other emails, page after page")]
     FilterIgnored,

@@ -5,6 +5,7 @@
 //! must outlive the process is in the ledger before a report arrives here.
 
 use super::context::Halt;
+use super::doubt::Cleared;
 use super::send::Sent;
 use super::settle::Settled;
 use crate::ledger::PendingEntry;
@@ -15,9 +16,21 @@ use std::collections::VecDeque;
 pub const REFILL_ENTRIES: usize = 2_000;
 /// Batches on their way at the same time. Few, so that a lost connection leaves few in doubt.
 const SENDING_LIMIT: usize = 2;
-/// Batches that may have come into doubt in this run before it sends no more. If writes end in doubt one after
-/// the other, the next would too, and each of them may need a person in the end.
-const DOUBTS_LIMIT: usize = 3;
+/// Batches that came into doubt in this run and are not decided, at the most: each may need a person in the end.
+const DOUBTS_LIMIT: usize = 10;
+/// Writes in a row that end in doubt before the next one waits until one of them is decided. If the way to the
+/// tenant is broken, every further batch would only add to the doubts.
+const DOUBTS_IN_A_ROW_LIMIT: usize = 3;
+/// Batches in a row that turn out never to have arrived before no more is sent: the next would not either.
+const ABSENCES_LIMIT: usize = 3;
+/// Accepted batches that have not been read back, at the most: if they change nothing, no more are to follow.
+const UNPROVEN_LIMIT: usize = 50;
+/// Batches in a row that the tenant calls a success and that changed nobody, before the run stops.
+const WITHOUT_EFFECT_LIMIT: usize = 3;
+/// Sizes that batches are made in, so that their size tells apart those that are in doubt together.
+const SIZES: usize = 5;
+/// The share of a batch's size that all these sizes may differ by.
+const SIZES_SHARE: usize = 20;
 /// Refusals in a row after which the run stops: one that repeats would fail every entry of the job. One that
 /// fails a whole batch weighs as much as so many that name single members.
 const REFUSALS_LIMIT: usize = 20;
@@ -36,10 +49,13 @@ pub enum Command {
     Send(BatchNo),
     /// Poll an accepted batch and read it back.
     Settle(BatchNo),
-    /// Gather evidence about a batch in doubt.
-    ClearUp(BatchNo),
-    /// Look once at a batch that an earlier run waited for in vain.
-    LookAgain(BatchNo),
+    /// Gather evidence about a batch in doubt; `again` where an earlier run has done so in vain.
+    ClearUp {
+        /// Which batch.
+        no: BatchNo,
+        /// Whether an earlier run has held it.
+        again: bool,
+    },
 }
 
 /// Something that has been carried out, or happened.
@@ -52,8 +68,10 @@ pub enum Report {
     Sealed(BatchNo, usize),
     /// A batch was sent.
     Sent(BatchNo, usize, Sent),
-    /// A batch was looked into.
+    /// An accepted batch was looked into.
     Settled(BatchNo, Settled),
+    /// A batch in doubt was looked into.
+    Cleared(BatchNo, Cleared),
     /// Something could not be carried out, and the run must stop.
     Halted(Work, Halt),
 }
@@ -84,6 +102,8 @@ pub struct Bounds {
     pub send_limit: Option<u64>,
     /// Look up, and send nothing.
     pub dry_run: bool,
+    /// Begin nothing new: only settle and clear up what is under way.
+    pub settle_only: bool,
 }
 
 /// See the module's documentation.
@@ -102,8 +122,15 @@ pub struct Coordinator {
     settling: usize,
     /// Members of batches that this run has sealed, sent, or found sealed.
     claimed: u64,
+    /// Batches made so far, for their sizes.
+    made: usize,
     /// Batches that came into doubt in this run and have not been cleared up. Held ones stay.
     doubts: Vec<BatchNo>,
+    doubts_in_a_row: usize,
+    absences_in_a_row: usize,
+    /// Accepted batches that have not been read back.
+    unproven: usize,
+    without_effect: usize,
     refused_in_a_row: usize,
     left: Option<Left>,
     halt: Option<Halt>,
@@ -131,6 +158,8 @@ impl Coordinator {
         sealed: Vec<(BatchNo, usize)>,
         to_settle: Vec<Command>,
     ) -> Self {
+        let is_accepted = |command: &&Command| matches!(command, Command::Settle(_));
+        let unproven = to_settle.iter().filter(is_accepted).count();
         let mut coordinator = Self {
             bounds,
             pending: VecDeque::new(),
@@ -145,7 +174,12 @@ impl Coordinator {
             to_settle,
             settling: 0,
             claimed: 0,
+            made: 0,
             doubts: Vec::new(),
+            doubts_in_a_row: 0,
+            absences_in_a_row: 0,
+            unproven,
+            without_effect: 0,
             refused_in_a_row: 0,
             left: None,
             halt: None,
@@ -195,14 +229,8 @@ impl Coordinator {
                 self.sealed.push_back((no, members));
             }
             Report::Sent(no, members, sent) => self.sent(no, members, sent),
-            Report::Settled(no, settled) => {
-                self.settling -= 1;
-                match settled {
-                    Settled::Done { .. } => self.doubts.retain(|doubt| *doubt != no),
-                    Settled::StillApplying(_) => self.left = Some(Left::StillApplying),
-                    Settled::Held(_) => {}
-                }
-            }
+            Report::Settled(_, settled) => self.settled(settled),
+            Report::Cleared(no, cleared) => self.cleared(no, cleared),
             Report::Halted(work, halt) => self.halted(work, halt),
         }
     }
@@ -212,11 +240,15 @@ impl Coordinator {
         match sent {
             Sent::Accepted => {
                 self.refused_in_a_row = 0;
+                self.doubts_in_a_row = 0;
+                self.absences_in_a_row = 0;
+                self.unproven += 1;
                 self.to_settle.push(Command::Settle(no));
             }
             Sent::InDoubt(_) => {
                 self.doubts.push(no);
-                self.to_settle.push(Command::ClearUp(no));
+                self.doubts_in_a_row += 1;
+                self.to_settle.push(Command::ClearUp { no, again: false });
             }
             Sent::Refused {
                 regrouped,
@@ -235,6 +267,54 @@ impl Coordinator {
                 }
                 self.sealed.extend(regrouped);
             }
+        }
+    }
+
+    fn settled(&mut self, settled: Settled) {
+        self.settling -= 1;
+        self.unproven -= 1;
+        match settled {
+            Settled::Done { confirmed: 0, failed } if failed > 0 => {
+                self.without_effect += 1;
+                if self.without_effect >= WITHOUT_EFFECT_LIMIT {
+                    self.stop(Halt::NothingChanges);
+                }
+            }
+            Settled::Done { .. } => self.without_effect = 0,
+            Settled::StillApplying(_) => {
+                // Not proven, and nobody looks any more in this run.
+                self.unproven += 1;
+                self.left = Some(Left::StillApplying);
+            }
+        }
+    }
+
+    fn cleared(&mut self, no: BatchNo, cleared: Cleared) {
+        self.settling -= 1;
+        if matches!(cleared, Cleared::Held(_)) {
+            return;
+        }
+        let of_this_run = self.doubts.contains(&no);
+        self.doubts.retain(|doubt| *doubt != no);
+        match cleared {
+            Cleared::Found => {
+                self.doubts_in_a_row = 0;
+                self.unproven += 1;
+                self.to_settle.push(Command::Settle(no));
+            }
+            // The write went through: it is the answers that get lost.
+            Cleared::Reached(..) => self.doubts_in_a_row = 0,
+            Cleared::Absent(members) => {
+                // One more may try whether the way is open again.
+                self.doubts_in_a_row = self.doubts_in_a_row.min(DOUBTS_IN_A_ROW_LIMIT - 1);
+                self.absences_in_a_row += 1;
+                if of_this_run {
+                    self.sealed.push_back((no, members));
+                } else {
+                    self.adopt_sealed(no, members);
+                }
+            }
+            Cleared::Held(_) => {}
         }
     }
 
@@ -266,6 +346,9 @@ impl Coordinator {
         }
         let mut commands = std::mem::take(&mut self.to_settle);
         self.settling += commands.len();
+        if self.bounds.settle_only {
+            return commands;
+        }
         self.send(&mut commands);
         self.look_up(&mut commands);
         self.seal(&mut commands);
@@ -273,14 +356,21 @@ impl Coordinator {
     }
 
     fn send(&mut self, commands: &mut Vec<Command>) {
-        // Those under way count as doubts, since they may become some.
-        while self.sending < SENDING_LIMIT
-            && self.doubts.len() + self.sending < DOUBTS_LIMIT
+        while self.may_send()
             && let Some((no, _)) = self.sealed.pop_front()
         {
             self.sending += 1;
             commands.push(Command::Send(no));
         }
+    }
+
+    /// Those under way count as doubts and as unproven, since they may become either.
+    fn may_send(&self) -> bool {
+        self.sending < SENDING_LIMIT
+            && self.doubts.len() + self.sending < DOUBTS_LIMIT
+            && self.doubts_in_a_row + self.sending < DOUBTS_IN_A_ROW_LIMIT
+            && self.absences_in_a_row < ABSENCES_LIMIT
+            && self.unproven + self.sending < UNPROVEN_LIMIT
     }
 
     fn look_up(&mut self, commands: &mut Vec<Command>) {
@@ -317,20 +407,26 @@ impl Coordinator {
                 .bounds
                 .send_limit
                 .map_or(u64::MAX, |limit| limit.saturating_sub(self.claimed));
+            let wanted = self.next_size();
             let size = self
                 .resolved
                 .len()
-                .min(self.bounds.batch_size)
+                .min(wanted)
                 .min(usize::try_from(room).unwrap_or(usize::MAX));
-            let full = size == self.bounds.batch_size;
+            let full = size == wanted;
             if size == 0 || !(full || self.nothing_more_will_be_resolved()) {
                 return;
             }
             let members: Vec<EntryId> = self.resolved.drain(..size).collect();
             self.claimed += size as u64;
+            self.made += 1;
             self.sealing += size;
             commands.push(Command::Seal(members));
         }
+    }
+
+    fn next_size(&self) -> usize {
+        self.bounds.batch_size - self.made % sizes(self.bounds.batch_size)
     }
 
     fn nothing_more_will_be_resolved(&self) -> bool {
@@ -354,11 +450,26 @@ impl Coordinator {
     /// Why work is left, where any is, once the run is over.
     pub fn left(&self) -> Option<Left> {
         if !self.sealed.is_empty() {
-            return Some(Left::TooManyDoubts);
+            let unproven = self.unproven >= UNPROVEN_LIMIT;
+            return Some(if unproven {
+                Left::StillApplying
+            } else {
+                Left::TooManyDoubts
+            });
         }
         let unsent = !self.resolved.is_empty() || !self.everything_is_looked_up();
         self.left.or(unsent.then_some(Left::LimitReached))
     }
+}
+
+/// How many sizes there are: they go round, each by one smaller than the one before. Small batches have few.
+fn sizes(batch_size: usize) -> usize {
+    SIZES.min(1 + batch_size / SIZES_SHARE)
+}
+
+/// Members of a full batch on average.
+pub fn mean_size(batch_size: usize) -> f64 {
+    batch_size as f64 - (sizes(batch_size) - 1) as f64 / 2.0
 }
 
 #[cfg(test)]
@@ -371,6 +482,7 @@ mod tests {
             batch_size: 3,
             send_limit,
             dry_run: false,
+            settle_only: false,
         }
     }
 
@@ -414,9 +526,8 @@ mod tests {
                         sent.push(members.clone());
                         Report::Sent(no, members.len(), Sent::Accepted)
                     }
-                    Command::Settle(no) | Command::ClearUp(no) | Command::LookAgain(no) => {
-                        Report::Settled(no, DONE)
-                    }
+                    Command::Settle(no) => Report::Settled(no, DONE),
+                    Command::ClearUp { no, .. } => Report::Cleared(no, Cleared::Reached(3, 0)),
                 });
             }
         }
@@ -516,7 +627,11 @@ mod tests {
     }
 
     /// Carries out every send with `sent`, until nothing begins any more, and counts them.
-    fn send_all(coordinator: &mut Coordinator, sent: impl Fn() -> Sent) -> usize {
+    fn send_all(
+        coordinator: &mut Coordinator,
+        sent: impl Fn() -> Sent,
+        cleared: impl Fn() -> Cleared,
+    ) -> usize {
         let mut sends = 0;
         loop {
             let commands = coordinator.commands();
@@ -529,9 +644,7 @@ mod tests {
                         sends += 1;
                         coordinator.handle(Report::Sent(no, 3, sent()));
                     }
-                    Command::ClearUp(no) => {
-                        coordinator.handle(Report::Settled(no, Settled::Held("?".into())))
-                    }
+                    Command::ClearUp { no, .. } => coordinator.handle(Report::Cleared(no, cleared())),
                     _ => coordinator.handle(Report::Refilled(vec![])),
                 }
             }
@@ -542,11 +655,100 @@ mod tests {
     fn writes_that_end_in_doubt_one_after_the_other_are_stopped() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
         let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
-        assert_eq!(
-            send_all(&mut coordinator, || Sent::InDoubt("502".into())),
-            DOUBTS_LIMIT
-        );
+        let held = || Cleared::Held("?".into());
+        let in_doubt = || Sent::InDoubt("502".into());
+        assert_eq!(send_all(&mut coordinator, in_doubt, held), DOUBTS_IN_A_ROW_LIMIT);
         assert_eq!(coordinator.left(), Some(Left::TooManyDoubts));
+    }
+
+    #[test]
+    fn doubts_that_are_decided_keep_nobody_waiting() {
+        let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let in_doubt = || Sent::InDoubt("502".into());
+        let reached = || Cleared::Reached(3, 0);
+        assert_eq!(send_all(&mut coordinator, in_doubt, reached), 30);
+        assert_eq!(coordinator.left(), None);
+    }
+
+    #[test]
+    fn what_never_arrives_is_not_sent_for_ever() {
+        let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let in_doubt = || Sent::InDoubt("503".into());
+        let sent = send_all(&mut coordinator, in_doubt, || Cleared::Absent(3));
+        assert!((ABSENCES_LIMIT..=2 * ABSENCES_LIMIT).contains(&sent), "{sent}");
+        assert_eq!(coordinator.left(), Some(Left::TooManyDoubts));
+    }
+
+    #[test]
+    fn what_is_absent_goes_back_to_the_others_and_is_sent() {
+        let sealed = vec![(BatchNo(1), 3)];
+        let in_doubt = vec![Command::ClearUp {
+            no: BatchNo(7),
+            again: false,
+        }];
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, in_doubt);
+        assert_eq!(coordinator.commands().len(), 3, "to clear up, to send, to refill");
+        coordinator.handle(Report::Cleared(BatchNo(7), Cleared::Absent(2)));
+        coordinator.handle(Report::Sent(BatchNo(1), 3, Sent::Accepted));
+        let sends = |command: &Command| matches!(command, Command::Send(BatchNo(7)));
+        assert_eq!(
+            coordinator
+                .commands()
+                .iter()
+                .filter(|command| sends(command))
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn the_run_does_not_get_far_ahead_of_its_proofs() {
+        let sealed = (1..=300).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut settles = Vec::new();
+        loop {
+            let commands = coordinator.commands();
+            if commands.is_empty() {
+                break;
+            }
+            for command in commands {
+                match command {
+                    Command::Send(no) => coordinator.handle(Report::Sent(no, 3, Sent::Accepted)),
+                    Command::Settle(no) => settles.push(no),
+                    _ => coordinator.handle(Report::Refilled(vec![])),
+                }
+            }
+        }
+        assert_eq!(settles.len(), UNPROVEN_LIMIT);
+        for no in settles {
+            let nobody = Settled::Done {
+                confirmed: 0,
+                failed: 3,
+            };
+            coordinator.handle(Report::Settled(no, nobody));
+        }
+        assert!(matches!(coordinator.halt(), Some(Halt::NothingChanges)));
+    }
+
+    #[test]
+    fn sizes_tell_batches_apart() {
+        let bounds = Bounds {
+            batch_size: 300,
+            ..bounds(None)
+        };
+        let resolved = (1..=1_800).map(EntryId).collect();
+        let mut coordinator = Coordinator::new(bounds, resolved, vec![], vec![]);
+        coordinator.handle(Report::Refilled(vec![]));
+        let size = |command| match command {
+            Command::Seal(members) => Some(members.len()),
+            _ => None,
+        };
+        let sizes: Vec<usize> = coordinator.commands().into_iter().filter_map(size).collect();
+        assert_eq!(sizes, [300, 299, 298, 297, 296, 300, 10]);
+        assert_eq!(mean_size(300), 298.0);
+        assert_eq!(mean_size(3), 3.0);
     }
 
     #[test]
@@ -560,7 +762,7 @@ mod tests {
             too_large: false,
         };
         assert_eq!(
-            send_all(&mut coordinator, refused),
+            send_all(&mut coordinator, refused, || Cleared::Found),
             REFUSALS_LIMIT / WHOLE_REFUSAL
         );
         assert!(matches!(coordinator.halt(), Some(Halt::Refused(_))));

@@ -1,15 +1,20 @@
 //! The run: stages around a synchronous coordinator.
 //!
 //! `ingest` takes lists in, `preflight` checks and reckons, and then `run` goes on with whatever the ledger
-//! says is left: `resolve` looks entries up, `send` sends batches, `settle` learns what became of them. The
-//! stages do not know each other; `coordinator` decides who is next, `run` carries it out.
+//! says is left: `resolve` looks entries up, `send` sends batches, `settle` learns what became of those that
+//! were accepted, `doubt` whether the others arrived. The stages do not know each other; `coordinator` decides
+//! who is next, `run` carries it out. `look` and `handles` are what several of them ask.
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
 pub mod context;
 pub mod coordinator;
+pub mod doubt;
 pub mod event;
+mod handles;
 pub mod ingest;
+mod look;
+mod meter;
 pub mod preflight;
 mod resolve;
 pub mod run;

@@ -4,6 +4,8 @@
 //! would silently do nothing to everybody: it is looked for first, among all pages of the definitions.
 
 use super::context::{GaveUp, Halt, NOBODY, RunSettings, ask_patiently};
+use super::coordinator::mean_size;
+use super::handles;
 use crate::api::pacing::Class;
 use crate::api::{Paced, StatusDefinition, Tenant};
 use crate::model::ids::{Handle, Job};
@@ -14,8 +16,6 @@ use std::time::Duration;
 
 /// Tries at a tenant that cannot be reached; a person is waiting.
 const UNREACHABLE_LIMIT: u32 = 3;
-/// Pages of status definitions that are read at the most.
-const STATUS_PAGES_LIMIT: u32 = 200;
 
 /// Why the job must not begin. Nothing has been sent.
 #[derive(Debug, thiserror::Error)]
@@ -83,18 +83,21 @@ pub async fn check<T: Tenant>(tenant: &Paced<T>, job: &Job) -> Result<(), Object
 
 /// All status definitions of the tenant.
 pub async fn statuses<T: Tenant>(tenant: &Paced<T>) -> Result<Vec<StatusDefinition>, Objection> {
-    let mut defined = Vec::new();
-    for page in 1..=STATUS_PAGES_LIMIT {
-        let what = ("GET /statuses", "read statuses", "read-statuses");
-        let answer = ask(tenant, what, |tenant| async move { tenant.statuses(page).await }).await?;
-        defined.extend(answer.items);
-        if !answer.more {
-            return Ok(defined);
-        }
-    }
-    Err(Objection::Unavailable(format!(
-        "its status definitions go on after {STATUS_PAGES_LIMIT} pages"
-    )))
+    let what = ("GET /statuses", "read statuses", "read-statuses");
+    let page = |number| {
+        ask(tenant, what, move |tenant| async move {
+            tenant.statuses(number).await
+        })
+    };
+    let endless = || {
+        format!(
+            "its status definitions go on after {} pages",
+            handles::PAGES_LIMIT
+        )
+    };
+    handles::definitions(page)
+        .await?
+        .ok_or_else(|| Objection::Unavailable(endless()))
 }
 
 /// Whether the token is good.
@@ -200,11 +203,10 @@ const REQUESTS_PER_BATCH: u64 = 4;
 pub fn estimate(pending: u64, resolved: u64, settings: &RunSettings, rate: Rate) -> Estimate {
     let unsent = pending + resolved;
     let at_most = settings.send_limit.map_or(unsent, |limit| unsent.min(limit));
-    let size = settings.batch_size as u64;
     let batches = if settings.dry_run {
         0
     } else {
-        at_most.div_ceil(size)
+        (at_most as f64 / mean_size(settings.batch_size)).ceil() as u64
     };
     let limit = settings.send_limit.filter(|_| !settings.dry_run);
     let lookups = limit.map_or(pending, |limit| pending.min(limit));

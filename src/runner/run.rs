@@ -3,13 +3,16 @@
 
 use super::context::{Context, Halt, RunSettings};
 use super::coordinator::{Bounds, Command, Coordinator, Left, REFILL_ENTRIES, Report, Work};
+use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
+use super::meter::Meter;
 use super::send::Sent;
 use super::settle::Settled;
-use super::{resolve, send, settle};
+use super::{doubt, resolve, send, settle};
 use crate::api::{Paced, Tenant};
 use crate::ledger::{Counts, LedgerError, Writer};
 use crate::model::batch::BatchState;
+use crate::model::doubt::quiet_period;
 use crate::model::entry::EntryState;
 use crate::model::ids::{BatchNo, EntryId, Job};
 use crate::model::lookup::Verdict;
@@ -62,15 +65,15 @@ pub async fn run<T: Tenant>(
         job: Arc::new(job),
         settings: Arc::new(settings),
         events,
+        handles_checked: Arc::default(),
         stop,
     };
     let mut progress = Progress::default();
     for (state, _, entries) in &counts.rows {
         progress.entries[state.code() as usize] += entries;
     }
-    let coordinator = take_up(&context, &mut progress).await?;
     let mut shell = Shell {
-        coordinator,
+        coordinator: Coordinator::new(bounds(&context, true), Vec::new(), Vec::new(), Vec::new()),
         tasks: JoinSet::new(),
         meter: Meter::new(&progress),
         progress,
@@ -78,10 +81,9 @@ pub async fn run<T: Tenant>(
         stop_requested,
         halting,
     };
-    shell.context.events.tell(Event::Began {
-        progress: shell.progress.clone(),
-    });
-    shell.work().await;
+    if let Err(halt) = shell.begin().await {
+        shell.coordinator.stop(halt);
+    }
     let ending = shell.ending();
     let word = match &ending {
         Ending::Done => "done",
@@ -105,7 +107,9 @@ pub async fn run<T: Tenant>(
 async fn take_up<T: Tenant>(
     context: &Context<T>,
     progress: &mut Progress,
+    settle_only: bool,
 ) -> Result<Coordinator, LedgerError> {
+    (progress.accepted, progress.in_doubt, progress.held) = (0, 0, 0);
     let (mut sealed, mut to_settle) = (Vec::new(), Vec::new());
     let batches = context.ledger.open_batches().await?;
     count_batches(progress, batches.iter().map(|batch| batch.state));
@@ -117,10 +121,8 @@ async fn take_up<T: Tenant>(
                 if let Some(event) = event {
                     context.ledger.batch_event(batch.no, event).await?;
                 }
-                to_settle.push(match batch.state {
-                    BatchState::Held => Command::LookAgain(batch.no),
-                    _ => Command::ClearUp(batch.no),
-                });
+                let (no, again) = (batch.no, batch.state == BatchState::Held);
+                to_settle.push(Command::ClearUp { no, again });
             }
             ResumeStep::Leave => {}
         }
@@ -135,13 +137,18 @@ async fn take_up<T: Tenant>(
             break;
         }
     }
-    let bounds = Bounds {
+    let bounds = bounds(context, settle_only);
+    Ok(Coordinator::new(bounds, resolved, sealed, to_settle))
+}
+
+fn bounds<T>(context: &Context<T>, settle_only: bool) -> Bounds {
+    Bounds {
         lookups: context.settings.concurrency,
         batch_size: context.settings.batch_size,
         send_limit: context.settings.send_limit,
         dry_run: context.settings.dry_run,
-    };
-    Ok(Coordinator::new(bounds, resolved, sealed, to_settle))
+        settle_only,
+    }
 }
 
 struct Shell<T> {
@@ -169,10 +176,55 @@ enum Change {
     Accepted,
     Doubted,
     Refused { failed: usize },
-    Settled { from_doubt: bool, settled: Settled },
+    Settled(Settled),
+    Cleared(Cleared),
 }
 
 impl<T: Tenant> Shell<T> {
+    async fn begin(&mut self) -> Result<(), Halt> {
+        if let Some(longest) = self.context.ledger.adoption().await? {
+            self.adopt(longest).await?;
+        }
+        self.coordinator = take_up(&self.context, &mut self.progress, false).await?;
+        let progress = self.progress.clone();
+        self.context.events.tell(Event::Began { progress });
+        let mut stop = self.stop_requested.clone();
+        if !self.context.settings.dry_run {
+            tokio::select! {
+                noted = doubt::note_baseline(&self.context) => noted?,
+                Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
+            }
+        }
+        self.work().await;
+        Ok(())
+    }
+
+    /// Settles everything that the original of a copied ledger may have sent, before anybody is looked up.
+    ///
+    /// What the original sent last may still be under way, in batches that this copy has never heard of: hence
+    /// the quiet period even where nothing is in doubt here.
+    async fn adopt(&mut self, longest: Duration) -> Result<(), Halt> {
+        let quiet = quiet_period(self.context.settings.quiet, longest);
+        self.context.events.notice(format!(
+            "this ledger is a copy: for {} s nothing is sent, since its original may have sent something",
+            quiet.as_secs()
+        ));
+        self.coordinator = take_up(&self.context, &mut self.progress, true).await?;
+        let mut stop = self.stop_requested.clone();
+        let waited = async {
+            tokio::select! {
+                _ = tokio::time::sleep(quiet) => Ok(()),
+                Ok(_) = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped),
+            }
+        };
+        let (waited, ()) = tokio::join!(waited, self.work());
+        waited?;
+        if let Some(halt) = self.coordinator.halt() {
+            return Err(halt.clone());
+        }
+        Ok(self.context.ledger.end_adoption().await?)
+    }
+
     async fn work(&mut self) {
         let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -209,16 +261,12 @@ impl<T: Tenant> Shell<T> {
             Command::LookUp(entry) => self.tasks.spawn(async move { look_up(&context, entry).await }),
             Command::Seal(members) => self.tasks.spawn(async move { seal(&context, members).await }),
             Command::Send(no) => self.tasks.spawn(async move { send_batch(&context, no).await }),
-            Command::Settle(no) => self
-                .tasks
-                .spawn(async move { settled(no, false, settle::settle(&context, no).await) }),
-            Command::ClearUp(no) => self.tasks.spawn(async move {
-                let time = context.settings.settle_deadline;
-                settled(no, true, settle::clear_up(&context, no, time).await)
-            }),
-            Command::LookAgain(no) => self.tasks.spawn(async move {
-                settled(no, true, settle::clear_up(&context, no, Duration::ZERO).await)
-            }),
+            Command::Settle(no) => self.tasks.spawn(async move { settle_batch(&context, no).await }),
+            Command::ClearUp { no, again } => {
+                let since = Instant::now();
+                self.tasks
+                    .spawn(async move { clear_up(&context, Doubted { no, since, again }).await })
+            }
         };
     }
 
@@ -256,20 +304,23 @@ impl<T: Tenant> Shell<T> {
             Change::Accepted => progress.accepted += 1,
             Change::Doubted => progress.in_doubt += 1,
             Change::Refused { failed } => moved(EntryState::Batched, EntryState::Failed, *failed),
-            Change::Settled { from_doubt, settled } => {
-                match settled {
-                    Settled::Done { confirmed, failed } => {
+            Change::Settled(Settled::StillApplying(_)) => {}
+            Change::Settled(Settled::Done { confirmed, failed }) => {
+                moved(EntryState::Batched, EntryState::Confirmed, *confirmed);
+                moved(EntryState::Batched, EntryState::Failed, *failed);
+                progress.accepted -= 1;
+            }
+            Change::Cleared(cleared) => {
+                match cleared {
+                    Cleared::Found => progress.accepted += 1,
+                    Cleared::Reached(confirmed, failed) => {
                         moved(EntryState::Batched, EntryState::Confirmed, *confirmed);
                         moved(EntryState::Batched, EntryState::Failed, *failed);
                     }
-                    Settled::StillApplying(_) => return,
-                    Settled::Held(_) => progress.held += 1,
+                    Cleared::Absent(_) => {}
+                    Cleared::Held(_) => progress.held += 1,
                 }
-                if *from_doubt {
-                    progress.in_doubt -= 1;
-                } else {
-                    progress.accepted -= 1;
-                }
+                progress.in_doubt -= 1;
             }
         }
     }
@@ -278,7 +329,7 @@ impl<T: Tenant> Shell<T> {
         let events = &self.context.events;
         match &done.report {
             Report::Sent(no, members, Sent::InDoubt(why)) => events.notice(format!(
-                "batch {no} ({members} profiles) is in doubt: {why}; its profiles are read back, it is not sent again"
+                "batch {no} ({members} profiles) is in doubt: {why}; it is not sent again unless it proves never to have arrived"
             )),
             Report::Sent(no, _, Sent::Refused { failed, regrouped, reason, too_large }) => {
                 events.notice(if *too_large {
@@ -287,7 +338,14 @@ impl<T: Tenant> Shell<T> {
                     format!("batch {no} was refused ({reason}); {failed} of its entries failed")
                 });
             }
-            Report::Settled(no, Settled::Held(why)) => events.notice(format!("batch {no} is held: {why}")),
+            Report::Cleared(no, cleared) => events.notice(match cleared {
+                Cleared::Found => format!("batch {no} is in the tenant's list: it arrived"),
+                Cleared::Reached(..) => format!("batch {no} reached its profiles: it arrived"),
+                Cleared::Absent(_) => {
+                    format!("batch {no} never arrived, and can no longer arrive: it is sent again")
+                }
+                Cleared::Held(why) => format!("batch {no} is held: {why}"),
+            }),
             Report::Settled(no, Settled::StillApplying(why)) => {
                 events.notice(format!("batch {no} is left for later: {why}"));
             }
@@ -376,14 +434,21 @@ async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
     }
 }
 
-fn settled(no: BatchNo, from_doubt: bool, settled: Result<Settled, Halt>) -> Done {
-    match settled {
+async fn settle_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
+    match settle::settle(context, no).await {
         Ok(settled) => Done {
-            change: Change::Settled {
-                from_doubt,
-                settled: settled.clone(),
-            },
+            change: Change::Settled(settled.clone()),
             report: Report::Settled(no, settled),
+        },
+        Err(halt) => halted(Work::Settle, halt),
+    }
+}
+
+async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Done {
+    match doubt::clear_up(context, doubted).await {
+        Ok(cleared) => Done {
+            change: Change::Cleared(cleared.clone()),
+            report: Report::Cleared(doubted.no, cleared),
         },
         Err(halt) => halted(Work::Settle, halt),
     }
@@ -393,51 +458,5 @@ fn halted(work: Work, halt: Halt) -> Done {
     Done {
         report: Report::Halted(work, halt),
         change: Change::None,
-    }
-}
-
-/// Speed and time left, from what this run has seen of itself.
-struct Meter {
-    began: Instant,
-    done_before: u64,
-    /// (when, requests) over the last seconds.
-    samples: std::collections::VecDeque<(Instant, u64)>,
-}
-
-impl Meter {
-    /// Over how long the speed is averaged.
-    const SPAN: Duration = Duration::from_secs(5);
-
-    fn new(progress: &Progress) -> Self {
-        Self {
-            began: Instant::now(),
-            done_before: Self::weight(progress),
-            samples: std::collections::VecDeque::new(),
-        }
-    }
-
-    /// Work done, in about requests: nearly all of them are look-ups, one an entry.
-    fn weight(progress: &Progress) -> u64 {
-        progress.total() - progress.in_state(EntryState::Pending)
-    }
-
-    fn update(&mut self, progress: &mut Progress, requests: u64) {
-        let now = Instant::now();
-        self.samples.push_back((now, requests));
-        while self.samples.front().is_some_and(|(at, _)| now - *at > Self::SPAN) {
-            self.samples.pop_front();
-        }
-        if let Some((at, before)) = self.samples.front()
-            && now > *at
-        {
-            progress.per_second = (requests - before) as f64 / (now - *at).as_secs_f64();
-        }
-        progress.requests = requests;
-        progress.elapsed = now - self.began;
-        let done = Self::weight(progress) - self.done_before;
-        let pending = progress.in_state(EntryState::Pending);
-        let enough = done >= 20 && progress.elapsed > Duration::from_secs(1);
-        progress.left =
-            (enough && pending > 0).then(|| progress.elapsed.mul_f64(pending as f64 / done as f64));
     }
 }

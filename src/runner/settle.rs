@@ -1,15 +1,17 @@
-//! Learning for certain what became of a batch.
+//! Learning for certain what became of a batch that the tenant accepted.
 //!
-//! An accepted batch is polled until the tenant calls it finished, and then its members are read back, since
-//! a batch's `success` proves nothing about a handle: the API drops unknown ones silently. A batch in doubt has
-//! no answer to poll; only its members can speak. Each of them was seen *without* the change when it was
-//! looked up, so one that shows it now was reached. Nothing here ever sends.
+//! It is polled until the tenant calls it finished, and then its members are read back, since a batch's
+//! `success` proves nothing about a handle: the API drops unknown ones silently. Where a success shows on nobody,
+//! the handle itself is asked for again, so that one that was deleted meanwhile stops the run. Nothing here
+//! ever sends.
 //!
 //! A member fails only on evidence: the tenant blames it, or it was looked at, and still unchanged, after the
 //! batch was over and time had been given for the change to show. Where evidence is missing the batch stays as
 //! it is, and a later run looks again.
 
 use super::context::{Context, GaveUp, Halt};
+use super::handles;
+use super::look::{MISSES_A_LOOK, Patience, Sight, look_at};
 use crate::api::pacing::Class;
 use crate::api::{BatchProgress, BatchReport, Tenant};
 use crate::ledger::{MemberFate, SealedMember, Settlement};
@@ -20,11 +22,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two looks at the same thing: short at first, since many tenants are quick, and then ever longer.
-const FIRST_WAIT: Duration = Duration::from_millis(400);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Members without the change in one look, after which the rest is not worth asking for yet.
-const MISSES_A_LOOK: usize = 3;
 /// How long the members of a batch that the tenant calls a failure get to show the change all the same.
 const FAILURE_WAIT: Duration = Duration::from_secs(20);
 
@@ -40,60 +37,6 @@ pub enum Settled {
     },
     /// The tenant has not finished with it in the time allowed; a later run looks again.
     StillApplying(String),
-    /// In doubt, and nothing cleared it up in the time allowed.
-    Held(String),
-}
-
-/// The growing waits between looks, until a deadline.
-struct Patience {
-    deadline: Instant,
-    wait: Duration,
-}
-
-impl Patience {
-    fn new(time: Duration) -> Self {
-        Self {
-            deadline: Instant::now() + time,
-            wait: FIRST_WAIT,
-        }
-    }
-
-    /// Waits for the next look; false when the time is up.
-    async fn next_look<T: Tenant>(&mut self, context: &Context<T>) -> Result<bool, Halt> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        context.pause(self.wait.min(left)).await?;
-        self.wait = self.wait.mul_f64(1.6).min(LONGEST_WAIT);
-        Ok(true)
-    }
-}
-
-/// What a look at one member shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    Changed,
-    Unchanged,
-    /// The profile is gone, and with it any evidence.
-    Gone,
-    /// The tenant would not say. No evidence either way.
-    Unanswered,
-}
-
-async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
-    let id = &member.profile;
-    let sent = context.job.action.needed(&context.job.handles, &member.held);
-    match context
-        .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
-        .await
-    {
-        Ok(held) if context.job.action.shows(&sent, &held) => Ok(Sight::Changed),
-        Ok(_) => Ok(Sight::Unchanged),
-        Err(GaveUp::Missing) => Ok(Sight::Gone),
-        Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
-        Err(GaveUp::Halt(halt)) => Err(halt),
-    }
 }
 
 /// Members that are still to be seen with the change, and what was learned about the others.
@@ -101,6 +44,8 @@ async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Resu
 struct Reading {
     unseen: Vec<Unseen>,
     fates: Vec<(EntryId, MemberFate)>,
+    /// When somebody was last seen with the change who had been looked at in vain before.
+    turned: Option<Instant>,
 }
 
 struct Unseen {
@@ -130,19 +75,23 @@ impl Reading {
         let mut missed = Vec::new();
         let mut queue = std::mem::take(&mut self.unseen).into_iter();
         while missed.len() < misses_limit
-            && let Some(Unseen { member, .. }) = queue.next()
+            && let Some(Unseen { member, unchanged }) = queue.next()
         {
             match look_at(context, &member).await? {
-                Sight::Changed => self
-                    .fates
-                    .push((member.id, MemberFate::Confirmed(Evidence::Seen))),
+                Sight::Changed => {
+                    if unchanged {
+                        self.turned = Some(Instant::now());
+                    }
+                    let fate = MemberFate::Confirmed(Evidence::Seen);
+                    self.fates.push((member.id, fate));
+                }
                 Sight::Gone => {
                     let fate = MemberFate::Failed("profile_gone", "the profile no longer exists".into());
                     self.fates.push((member.id, fate));
                 }
                 sight => missed.push(Unseen {
                     member,
-                    unchanged: sight == Sight::Unchanged,
+                    unchanged: matches!(sight, Sight::Unchanged | Sight::Partly),
                 }),
             }
         }
@@ -154,7 +103,11 @@ impl Reading {
     async fn look_until_seen<T: Tenant>(&mut self, context: &Context<T>, time: Duration) -> Result<(), Halt> {
         let mut patience = Patience::new(time);
         self.look(context, MISSES_A_LOOK).await?;
-        while !self.unseen.is_empty() && patience.next_look(context).await? {
+        while !self.unseen.is_empty() {
+            handles::check_again(context).await?;
+            if !patience.next_look(context).await? {
+                break;
+            }
             self.look(context, MISSES_A_LOOK).await?;
         }
         // The last word is asked of everybody: who was not looked at of late must not be judged.
@@ -185,18 +138,25 @@ impl Reading {
 
 /// Settles a batch that the tenant accepted.
 pub async fn settle<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Settled, Halt> {
+    let began = Instant::now();
     let members = context.ledger.members(no).await?;
-    let polled = match context.ledger.batch_id(no).await? {
-        Some(id) => poll(context, &id).await?,
+    let accepted = context.ledger.accepted(no).await?;
+    let polled = match &accepted.batch_id {
+        Some(id) => poll(context, id).await?,
+        None if accepted.by_ruling => Polled::CannotTell("it was ruled to have been sent".into()),
         None => Polled::CannotTell("it has no batch id".into()),
     };
-    let settlement = match polled {
+    let finished = Instant::now();
+    let learned = match polled {
         Polled::Finished(report) => read_back(context, members, &report).await?,
         Polled::Unfinished(why) => Err(why),
-        Polled::CannotTell(why) => ask_members(context, members, why).await?,
+        Polled::CannotTell(why) => ask_members(context, members, why, accepted.by_ruling).await?,
     };
-    match settlement {
-        Ok(settlement) => finish(context, no, settlement).await,
+    match learned {
+        Ok((mut settlement, turned)) => {
+            settlement.took = Some(turned.unwrap_or(finished) - began);
+            finish(context, no, settlement).await
+        }
         Err(why) => Ok(Settled::StillApplying(why)),
     }
 }
@@ -249,8 +209,8 @@ async fn poll<T: Tenant>(context: &Context<T>, id: &BatchId) -> Result<Polled, H
     }
 }
 
-/// What became of the members, or why that cannot be said yet.
-type Learned = Result<Settlement, String>;
+/// What became of the members and when the last of them turned, or why that cannot be said yet.
+type Learned = Result<(Settlement, Option<Instant>), String>;
 
 /// Reads a finished batch's members back, as many as asked for, and all of them as soon as one disagrees.
 async fn read_back<T: Tenant>(
@@ -301,7 +261,7 @@ async fn read_back<T: Tenant>(
             rest.into_iter()
                 .map(|member| (member.id, MemberFate::Confirmed(evidence))),
         );
-        return Ok(Ok(settlement));
+        return Ok(Ok((settlement, None)));
     }
     reading.add(rest);
     let time = context.settings.settle_deadline;
@@ -316,56 +276,31 @@ async fn read_back<T: Tenant>(
         report.status
     ));
     settlement.fates.extend(reading.fates);
-    Ok(Ok(settlement))
+    Ok(Ok((settlement, reading.turned)))
 }
 
 /// Lets the members of an accepted batch speak where the tenant says nothing about the batch itself.
 ///
 /// Once some show the change it has been worked on, so those that still do not when the time is up failed.
-/// While none does, it may not have begun.
+/// While none does, it may not have begun, unless a person ruled that it was sent.
 async fn ask_members<T: Tenant>(
     context: &Context<T>,
     members: Vec<SealedMember>,
     why: String,
+    by_ruling: bool,
 ) -> Result<Learned, Halt> {
     let mut reading = Reading::of(members);
     reading
         .look_until_seen(context, context.settings.settle_deadline)
         .await?;
-    let worked_on = reading.anyone_seen() && reading.everyone_answered();
+    let worked_on = (reading.anyone_seen() || by_ruling) && reading.everyone_answered();
     if !reading.unseen.is_empty() && !worked_on {
         return Ok(Err(format!("{why}, and its profiles do not show the change yet")));
     }
-    reading.give_up_on_the_rest(&format!(
-        "{why}; other profiles of the batch show the change, this one does not"
-    ));
-    Ok(Ok(Settlement {
+    reading.give_up_on_the_rest(&format!("{why}, and this profile does not show the change"));
+    let settlement = Settlement {
         fates: reading.fates,
         ..Settlement::default()
-    }))
-}
-
-/// Clears up a batch that may or may not have arrived, as far as its members can tell.
-///
-/// All of them must show the change: some alone may have been changed by somebody else. `time` is how long they
-/// are looked at; with none, everybody is looked at once.
-pub async fn clear_up<T: Tenant>(context: &Context<T>, no: BatchNo, time: Duration) -> Result<Settled, Halt> {
-    let members = context.ledger.members(no).await?;
-    let mut reading = Reading::of(members);
-    reading.look_until_seen(context, time).await?;
-    if reading.unseen.is_empty() && reading.anyone_seen() {
-        let settlement = Settlement {
-            fates: reading.fates,
-            rung: Some("reached"),
-            ..Settlement::default()
-        };
-        return finish(context, no, settlement).await;
-    }
-    let why = format!(
-        "{} of its profiles show the change and {} do not, so it is not known whether it arrived",
-        reading.fates.len(),
-        reading.unseen.len()
-    );
-    context.ledger.hold(no, why.clone()).await?;
-    Ok(Settled::Held(why))
+    };
+    Ok(Ok((settlement, reading.turned)))
 }

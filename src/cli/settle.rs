@@ -1,0 +1,51 @@
+//! `settle`: a person rules on a batch that no evidence decides. Contacts nobody; `resume` acts on it.
+
+use super::args::{Common, SettleArgs, VerdictArg};
+use super::error::{Failure, Kind};
+use super::job::print;
+use crate::ledger::{Ledger, LedgerError, RulingError};
+use crate::model::ids::BatchNo;
+use std::process::ExitCode;
+
+/// `settle`.
+pub fn settle(args: &SettleArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let (person, because) = (said(&args.by, "--by")?, said(&args.because, "--because")?);
+    let Some(mut ledger) = Ledger::open(&common.ledger, "settle")? else {
+        return Err(LedgerError::Missing(common.ledger.clone()).into());
+    };
+    let no = BatchNo(args.batch);
+    ledger
+        .rule(no, args.verdict.into(), person, because)
+        .map_err(refusal)?;
+    if !common.quiet {
+        print(&match args.verdict {
+            VerdictArg::Sent => format!(
+                "Batch {no} counts as sent, by {person}.\nNext      rollbook resume   reads its profiles back; who does not show the change has failed\n"
+            ),
+            VerdictArg::Absent => format!(
+                "Batch {no} counts as never arrived, by {person}.\nNext      rollbook resume   looks at its profiles once more; if none shows the change, it is sent again\n"
+            ),
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An auditor will read it: it has to say something, on one line.
+fn said<'a>(text: &'a str, flag: &str) -> Result<&'a str, Failure> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(
+            Failure::new(Kind::Usage, format!("{flag} must say something, on one line"))
+                .hint("a ruling is kept for whoever asks later who decided what, and why"),
+        );
+    }
+    Ok(text)
+}
+
+fn refusal(error: RulingError) -> Failure {
+    let hint = "`rollbook batches` shows them; nothing was changed";
+    match error {
+        RulingError::Ledger(error) => error.into(),
+        other => Failure::new(Kind::Usage, other.to_string()).hint(hint),
+    }
+}

@@ -1,0 +1,311 @@
+//! What the ledger knows and keeps about batches in doubt: the evidence so far, absences, and rulings.
+
+use super::error::LedgerError;
+use super::open::Ledger;
+use super::time::now_ms;
+use super::write::Transaction;
+use super::writer::Writer;
+use crate::model::batch::{self, BatchEvent, BatchState};
+use crate::model::doubt::Later;
+use crate::model::ids::{BatchId, BatchNo};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::time::Duration;
+
+/// A batch in doubt, as a look at it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Whether a member was ever seen with any of the change.
+    pub moved: bool,
+    /// How long nothing may be concluded from absence, as an earlier run reckoned it.
+    pub quiet: Duration,
+    /// The longest time that the tenant was seen to take over any batch of this ledger.
+    pub longest: Duration,
+    /// Whether a person has ruled that this attempt never arrived.
+    pub ruled_absent: bool,
+    /// Other batches of the same size without a batch id that may have arrived.
+    pub twins: u64,
+}
+
+/// What a batch in the tenant's list is to a batch in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was born before the doubtful request left, and so was all that stands below it.
+    Before,
+    /// Another batch of this ledger.
+    Known,
+    /// Nobody that we know.
+    Unknown,
+}
+
+/// Why a batch is sent once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// How long it was waited for.
+    pub quiet: Duration,
+    /// Members that were looked at and showed nothing.
+    pub members: usize,
+    /// What batches sent later had shown.
+    pub later: Later,
+    /// Whether the tenant's list was readable and held nothing that could be it.
+    pub listed: bool,
+}
+
+/// What a person decides about a held batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request arrived.
+    Sent,
+    /// It never did.
+    Absent,
+}
+
+impl Verdict {
+    /// The word that the ledger and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+/// Why a ruling was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RulingError {
+    /// There is no such batch.
+    #[error("there is no batch {0} in this ledger")]
+    NoSuchBatch(BatchNo),
+    /// It needs no ruling.
+    #[error("batch {no} is {state}, and only a held batch can be ruled on")]
+    NotHeld {
+        /// Which one.
+        no: BatchNo,
+        /// Where it stands.
+        state: BatchState,
+    },
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<rusqlite::Error> for RulingError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl Ledger {
+    /// Writes a person's ruling on a held batch down. The next run acts on it.
+    pub fn rule(
+        &mut self,
+        no: BatchNo,
+        verdict: Verdict,
+        person: &str,
+        because: &str,
+    ) -> Result<(), RulingError> {
+        let transaction = self.connection.transaction()?;
+        let code = transaction
+            .query_row("SELECT state FROM batch WHERE id = ?1", params![no.0], |row| {
+                row.get(0)
+            })
+            .optional()?
+            .ok_or(RulingError::NoSuchBatch(no))?;
+        let state = super::read::batch_state(code)?;
+        let event = match verdict {
+            Verdict::Sent => BatchEvent::RuleSent,
+            Verdict::Absent => BatchEvent::RuleAbsent,
+        };
+        let next = batch::apply(state, event).map_err(|_| RulingError::NotHeld { no, state })?;
+        transaction.execute(
+            "INSERT INTO ruling (batch, attempt, verdict, person, because, ruled_at)
+             VALUES (?1, (SELECT max(id) FROM attempt WHERE batch = ?1), ?2, ?3, ?4, ?5)",
+            params![no.0, verdict.as_str(), person, because, now_ms()],
+        )?;
+        transaction.execute(
+            "UPDATE batch SET state = ?2, rung = iif(?3, 'ruled_sent', rung) WHERE id = ?1",
+            params![no.0, next.code(), verdict == Verdict::Sent],
+        )?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// What is known about a batch in doubt.
+    pub async fn doubt(&self, no: BatchNo) -> Result<Doubt, LedgerError> {
+        self.vital(move |transaction| doubt(transaction.connection, no))
+            .await
+    }
+
+    /// What batches sent after this one have shown.
+    pub async fn later(&self, no: BatchNo) -> Result<Later, LedgerError> {
+        self.vital(move |transaction| later(transaction.connection, no))
+            .await
+    }
+
+    /// What these batches of the tenant's list are to a batch in doubt, in their order.
+    pub async fn recognise(&self, no: BatchNo, ids: Vec<BatchId>) -> Result<Vec<Standing>, LedgerError> {
+        self.vital(move |transaction| {
+            let standing = |id| standing(transaction.connection, no, id);
+            ids.iter().map(standing).collect()
+        })
+        .await
+    }
+
+    /// Writes down how long nothing may be concluded from absence; that never becomes less. Vital.
+    pub async fn require_quiet(&self, no: BatchNo, quiet: Duration) -> Result<(), LedgerError> {
+        self.vital(move |transaction| {
+            transaction.connection.execute(
+                "UPDATE batch SET quiet_ms = max(quiet_ms, ?2) WHERE id = ?1",
+                params![no.0, millis(quiet)],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes down that a member of a batch in doubt was seen with some of the change. Vital: absence must never
+    /// be concluded afterwards, not even by a later process that sees it gone again.
+    pub async fn moved(&self, no: BatchNo) -> Result<(), LedgerError> {
+        self.vital(move |transaction| {
+            transaction
+                .connection
+                .execute("UPDATE batch SET moved = 1 WHERE id = ?1", params![no.0])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adopts the id under which the tenant lists a batch. Vital.
+    pub async fn find(&self, no: BatchNo, id: BatchId) -> Result<(), LedgerError> {
+        self.vital(move |transaction| {
+            transaction.batch_event(no, BatchEvent::Find)?;
+            transaction.connection.execute(
+                "UPDATE batch SET batch_id = ?2, rung = 'found' WHERE id = ?1",
+                params![no.0, id.as_str()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Seals a batch again, with the reason recorded in the same transaction. Vital.
+    pub async fn absent(&self, no: BatchNo, absence: Absence) -> Result<(), LedgerError> {
+        self.vital(move |transaction| transaction.absent(no, &absence))
+            .await
+    }
+
+    /// Notes the newest batch in the tenant's list before this run sends anything; `None` where it holds none.
+    pub async fn baseline(&self, newest: Option<BatchId>) -> Result<(), LedgerError> {
+        self.vital(move |transaction| {
+            let newest = newest.as_ref().map_or("", BatchId::as_str);
+            transaction.connection.execute(
+                "UPDATE run SET newest_batch = ?2 WHERE id = ?1",
+                params![transaction.run, newest],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Transaction<'_> {
+    fn absent(&mut self, no: BatchNo, absence: &Absence) -> Result<(), LedgerError> {
+        self.batch_event(no, BatchEvent::Absent)?;
+        let later = match absence.later {
+            Later::None => "none",
+            Later::Waiting => "waiting",
+            Later::Applied => "applied",
+        };
+        self.connection.execute(
+            "INSERT INTO absence (batch, attempt, run, quiet_ms, members, later, listed, ruling, concluded_at)
+             VALUES (?1, (SELECT max(id) FROM attempt WHERE batch = ?1), ?2, ?3, ?4, ?5, ?6, (
+                 SELECT max(ruling.id) FROM ruling WHERE ruling.batch = ?1 AND verdict = 'absent'
+                 AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE batch = ?1)), ?7)",
+            params![
+                no.0,
+                self.run,
+                millis(absence.quiet),
+                absence.members as i64,
+                later,
+                if absence.listed { "nothing" } else { "unreadable" },
+                now_ms()
+            ],
+        )?;
+        let ruled: bool = self.connection.query_row(
+            "SELECT ruling IS NOT NULL FROM absence WHERE id = ?1",
+            params![self.connection.last_insert_rowid()],
+            |row| row.get(0),
+        )?;
+        self.connection.execute(
+            "UPDATE batch SET rung = ?2, moved = 0, detail = NULL WHERE id = ?1",
+            params![no.0, if ruled { "ruled_absent" } else { "absent" }],
+        )?;
+        Ok(())
+    }
+}
+
+fn doubt(connection: &Connection, no: BatchNo) -> Result<Doubt, LedgerError> {
+    let doubt = connection
+        .prepare_cached(
+            "SELECT moved, quiet_ms, (SELECT coalesce(max(took_ms), 0) FROM batch),
+                 EXISTS (SELECT 1 FROM ruling WHERE ruling.batch = batch.id AND verdict = 'absent'
+                     AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE attempt.batch = batch.id)),
+                 (SELECT count(*) FROM batch AS other WHERE other.state IN (1, 5, 6) AND other.size = batch.size
+                     AND other.id <> batch.id)
+             FROM batch WHERE id = ?1",
+        )?
+        .query_row(params![no.0], |row| {
+            let ms = |column| Ok::<_, rusqlite::Error>(Duration::from_millis(super::read::unsigned(row, column)?));
+            Ok(Doubt {
+                moved: row.get(0)?,
+                quiet: ms(1)?,
+                longest: ms(2)?,
+                ruled_absent: row.get(3)?,
+                twins: super::read::unsigned(row, 4)?,
+            })
+        })?;
+    Ok(doubt)
+}
+
+/// Settled batches count as applied where members were read back, not merely called a success.
+fn later(connection: &Connection, no: BatchNo) -> Result<Later, LedgerError> {
+    let (accepted, applied): (bool, bool) = connection
+        .prepare_cached(
+            "WITH later AS (SELECT batch.id, batch.state FROM attempt JOIN batch ON batch.id = attempt.batch
+                 WHERE attempt.id > coalesce((SELECT max(id) FROM attempt WHERE batch = ?1), (SELECT max(id) FROM attempt))
+                 AND batch.id <> ?1)
+             SELECT EXISTS (SELECT 1 FROM later WHERE state IN (2, 3)),
+                 EXISTS (SELECT 1 FROM later JOIN entry ON entry.batch = later.id
+                     WHERE later.state = 3 AND entry.state = 3 AND entry.evidence IN ('seen', 'sampled'))",
+        )?
+        .query_row(params![no.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match (accepted, applied) {
+        (_, true) => Later::Applied,
+        (true, false) => Later::Waiting,
+        (false, false) => Later::None,
+    })
+}
+
+/// Judged by the order in which the ledger wrote things down: no clock, ours or the tenant's, has a say.
+fn standing(connection: &Connection, no: BatchNo, id: &BatchId) -> Result<Standing, LedgerError> {
+    let (before, known): (bool, bool) = connection
+        .prepare_cached(
+            "WITH doubtful AS (SELECT run, coalesce(oldest_open, id) AS bound FROM attempt
+                 WHERE id = (SELECT max(id) FROM attempt WHERE batch = ?1))
+             SELECT EXISTS (SELECT 1 FROM doubtful JOIN run ON run.id = doubtful.run WHERE run.newest_batch = ?2)
+                 OR EXISTS (SELECT 1 FROM doubtful JOIN answer ON answer.attempt < doubtful.bound
+                     WHERE answer.batch_id = ?2 AND class = 'accepted'),
+                 EXISTS (SELECT 1 FROM batch WHERE batch_id = ?2)",
+        )?
+        .query_row(params![no.0, id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match (before, known) {
+        (true, _) => Standing::Before,
+        (false, true) => Standing::Known,
+        (false, false) => Standing::Unknown,
+    })
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}

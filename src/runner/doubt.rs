@@ -1,0 +1,316 @@
+//! Clearing up a batch of which nobody knows whether it arrived.
+//!
+//! The evidence is gathered here, look by look; what follows from it stands in [`crate::model::doubt`]. Three
+//! things are asked, and all of them are reads: the tenant's list of batches, the batch's members, and the ledger
+//! about what was sent later. What a look saw of the change is on the disk before anything is concluded, so that
+//! no restart forgets it. The quiet period is counted on the monotonic clock of this process, from when sight was
+//! lost or the process began: a restart waits all of it again.
+//!
+//! If the power goes after absence was concluded, the batch is sealed, with the absence beside it in the same
+//! transaction, and is sent; before, it is in doubt, and everything is asked again.
+
+use super::context::{Context, GaveUp, Halt};
+use super::look::{MISSES_A_LOOK, Patience, Sight, look_at};
+use crate::api::pacing::Class;
+use crate::api::{ListedBatch, Tenant};
+use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement, Standing};
+use crate::model::doubt::{self, Decision, Evidence, Later, Listed, Match, Sightings};
+use crate::model::entry;
+use crate::model::ids::{BatchId, BatchNo, ProfileId};
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Pages of the tenant's list that are read to get back to the time of a doubt.
+const LIST_PAGES_LIMIT: u32 = 5;
+/// Batches in the list that are compared with ours, item by item, in one look.
+const CANDIDATES_LIMIT: usize = 5;
+/// How much longer than the quiet period a batch is looked at that an earlier run waited for in vain.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
+/// How the clearing up of a batch ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cleared {
+    /// The tenant has it under an id that is known now: it is settled like any other.
+    Found,
+    /// Every member's fate is known: so many show the change, so many are gone.
+    Reached(usize, usize),
+    /// It never arrived: it is sealed again, with so many members.
+    Absent(usize),
+    /// Nothing cleared it up in the time allowed; why.
+    Held(String),
+}
+
+/// What is doubted, and since when.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubted {
+    /// Which batch.
+    pub no: BatchNo,
+    /// When this process lost sight of it, or began.
+    pub since: Instant,
+    /// Whether an earlier run has looked at it in vain already.
+    pub again: bool,
+}
+
+/// Asks for the newest batch in the tenant's list, before this run sends anything.
+///
+/// Whatever stands below it later is older than all that the run sends; the order of the list says so, and no
+/// clock is asked.
+pub async fn note_baseline<T: Tenant>(context: &Context<T>) -> Result<(), Halt> {
+    match context
+        .ask(Class::Settle, |tenant| async move { tenant.batches(1).await })
+        .await
+    {
+        Ok(page) => {
+            let newest = page.items.into_iter().next().map(|batch| batch.id);
+            Ok(context.ledger.baseline(newest).await?)
+        }
+        // A list that cannot be read is a rung less, and no reason not to go on.
+        Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(()),
+        Err(GaveUp::Halt(halt)) => Err(halt),
+    }
+}
+
+/// Looks at a batch in doubt until it is decided or the time is up.
+pub async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Result<Cleared, Halt> {
+    let no = doubted.no;
+    let doubt = context.ledger.doubt(no).await?;
+    let least = doubt::quiet_period(context.settings.quiet, doubt.longest);
+    let quiet = doubt.quiet.max(least);
+    context.ledger.require_quiet(no, quiet).await?;
+    let members = context.ledger.members(no).await?;
+    let mut look = Look {
+        context,
+        no,
+        quiet_ends: doubted.since + quiet,
+        moved: doubt.moved,
+        foreign: HashSet::new(),
+        seen: vec![None; members.len()],
+        members,
+        doubt,
+    };
+    let mut patience = Patience::new(look.time(doubted));
+    loop {
+        let time_is_up = patience.is_over();
+        let evidence = look.gather(time_is_up).await?;
+        match doubt::decide(&evidence, context.settings.in_doubt) {
+            Decision::Wait => {}
+            Decision::Found(id) => {
+                context.ledger.find(no, id).await?;
+                return Ok(Cleared::Found);
+            }
+            Decision::Reached | Decision::Gone => return look.reached(doubted.since).await,
+            Decision::Absent => return look.absent(&evidence, quiet).await,
+            Decision::Hold(why) => {
+                context.ledger.hold(no, why.clone()).await?;
+                return Ok(Cleared::Held(why));
+            }
+        }
+        patience.next_look_by(context, Some(look.quiet_ends)).await?;
+    }
+}
+
+/// What the looks at one batch remember between them.
+struct Look<'c, T> {
+    context: &'c Context<T>,
+    no: BatchNo,
+    doubt: Doubt,
+    members: Vec<SealedMember>,
+    /// The last sight of each member; those with the change, and the gone, are not asked again.
+    seen: Vec<Option<Sight>>,
+    moved: bool,
+    quiet_ends: Instant,
+    /// Batches in the list that turned out to be somebody else's.
+    foreign: HashSet<BatchId>,
+}
+
+impl<T: Tenant> Look<'_, T> {
+    /// How long to look. What an earlier run gave up on is only looked at for as long as something new can come
+    /// of it.
+    fn time(&self, doubted: Doubted) -> Duration {
+        let verify = self.context.settings.in_doubt == doubt::InDoubt::Verify;
+        if self.doubt.ruled_absent || (doubted.again && (self.moved || !verify)) {
+            Duration::ZERO
+        } else if doubted.again {
+            let ahead = self.quiet_ends.saturating_duration_since(Instant::now());
+            self.context.settings.settle_deadline.min(ahead + LAST_LOOK)
+        } else {
+            self.context.settings.settle_deadline
+        }
+    }
+
+    /// One look at everything. What must be known *before* the members are looked at is asked first.
+    async fn gather(&mut self, time_is_up: bool) -> Result<Evidence, Halt> {
+        let quiet = Instant::now() >= self.quiet_ends;
+        let later = self.context.ledger.later(self.no).await?;
+        let listed = self.listed().await?;
+        let ripe = quiet && later != Later::Waiting;
+        self.look_at_members(ripe || time_is_up || self.doubt.ruled_absent)
+            .await?;
+        Ok(Evidence {
+            listed,
+            seen: self.count(),
+            moved: self.moved,
+            quiet,
+            later,
+            ruled_absent: self.doubt.ruled_absent,
+            time_is_up,
+        })
+    }
+
+    /// Looks at those who have not shown the change. Unless `everybody` is to be asked, a few who show nothing
+    /// are enough to see that it is not time yet.
+    async fn look_at_members(&mut self, everybody: bool) -> Result<(), Halt> {
+        for sight in &mut self.seen {
+            // An older sight of nothing says nothing about now.
+            *sight = sight.filter(|sight| matches!(sight, Sight::Changed | Sight::Gone));
+        }
+        let mut misses = 0;
+        for position in 0..self.members.len() {
+            if self.seen[position].is_some() {
+                continue;
+            }
+            if misses >= MISSES_A_LOOK && (!everybody || self.moved) {
+                break;
+            }
+            let sight = look_at(self.context, &self.members[position]).await?;
+            self.seen[position] = Some(sight);
+            if matches!(sight, Sight::Changed | Sight::Partly) && !self.moved {
+                self.moved = true;
+                self.context.ledger.moved(self.no).await?;
+            }
+            misses += usize::from(sight != Sight::Changed && sight != Sight::Gone);
+        }
+        Ok(())
+    }
+
+    fn count(&self) -> Sightings {
+        let mut seen = Sightings::default();
+        for sight in &self.seen {
+            *match sight {
+                Some(Sight::Changed) => &mut seen.changed,
+                Some(Sight::Partly) => &mut seen.partly,
+                Some(Sight::Unchanged) => &mut seen.unchanged,
+                Some(Sight::Gone) => &mut seen.gone,
+                Some(Sight::Unanswered) | None => &mut seen.unknown,
+            } += 1;
+        }
+        seen
+    }
+
+    /// What the tenant's list holds that could be this batch.
+    async fn listed(&mut self) -> Result<Listed, Halt> {
+        let Some(candidates) = self.candidates().await? else {
+            return Ok(Listed::Unreadable);
+        };
+        let mut possible = Vec::new();
+        for candidate in candidates {
+            if self.foreign.contains(&candidate.id) {
+                continue;
+            }
+            if possible.len() == CANDIDATES_LIMIT {
+                return Ok(Listed::Several);
+            }
+            match self.compare(&candidate.id).await? {
+                Match::Ours => {
+                    let (id, identified) = (candidate.id, true);
+                    return Ok(Listed::One { id, identified });
+                }
+                Match::Possible => possible.push(candidate.id),
+                Match::Foreign => {
+                    self.foreign.insert(candidate.id);
+                }
+            }
+        }
+        Ok(match (possible.pop(), possible.is_empty()) {
+            (None, _) => Listed::Nothing,
+            // Another batch of ours with the same size and no id could be it as well.
+            (Some(id), true) if self.doubt.twins == 0 => Listed::One {
+                id,
+                identified: false,
+            },
+            _ => Listed::Several,
+        })
+    }
+
+    /// Unknown batches of this size that stand above whatever is older than the doubtful request; `None` where
+    /// the list cannot be read that far.
+    async fn candidates(&self) -> Result<Option<Vec<ListedBatch>>, Halt> {
+        let mut candidates = Vec::new();
+        for number in 1..=LIST_PAGES_LIMIT {
+            let page = match self
+                .context
+                .ask(
+                    Class::Settle,
+                    |tenant| async move { tenant.batches(number).await },
+                )
+                .await
+            {
+                Ok(page) => page,
+                Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => return Ok(None),
+                Err(GaveUp::Halt(halt)) => return Err(halt),
+            };
+            let ids = page.items.iter().map(|batch| batch.id.clone()).collect();
+            let standings = self.context.ledger.recognise(self.no, ids).await?;
+            for (batch, standing) in page.items.into_iter().zip(standings) {
+                let size = self.members.len() as u64;
+                match standing {
+                    Standing::Before => return Ok(Some(candidates)),
+                    Standing::Unknown if batch.size.is_none_or(|listed| listed == size) => {
+                        candidates.push(batch);
+                    }
+                    Standing::Unknown | Standing::Known => {}
+                }
+            }
+            if !page.more {
+                return Ok(Some(candidates));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn compare(&self, id: &BatchId) -> Result<Match, Halt> {
+        let members: HashSet<&ProfileId> = self.members.iter().map(|member| &member.profile).collect();
+        match self
+            .context
+            .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
+            .await
+        {
+            Ok(report) => Ok(doubt::compare(&report.items, &members)),
+            Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Match::Possible),
+            Err(GaveUp::Halt(halt)) => Err(halt),
+        }
+    }
+
+    async fn reached(self, since: Instant) -> Result<Cleared, Halt> {
+        let mut settlement = Settlement {
+            rung: Some("reached"),
+            took: Some(since.elapsed()),
+            ..Settlement::default()
+        };
+        let (mut changed, mut gone) = (0, 0);
+        for (member, sight) in self.members.iter().zip(&self.seen) {
+            let fate = if *sight == Some(Sight::Changed) {
+                changed += 1;
+                MemberFate::Confirmed(entry::Evidence::Seen)
+            } else {
+                gone += 1;
+                MemberFate::Failed("profile_gone", "the profile no longer exists".into())
+            };
+            settlement.fates.push((member.id, fate));
+        }
+        self.context.ledger.settle(self.no, settlement).await?;
+        Ok(Cleared::Reached(changed, gone))
+    }
+
+    async fn absent(self, evidence: &Evidence, quiet: Duration) -> Result<Cleared, Halt> {
+        let absence = Absence {
+            quiet,
+            members: evidence.seen.unchanged,
+            later: evidence.later,
+            listed: evidence.listed == Listed::Nothing,
+        };
+        self.context.ledger.absent(self.no, absence).await?;
+        Ok(Cleared::Absent(self.members.len()))
+    }
+}

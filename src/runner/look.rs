@@ -1,0 +1,96 @@
+//! Looking at profiles, again and again, with growing waits in between. What the looks mean is for the stages
+//! to say.
+
+use super::context::{Context, GaveUp, Halt};
+use crate::api::Tenant;
+use crate::api::pacing::Class;
+use crate::ledger::SealedMember;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two looks at the same thing: short at first, since many tenants are quick, and then ever longer.
+const FIRST_WAIT: Duration = Duration::from_millis(400);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Members without the change in one look, after which the rest is not worth asking for yet.
+pub const MISSES_A_LOOK: usize = 3;
+
+/// The growing waits between looks. What is bounded is the waiting: the time that answers take, be it an hour of
+/// maintenance, is not held against anybody.
+pub struct Patience {
+    left: Duration,
+    wait: Duration,
+}
+
+impl Patience {
+    /// Waits for so long in all.
+    pub fn new(time: Duration) -> Self {
+        Self {
+            left: time,
+            wait: FIRST_WAIT,
+        }
+    }
+
+    /// Whether there is no time for another look.
+    pub fn is_over(&self) -> bool {
+        self.left.is_zero()
+    }
+
+    /// Waits for the next look; false when the time is up.
+    pub async fn next_look<T: Tenant>(&mut self, context: &Context<T>) -> Result<bool, Halt> {
+        self.next_look_by(context, None).await
+    }
+
+    /// Waits for the next look, but not beyond an instant at which there is something new to see.
+    pub async fn next_look_by<T: Tenant>(
+        &mut self,
+        context: &Context<T>,
+        instant: Option<Instant>,
+    ) -> Result<bool, Halt> {
+        if self.is_over() {
+            return Ok(false);
+        }
+        let mut wait = self.wait.min(self.left);
+        let ahead = instant.map(|instant| instant.saturating_duration_since(Instant::now()));
+        if let Some(ahead) = ahead.filter(|ahead| !ahead.is_zero()) {
+            wait = wait.min(ahead);
+        }
+        context.pause(wait).await?;
+        self.left -= wait;
+        self.wait = self.wait.mul_f64(1.6).min(LONGEST_WAIT);
+        Ok(true)
+    }
+}
+
+/// What a look at one member shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// The whole change.
+    Changed,
+    /// A part of it: one of several handles.
+    Partly,
+    /// None of it.
+    Unchanged,
+    /// The profile is gone, and with it any evidence.
+    Gone,
+    /// The tenant would not say. No evidence either way.
+    Unanswered,
+}
+
+/// Looks at one member.
+pub async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
+    let id = &member.profile;
+    let action = context.job.action;
+    let sent = action.needed(&context.job.handles, &member.held);
+    match context
+        .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
+        .await
+    {
+        Ok(held) if action.shows(&sent, &held) => Ok(Sight::Changed),
+        Ok(held) if action.shows_any(&sent, &held) => Ok(Sight::Partly),
+        Ok(_) => Ok(Sight::Unchanged),
+        Err(GaveUp::Missing) => Ok(Sight::Gone),
+        Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
+        Err(GaveUp::Halt(halt)) => Err(halt),
+    }
+}
