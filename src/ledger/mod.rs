@@ -22,6 +22,7 @@
 
 mod doubts;
 mod error;
+mod executor;
 mod identity;
 mod load;
 mod lock;

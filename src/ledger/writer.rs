@@ -1,50 +1,66 @@
-//! The one thread that writes while a run is going on.
+//! What a run writes through: a handle to the one thread that writes while the run is going on.
 //!
-//! Two kinds of writes come to it. *Vital* ones (sealed, sending, answer, hold) are committed, and with
+//! Two kinds of writes are sent to it. *Vital* ones (sealed, sending, answer, hold) are committed, and with
 //! `synchronous=FULL` flushed, before the caller goes on: the protocol rests on their order. *Repeatable* ones
 //! (a look-up's verdict, a settlement) are grouped, since asking the tenant again would bring them back.
 //! The channel keeps everybody's order, so a vital write also flushes what was written before it.
 //!
-//! After any error the thread stops for good and tells everyone why: an fsync that failed must not be
-//! tried again, because the kernel may have dropped the pages it could not write.
+//! Under virtual time a thread would be a second clock: [`Ledger::into_immediate_writer`] writes on the caller's
+//! thread instead, by the same code (`executor.rs`).
 
 use super::error::LedgerError;
+use super::executor::{Acknowledge, Executor, Message};
 use super::open::Ledger;
 use super::read::{self, Accepted, OpenBatch, PendingEntry, SealedMember};
 use super::time::now_ms;
-use super::write::{AnswerRecord, Settlement, Tally, Transaction, save_tally};
+use super::write::{AnswerRecord, Settlement, Transaction};
 use crate::model::batch::{BatchEvent, BatchState};
 use crate::model::entry::SkipReason;
 use crate::model::ids::{AttemptNo, BatchNo, EntryId};
 use crate::model::lookup::Verdict;
-use rusqlite::{Connection, params};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use rusqlite::params;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
-/// Repeatable writes in one transaction at the most.
-const GROUP_LIMIT: usize = 512;
-/// How long a repeatable write waits for company.
-const GROUP_WAIT: Duration = Duration::from_millis(20);
 /// Repeatable writes that may wait for the disk before their senders do.
 const BACKLOG_LIMIT: usize = 4_096;
 
-type Acknowledge = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
-type Work = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<Option<Acknowledge>, LedgerError> + Send>;
-
-enum Message {
-    Vital(Work),
-    Repeatable(Work, OwnedSemaphorePermit),
-}
-
-/// A handle to the writer thread; clones share the thread.
+/// A handle to whatever writes; clones share it.
 #[derive(Clone)]
 pub struct Writer {
-    queue: Sender<Message>,
+    queue: Queue,
     backlog: Arc<Semaphore>,
     failure: Arc<OnceLock<LedgerError>>,
+}
+
+/// The way to the executor.
+#[derive(Clone)]
+enum Queue {
+    /// It has a thread of its own.
+    Thread(Sender<Message>),
+    /// It works on the thread of whoever sends. Empty once a transaction has failed.
+    Immediate(Arc<Mutex<Option<Executor>>>),
+}
+
+/// Nothing is executed any more.
+struct Stopped;
+
+impl Queue {
+    fn send(&self, message: Message) -> Result<(), Stopped> {
+        match self {
+            Self::Thread(queue) => queue.send(message).map_err(|_| Stopped),
+            Self::Immediate(executor) => {
+                let mut executor = executor.lock().expect("BUG: a write panicked");
+                let working = executor.as_ref().ok_or(Stopped)?;
+                if !working.execute(message, || None) {
+                    *executor = None;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The writer thread itself. Dropping every [`Writer`] ends it; [`WriterThread::join`] waits for that.
@@ -64,27 +80,46 @@ impl WriterThread {
 impl Ledger {
     /// Notes that a run begins, and hands the ledger to a thread of its own.
     pub fn into_writer(self, verb: &str) -> Result<(Writer, WriterThread), LedgerError> {
+        let failure = Arc::new(OnceLock::new());
+        let executor = self.into_executor(verb, failure.clone())?;
+        let (queue, messages) = channel();
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || executor.serve(messages))
+            .map_err(|error| LedgerError::Disk(error.to_string()))?;
+        Ok((Writer::to(Queue::Thread(queue), failure), WriterThread { thread }))
+    }
+
+    /// Notes that a run begins, and writes each message on the thread that sends it, in a transaction of its own.
+    ///
+    /// Blocks the caller for as long as the disk takes: for simulations, where time stands still meanwhile.
+    /// Dropping every [`Writer`] gives the lock back.
+    pub fn into_immediate_writer(self, verb: &str) -> Result<Writer, LedgerError> {
+        let failure = Arc::new(OnceLock::new());
+        let executor = self.into_executor(verb, failure.clone())?;
+        let queue = Queue::Immediate(Arc::new(Mutex::new(Some(executor))));
+        Ok(Writer::to(queue, failure))
+    }
+
+    fn into_executor(self, verb: &str, failure: Arc<OnceLock<LedgerError>>) -> Result<Executor, LedgerError> {
         self.connection.execute(
             "INSERT INTO run (verb, version, started_at) VALUES (?1, ?2, ?3)",
             params![verb, env!("CARGO_PKG_VERSION"), now_ms()],
         )?;
         let run = self.connection.last_insert_rowid();
-        let (queue, messages) = channel();
-        let failure = Arc::new(OnceLock::new());
-        let writer = Writer {
-            queue,
-            backlog: Arc::new(Semaphore::new(BACKLOG_LIMIT)),
-            failure: failure.clone(),
-        };
-        let thread = std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || serve(&self, run, &messages, &failure))
-            .map_err(|error| LedgerError::Disk(error.to_string()))?;
-        Ok((writer, WriterThread { thread }))
+        Ok(Executor::new(self, run, failure))
     }
 }
 
 impl Writer {
+    fn to(queue: Queue, failure: Arc<OnceLock<LedgerError>>) -> Self {
+        Self {
+            queue,
+            backlog: Arc::new(Semaphore::new(BACKLOG_LIMIT)),
+            failure,
+        }
+    }
+
     /// Writes a look-up's verdict down; the answer is the reason for which the entry is skipped. Repeatable.
     pub async fn lookup(&self, id: EntryId, verdict: Verdict) -> Result<Option<SkipReason>, LedgerError> {
         self.repeatable(move |transaction| transaction.lookup(id, &verdict))
@@ -237,7 +272,7 @@ impl Writer {
     }
 
     fn why_stopped(&self) -> LedgerError {
-        // The thread sets this before it lets go of anything that somebody waits for.
+        // The executor sets this before it lets go of anything that somebody waits for.
         self.failure
             .get()
             .cloned()
@@ -245,7 +280,7 @@ impl Writer {
     }
 }
 
-/// Tells the caller why its write failed, and the thread too, which stops for it.
+/// Tells the caller why its write failed, and the executor too, which stops for it.
 fn tell<R>(
     reply: oneshot::Sender<Result<R, LedgerError>>,
     error: LedgerError,
@@ -254,100 +289,12 @@ fn tell<R>(
     Err(error)
 }
 
-fn serve(ledger: &Ledger, run: i64, messages: &Receiver<Message>, failure: &OnceLock<LedgerError>) {
-    while let Ok(first) = messages.recv() {
-        let mut group = Group::default();
-        let mut transaction = Transaction {
-            connection: &ledger.connection,
-            tally: Tally::default(),
-            run,
-        };
-        // Not inside `commit`: the first message, and with it its caller's reply, must outlive the failure.
-        let begun = begin(&ledger.connection, ledger.epoch);
-        let done = match begun {
-            Ok(()) => group.commit(&mut transaction, first, messages),
-            Err(error) => {
-                group.refused = Some(first);
-                Err(error)
-            }
-        };
-        match done {
-            Ok(()) => group
-                .acknowledgements
-                .into_iter()
-                .for_each(|acknowledge| acknowledge(Ok(()))),
-            Err(error) => {
-                let _ = ledger.connection.execute_batch("ROLLBACK");
-                // Set first: letting the group and the channel go is what tells everybody to look.
-                let _ = failure.set(error);
-                return;
-            }
-        }
-    }
-}
-
-/// Opens a transaction, unless a later process has taken the ledger over.
-fn begin(connection: &Connection, epoch: i64) -> Result<(), LedgerError> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let mut query = connection.prepare_cached("SELECT epoch FROM meta")?;
-    if query.query_row([], |row| row.get::<_, i64>(0))? == epoch {
-        Ok(())
-    } else {
-        Err(LedgerError::Superseded)
-    }
-}
-
-/// The writes of one transaction, and who is to be told once it is committed.
-#[derive(Default)]
-struct Group {
-    acknowledgements: Vec<Acknowledge>,
-    /// Kept until the commit, so that the backlog counts what is not yet on the disk.
-    places: Vec<OwnedSemaphorePermit>,
-    writes: usize,
-    /// A message that no transaction could be opened for.
-    refused: Option<Message>,
-}
-
-impl Group {
-    /// One transaction: the first message, and whatever comes in time to share its flush.
-    fn commit(
-        &mut self,
-        transaction: &mut Transaction<'_>,
-        first: Message,
-        messages: &Receiver<Message>,
-    ) -> Result<(), LedgerError> {
-        let until = Instant::now() + GROUP_WAIT;
-        let mut message = first;
-        while self.write(transaction, message)? {
-            match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(next) => message = next,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        save_tally(transaction.connection, &transaction.tally)?;
-        Ok(transaction.connection.execute_batch("COMMIT")?)
-    }
-
-    /// Does one message's work; the answer is whether another one may join.
-    fn write(&mut self, transaction: &mut Transaction<'_>, message: Message) -> Result<bool, LedgerError> {
-        let (work, vital) = match message {
-            Message::Vital(work) => (work, true),
-            Message::Repeatable(work, place) => {
-                self.places.push(place);
-                (work, false)
-            }
-        };
-        self.acknowledgements.extend(work(transaction)?);
-        self.writes += 1;
-        Ok(!vital && self.writes < GROUP_LIMIT)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::{ListIdentity, open_for_reading};
     use crate::model::ids::ProfileId;
+    use rusqlite::Connection;
 
     fn ledger_with(folder: &std::path::Path, entries: u64) -> Ledger {
         let mut ledger = Ledger::create(&folder.join("a.db"), "assign").unwrap();
@@ -416,6 +363,29 @@ mod tests {
         thread.join();
         let reader = open_for_reading(&folder.path().join("a.db")).unwrap();
         assert!(read::open_batches(&reader).unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_immediate_writer_commits_at_once_and_stops_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let writer = ledger_with(folder.path(), 2)
+            .into_immediate_writer("assign")
+            .unwrap();
+        writer.lookup(EntryId(1), resolved("p1")).await.unwrap();
+        let reader = open_for_reading(&path).unwrap();
+        let tally = read::tally(&reader).unwrap();
+        assert_eq!(tally.in_state(crate::model::entry::EntryState::Resolved), 1);
+        // The second entry was never looked up: its seal is an error, and nothing comes after an error.
+        let error = writer.seal(vec![EntryId(2)]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
+        let error = writer.seal(vec![EntryId(1)]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
+        assert!(read::open_batches(&reader).unwrap().is_empty());
+        assert!(
+            Ledger::open(&path, "assign").unwrap().is_some(),
+            "the lock is free"
+        );
     }
 
     #[tokio::test]
