@@ -30,6 +30,7 @@ mod migrate;
 mod open;
 mod read;
 mod time;
+mod wal;
 mod walk;
 mod write;
 mod writer;

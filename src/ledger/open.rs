@@ -6,6 +6,7 @@
 use super::error::LedgerError;
 use super::lock::Lock;
 use super::migrate::{self, MIGRATIONS};
+use super::wal;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Read;
@@ -50,6 +51,7 @@ impl Ledger {
         }
         check_header(path)?;
         let lock = Lock::take(path, verb)?;
+        wal::make_durable(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if is_blank(&connection)? {
             // Whoever made the file died before the first migration was committed: it holds nothing.
