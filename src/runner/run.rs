@@ -241,15 +241,17 @@ impl<T: Tenant> Shell<T> {
                 return;
             }
             tokio::select! {
-                Some(done) = self.tasks.join_next() => self.take_in(done),
-                _ = tick.tick() => {
-                    self.refresh();
-                    self.context.events.tell(Event::Progress(self.progress.clone()));
-                }
+                // In order of urgency, and without chance, so that a simulation can repeat itself.
+                biased;
                 Ok(_) = stop.wait_for(|stopped| *stopped), if self.coordinator.halt().is_none() => {
                     self.coordinator.stop(Halt::Stopped);
                     self.heed_halt();
                 }
+                _ = tick.tick() => {
+                    self.refresh();
+                    self.context.events.tell(Event::Progress(self.progress.clone()));
+                }
+                Some(done) = self.tasks.join_next() => self.take_in(done),
             }
         }
     }
