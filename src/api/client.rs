@@ -18,14 +18,37 @@ use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// A write may be slow at the far side, and giving up on it costs certainty.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A page of a hundred profiles is below half a megabyte.
 const BODY_LIMIT_BYTES: usize = 8 << 20;
 /// Asked for; the tenant may grant less.
 const PAGE_SIZE: &str = "100";
+
+/// How long to wait for what, before a request counts as failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, with its TLS. Must be the shortest: what is given up later may have been sent.
+    pub connect: Duration,
+    /// For the first byte of a question's answer, and between two of its bytes.
+    pub read_idle: Duration,
+    /// For the whole of a question.
+    pub read: Duration,
+    /// For the first byte of a write's answer, and between two of its bytes.
+    pub write_idle: Duration,
+    /// For the whole of a write.
+    pub write: Duration,
+}
+
+impl Timeouts {
+    /// What a client has unless told otherwise.
+    pub const USUAL: Self = Self {
+        connect: Duration::from_secs(10),
+        read_idle: Duration::from_secs(20),
+        read: Duration::from_secs(30),
+        // A write may be slow at the far side, and giving up on it costs certainty.
+        write_idle: Duration::from_secs(60),
+        write: Duration::from_secs(60),
+    };
+}
 
 /// A tenant behind HTTP.
 pub struct Client {
@@ -50,6 +73,15 @@ pub enum ClientError {
 impl Client {
     /// A client for the tenant at `base`.
     pub fn new(base: BaseUrl, token: &SecretString) -> Result<Self, ClientError> {
+        Self::with_timeouts(base, token, Timeouts::USUAL)
+    }
+
+    /// A client with patience of its own.
+    pub fn with_timeouts(
+        base: BaseUrl,
+        token: &SecretString,
+        timeouts: Timeouts,
+    ) -> Result<Self, ClientError> {
         // Fails only where it was installed before, which is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret().trim()))
@@ -68,7 +100,7 @@ impl Client {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .tcp_nodelay(true)
-                .connect_timeout(CONNECT_TIMEOUT);
+                .connect_timeout(timeouts.connect);
             // A proxy is for the way out; what goes to this machine must not pass through one.
             if base.is_loopback() {
                 builder.no_proxy()
@@ -77,9 +109,14 @@ impl Client {
             }
         };
         let setup = |error: reqwest::Error| ClientError::Setup(describe(error));
-        let reader = builder().timeout(READ_TIMEOUT).build().map_err(setup)?;
+        let reader = builder()
+            .read_timeout(timeouts.read_idle)
+            .timeout(timeouts.read)
+            .build()
+            .map_err(setup)?;
         let writer = builder()
-            .timeout(WRITE_TIMEOUT)
+            .read_timeout(timeouts.write_idle)
+            .timeout(timeouts.write)
             .pool_max_idle_per_host(0)
             .build()
             .map_err(setup)?;

@@ -4,7 +4,7 @@ use super::args::{ConnectionArgs, ProgressArg, RunArgs};
 use super::error::{Failure, Kind};
 use crate::api::Paced;
 use crate::api::base_url::BaseUrl;
-use crate::api::client::{Client, WRITE_TIMEOUT};
+use crate::api::client::{Client, Timeouts};
 use crate::api::pacing::{Gate, PaceSettings};
 use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
@@ -19,7 +19,7 @@ const TOKEN_LIMIT_BYTES: u64 = 64 << 10;
 
 /// How long a write may be on its way after sight of it was lost: until it is given up, and a margin for what
 /// stands between us and the tenant.
-const WRITE_LIFE: Duration = WRITE_TIMEOUT.saturating_add(Duration::from_secs(15));
+const WRITE_LIFE: Duration = Timeouts::USUAL.write.saturating_add(Duration::from_secs(15));
 /// The least time for which nothing is concluded from absence.
 const QUIET_AT_LEAST: Duration = Duration::from_secs(60);
 
