@@ -38,6 +38,11 @@ async fn find<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<V
         // A tenant that compares case by case may know it only as it was written.
         found = pages(context, &asked, written).await?;
     }
+    if !found.is_empty() && found.iter().all(|item| is_foreign(&asked, item)) {
+        // Not one of them resembles what was asked. On a connection that is kept, that is also what the answer
+        // to another question looks like, and nobody may be passed over for it.
+        found = pages(context, &asked, &entry.email).await?;
+    }
     match bearers(&asked, &found).as_slice() {
         [] => Ok(Verdict::Skipped {
             reason: SkipReason::NotFound,
@@ -76,9 +81,7 @@ async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -
     for number in 1..=PAGES_LIMIT {
         let question = |tenant: Arc<T>| async move { tenant.profiles_by_email(spelling, number).await };
         let page = context.ask(Class::Lookup, question).await?;
-        let foreign =
-            |item: &Found| !item.email.is_empty() && !item.email.to_lowercase().contains(asked.as_str());
-        if number == 1 && page.more && page.items.iter().any(foreign) {
+        if number == 1 && page.more && page.items.iter().any(|item| is_foreign(asked, item)) {
             // Either the filter has stopped filtering, and these are the first of everybody, or it takes
             // something in this address for a wildcard.
             check_filter(context).await?;
@@ -100,6 +103,11 @@ async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -
     Err(GaveUp::Refused(format!(
         "more than {PAGES_LIMIT} pages of profiles match this address"
     )))
+}
+
+/// Whether no filter that works would find it, be it exact or partial.
+fn is_foreign(asked: &Email, found: &Found) -> bool {
+    !found.email.is_empty() && !found.email.to_lowercase().contains(asked.as_str())
 }
 
 async fn check_filter<T: Tenant>(context: &Context<T>) -> Result<(), GaveUp> {
