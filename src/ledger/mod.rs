@@ -29,6 +29,7 @@ mod lock;
 mod migrate;
 mod open;
 mod read;
+mod safety;
 mod time;
 mod wal;
 mod walk;

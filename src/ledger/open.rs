@@ -6,10 +6,9 @@
 use super::error::LedgerError;
 use super::lock::Lock;
 use super::migrate::{self, MIGRATIONS};
-use super::wal;
+use super::{safety, wal};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,9 +24,6 @@ const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 
 /// Pages that a reading connection keeps: it walks from one end to the other and comes back to little.
 const READER_CACHE_KIB: i64 = 4 * 1_024;
-
-/// The header of a SQLite file.
-const HEADER_BYTES: u64 = 100;
 
 /// How long a reader waits where a checkpoint is in its way.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,9 +43,12 @@ impl Ledger {
         match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(LedgerError::from_make(path, &error)),
-            Ok(about) => check_kind(path, &about)?,
+            Ok(about) => {
+                safety::check_file(path, &about)?;
+                safety::make_private(path, &about);
+            }
         }
-        check_header(path)?;
+        safety::check_folder(path)?;
         let lock = Lock::take(path, verb)?;
         wal::make_durable(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -66,6 +65,7 @@ impl Ledger {
 
     /// Makes a new ledger; fails where something stands in its place.
     pub fn create(path: &Path, verb: &str) -> Result<Self, LedgerError> {
+        safety::check_folder(path)?;
         let lock = Lock::take(path, verb)?;
         OpenOptions::new()
             .write(true)
@@ -163,8 +163,7 @@ fn remove_with_companions(path: &Path) {
 /// Opens a ledger for reading; a run may be going on beside it.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
     let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
-    check_kind(path, &about)?;
-    check_header(path)?;
+    safety::check_file(path, &about)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     if is_blank(&connection)? {
         return Err(LedgerError::Missing(path.to_owned()));
@@ -178,41 +177,6 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-fn check_kind(path: &Path, about: &std::fs::Metadata) -> Result<(), LedgerError> {
-    let why = if about.is_symlink() {
-        "is a symbolic link; name the ledger itself"
-    } else if about.is_dir() {
-        "is a folder; name a file in it"
-    } else if !about.is_file() {
-        "is not a regular file"
-    } else {
-        return Ok(());
-    };
-    Err(LedgerError::UnsafePath {
-        path: path.to_owned(),
-        why: why.into(),
-    })
-}
-
-/// Refuses, before anything is made beside it, a file that cannot be a ledger by its first bytes.
-///
-/// A header without an application id may be a ledger whose first commit is still in its WAL; SQLite knows.
-fn check_header(path: &Path) -> Result<(), LedgerError> {
-    let mut header = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header));
-    read.map_err(|error| LedgerError::from_make(path, &error))?;
-    let application_id = header
-        .get(68..72)
-        .map(|bytes| bytes.iter().fold(0, |id, byte| id << 8 | i64::from(*byte)));
-    let is_sqlite = header.starts_with(b"SQLite format 3\0")
-        && matches!(application_id, Some(0 | migrate::APPLICATION_ID));
-    if header.is_empty() || is_sqlite {
-        Ok(())
-    } else {
-        Err(LedgerError::NotALedger(path.to_owned()))
-    }
-}
-
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     assert!(
         rusqlite::version_number() >= SQLITE_AT_LEAST,
@@ -221,10 +185,7 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     );
     let flags = mode | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // The folder may legitimately lie behind a link (/tmp often does); only the last step may not.
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = safety::folder_of(path);
     let folder = folder
         .canonicalize()
         .map_err(|error| LedgerError::from_make(folder, &error))?;
@@ -278,9 +239,8 @@ fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
 
 fn sync_with_folder(path: &Path) -> Result<(), LedgerError> {
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync(path)
-        .and_then(|()| sync(folder.unwrap_or(Path::new("."))))
+        .and_then(|()| sync(safety::folder_of(path)))
         .map_err(|error| LedgerError::from_make(path, &error))
 }
 

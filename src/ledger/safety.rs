@@ -1,0 +1,213 @@
+//! Whether a file is one to keep emails and the memory of what was sent in. Looked at before SQLite opens it.
+
+use super::error::LedgerError;
+use super::migrate::APPLICATION_ID;
+use std::fs::{File, Metadata, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The header of a SQLite file.
+const HEADER_BYTES: u64 = 100;
+/// Whoever may write to a folder that is not sticky may put another file in the ledger's place.
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
+/// Refuses what is not a plain file of ours on a disk of this machine.
+pub(super) fn check_file(path: &Path, about: &Metadata) -> Result<(), LedgerError> {
+    let why = if about.is_symlink() {
+        "is a symbolic link; name the ledger itself"
+    } else if about.is_dir() {
+        "is a folder; name a file in it"
+    } else if !about.is_file() {
+        "is not a regular file"
+    } else if about.mode() & OTHERS_WRITE != 0 {
+        "can be written by everybody, so nobody knows who wrote it; if you trust it, `chmod 600` it"
+    } else {
+        return check_header(path);
+    };
+    Err(unsafe_path(path, why))
+}
+
+/// Refuses folders in which a ledger would be anybody's, or whose locks mean nothing.
+pub(super) fn check_folder(path: &Path) -> Result<(), LedgerError> {
+    let folder = folder_of(path);
+    let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
+    let mode = std::fs::metadata(folder).map_err(failed)?.mode();
+    if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+        let why = "lies in a folder that everybody can write to; use another one";
+        return Err(unsafe_path(path, why));
+    }
+    match network_of(folder).map_err(failed)? {
+        None => Ok(()),
+        Some(name) => Err(unsafe_path(
+            path,
+            &format!(
+                "lies on a network file system ({name}), whose locks and syncs cannot be relied on; use a local disk"
+            ),
+        )),
+    }
+}
+
+/// The folder that a path lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Takes rights away that a copy may have got on its way: nobody else is to read emails.
+pub(super) fn make_private(path: &Path, about: &Metadata) {
+    if about.mode() & 0o077 != 0 {
+        // Where it is not ours we cannot, and whoever owns it decides.
+        let _ = std::fs::set_permissions(path, Permissions::from_mode(0o600));
+    }
+}
+
+fn unsafe_path(path: &Path, why: &str) -> LedgerError {
+    LedgerError::UnsafePath {
+        path: path.to_owned(),
+        why: why.into(),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn network_of(folder: &Path) -> std::io::Result<Option<&'static str>> {
+    Ok(network_name(rustix::fs::statfs(folder)?.f_type as u32))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network_of(_: &Path) -> std::io::Result<Option<&'static str>> {
+    Ok(None)
+}
+
+/// Names of network file systems by the numbers that statfs(2) lists.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn network_name(magic: u32) -> Option<&'static str> {
+    Some(match magic {
+        0x6969 => "NFS",
+        0x517B => "SMB",
+        0xFF53_4D42 => "CIFS",
+        0xFE53_4D42 => "SMB2",
+        0x0102_1997 => "9P",
+        0x5346_414F | 0x6B41_4653 => "AFS",
+        0x7375_7245 => "Coda",
+        0x00C3_6400 => "Ceph",
+        0x0BD0_0BD0 => "Lustre",
+        0x0116_1970 => "GFS2",
+        0x7461_636F => "OCFS2",
+        _ => return None,
+    })
+}
+
+/// Refuses, before anything is made beside it, a file that cannot be a ledger by its first bytes, and one that is
+/// shorter than these say.
+///
+/// A header without an application id may be a ledger whose first commit is still in its log; SQLite knows. So
+/// may be one that seems too short: as long as there is a log, the pages may stand in there.
+fn check_header(path: &Path) -> Result<(), LedgerError> {
+    let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let mut header = Vec::new();
+    file.take(HEADER_BYTES).read_to_end(&mut header).map_err(failed)?;
+    if header.is_empty() {
+        return Ok(());
+    }
+    let is_sqlite =
+        header.starts_with(b"SQLite format 3\0") && matches!(number(&header, 68), Some(0 | APPLICATION_ID));
+    if !is_sqlite {
+        return Err(LedgerError::NotALedger(path.to_owned()));
+    }
+    let wanted = bytes_wanted(&header);
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let has_log = std::fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0);
+    if has_log || wanted <= bytes {
+        return Ok(());
+    }
+    Err(LedgerError::Damaged(format!(
+        "it is cut off: {} has {bytes} of {wanted} bytes",
+        path.display()
+    )))
+}
+
+/// The size of the file by its header, where the header vouches for it.
+fn bytes_wanted(header: &[u8]) -> u64 {
+    let page = match header.get(16..18) {
+        Some([0, 1]) => 65_536,
+        Some(&[high, low]) => u64::from(u16::from_be_bytes([high, low])),
+        _ => 0,
+    };
+    // Both count changes; where they differ, whoever wrote last did not keep the count of pages.
+    let vouched = number(header, 24).is_some() && number(header, 24) == number(header, 92);
+    let pages = number(header, 28).filter(|_| vouched).unwrap_or(0);
+    page * pages as u64
+}
+
+fn number(header: &[u8], at: usize) -> Option<i64> {
+    let bytes = header.get(at..at + 4)?;
+    Some(
+        bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | i64::from(*byte)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ledger, Reader};
+
+    #[test]
+    fn what_others_can_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        drop(Ledger::create(&path, "load").unwrap());
+        let with = |mode| std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        with(0o646);
+        let refusal = Ledger::open(&path, "load").map(|_| ()).unwrap_err().to_string();
+        assert!(refusal.contains("chmod 600"), "{refusal}");
+        with(0o644);
+        drop(Ledger::open(&path, "load").unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let open = folder.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+        let inside = open.join("b.db");
+        let refusal = Ledger::create(&inside, "load")
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(refusal.contains("everybody"), "{refusal}");
+        std::fs::set_permissions(&open, Permissions::from_mode(0o1777)).unwrap();
+        Ledger::create(&inside, "load").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_damaged_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        drop(Ledger::create(&path, "load").unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        for bytes in [whole.len() - 1, whole.len() / 2, 8_192, 100] {
+            std::fs::write(&path, &whole[..bytes]).unwrap();
+            let refusal = Ledger::open(&path, "load").map(|_| ()).unwrap_err().to_string();
+            assert!(refusal.contains("cut off"), "{bytes}: {refusal}");
+            assert!(Reader::open(&path).is_err());
+            assert_eq!(std::fs::read(&path).unwrap().len(), bytes);
+        }
+        std::fs::write(&path, &whole).unwrap();
+        Ledger::open(&path, "load").unwrap();
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_their_numbers() {
+        assert_eq!(network_name(0x6969), Some("NFS"));
+        assert_eq!(network_name(0xFF53_4D42), Some("CIFS"));
+        for local in [0xEF53, 0x0102_1994, 0x9123_683E, 0x5846_5342, 0x794C_7630] {
+            assert_eq!(network_name(local), None, "{local:#x}");
+        }
+    }
+}
