@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod command_line;
+mod doubts;
 mod journey;
 mod kills;
 mod ledger_files;

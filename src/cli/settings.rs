@@ -9,6 +9,7 @@ use crate::api::pacing::{Gate, PaceSettings};
 use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
 use crate::runner::context::RunSettings;
+use crate::runner::send::DEPARTURE_LIMIT;
 use crate::ui::Mode;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::Path;
@@ -17,9 +18,11 @@ use std::time::Duration;
 /// The longest token file that is read.
 const TOKEN_LIMIT_BYTES: u64 = 64 << 10;
 
-/// How long a write may be on its way after sight of it was lost: until it is given up, and a margin for what
+/// How long after its mark a write may still arrive: until it leaves, until it is given up, and a margin for what
 /// stands between us and the tenant.
-const WRITE_LIFE: Duration = Timeouts::USUAL.write.saturating_add(Duration::from_secs(15));
+const WRITE_LIFE: Duration = DEPARTURE_LIMIT
+    .saturating_add(Timeouts::USUAL.write)
+    .saturating_add(Duration::from_secs(10));
 /// The least time for which nothing is concluded from absence.
 const QUIET_AT_LEAST: Duration = Duration::from_secs(60);
 

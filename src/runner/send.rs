@@ -6,7 +6,8 @@
 //! 1. the batch was *sealed* and flushed. It has not left: it is sent.
 //! 2. a place at the gate is awaited. Still only sealed.
 //! 3. it is marked *sending* and flushed. It may have left: it is in doubt, and never sent again blindly.
-//! 4. the request leaves, once. In doubt.
+//! 4. the request leaves, once, and soon after the mark or not at all: a process that was stopped in between and
+//!    wakes up later must not surprise a successor that has waited the quiet period out. In doubt.
 //! 5. the answer comes and is written down and flushed. Accepted, sealed again, refused, or in doubt.
 //!
 //! The writing client repeats nothing by itself (`api/client.rs`), so what follows from an answer is decided
@@ -19,6 +20,11 @@ use crate::ledger::{AnswerRecord, SealedMember};
 use crate::model::batch::BatchEvent;
 use crate::model::ids::{AttemptNo, BatchId, BatchNo, EntryId};
 use crate::model::outcome::{Member, Refusal, WriteAnswer};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long after its mark a request may leave. The quiet period counts on it.
+pub const DEPARTURE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of a batch that was to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +57,13 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
             _ = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
             permit = context.tenant.permit_to_write() => permit,
         };
+        let marking = Instant::now();
         let attempt = context.ledger.depart(no).await?;
-        let answer = context.tenant.write(permit, context.job.action, &members).await;
+        let answer = if marking.elapsed() < DEPARTURE_LIMIT {
+            context.tenant.write(permit, context.job.action, &members).await
+        } else {
+            WriteAnswer::NotSent("this process was held up after it had marked the batch".into())
+        };
         if let Some(sent) = record(context, no, attempt, &sealed, answer).await? {
             return Ok((sealed.len(), sent));
         }
