@@ -358,3 +358,29 @@ fn files_are_private_whatever_the_umask() {
     Ran::from(ran).expect(0);
     discreet_files(&scene, &["list.txt"]);
 }
+
+#[test]
+fn a_run_leaves_no_core() {
+    let scene = Scene::with(Options {
+        latency: Duration::from_millis(200),
+        ..options()
+    });
+    scene.write("list.csv", "email\nann@example.com\n");
+    let mut child = scene.spawn(&["assign", "--status", "vip", "--yes", "list.csv"]);
+    let path = format!("/proc/{}/limits", child.id());
+    let core = || {
+        let limits = std::fs::read_to_string(&path).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size"));
+        line.unwrap().split_whitespace().nth(4).unwrap().to_owned()
+    };
+    let began = std::time::Instant::now();
+    while core() != "0" {
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "a core may be as large as {}",
+            core()
+        );
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
