@@ -18,9 +18,11 @@ ALTER TABLE run ADD COLUMN newest_batch TEXT;
 -- born before it, whatever any clock says.
 ALTER TABLE attempt ADD COLUMN oldest_open INTEGER;
 
--- moved: some member was seen with some of the change while the batch was in doubt. quiet_ms: how long nothing
--- may be concluded from absence; it only grows. took_ms: how long the tenant took over it.
+-- moved: some member was seen with some of the change while the batch was in doubt. by_size: its batch id was
+-- found by size alone, so it could be another one's. quiet_ms: how long nothing may be concluded from absence; it
+-- only grows. took_ms: how long the tenant took over it.
 ALTER TABLE batch ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE batch ADD COLUMN by_size INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batch ADD COLUMN quiet_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batch ADD COLUMN took_ms INTEGER;
 

@@ -24,6 +24,8 @@ pub struct Doubt {
     pub ruled_absent: bool,
     /// Other batches of the same size without a batch id that may have arrived.
     pub twins: u64,
+    /// Whether the tenant's list of batches could be read in any run of this ledger.
+    pub list_is_readable: bool,
 }
 
 /// What a batch in the tenant's list is to a batch in doubt.
@@ -33,7 +35,7 @@ pub enum Standing {
     Before,
     /// Another batch of this ledger.
     Known,
-    /// Nobody that we know.
+    /// Nobody that we know for certain.
     Unknown,
 }
 
@@ -176,13 +178,14 @@ impl Writer {
         .await
     }
 
-    /// Adopts the id under which the tenant lists a batch. Vital.
-    pub async fn find(&self, no: BatchNo, id: BatchId) -> Result<(), LedgerError> {
+    /// Adopts the id under which the tenant lists a batch; one that was found `by_size` alone remains a possible
+    /// id of every other doubt of that size. Vital.
+    pub async fn find(&self, no: BatchNo, id: BatchId, by_size: bool) -> Result<(), LedgerError> {
         self.vital(move |transaction| {
             transaction.batch_event(no, BatchEvent::Find)?;
             transaction.connection.execute(
-                "UPDATE batch SET batch_id = ?2, rung = 'found' WHERE id = ?1",
-                params![no.0, id.as_str()],
+                "UPDATE batch SET batch_id = ?2, rung = 'found', by_size = ?3 WHERE id = ?1",
+                params![no.0, id.as_str(), by_size],
             )?;
             Ok(())
         })
@@ -252,7 +255,8 @@ fn doubt(connection: &Connection, no: BatchNo) -> Result<Doubt, LedgerError> {
                  EXISTS (SELECT 1 FROM ruling WHERE ruling.batch = batch.id AND verdict = 'absent'
                      AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE attempt.batch = batch.id)),
                  (SELECT count(*) FROM batch AS other WHERE other.state IN (1, 5, 6) AND other.size = batch.size
-                     AND other.id <> batch.id)
+                     AND other.id <> batch.id),
+                 EXISTS (SELECT 1 FROM run WHERE newest_batch IS NOT NULL)
              FROM batch WHERE id = ?1",
         )?
         .query_row(params![no.0], |row| {
@@ -263,6 +267,7 @@ fn doubt(connection: &Connection, no: BatchNo) -> Result<Doubt, LedgerError> {
                 longest: ms(2)?,
                 ruled_absent: row.get(3)?,
                 twins: super::read::unsigned(row, 4)?,
+                list_is_readable: row.get(5)?,
             })
         })?;
     Ok(doubt)
@@ -296,7 +301,7 @@ fn standing(connection: &Connection, no: BatchNo, id: &BatchId) -> Result<Standi
              SELECT EXISTS (SELECT 1 FROM doubtful JOIN run ON run.id = doubtful.run WHERE run.newest_batch = ?2)
                  OR EXISTS (SELECT 1 FROM doubtful JOIN answer ON answer.attempt < doubtful.bound
                      WHERE answer.batch_id = ?2 AND class = 'accepted'),
-                 EXISTS (SELECT 1 FROM batch WHERE batch_id = ?2)",
+                 EXISTS (SELECT 1 FROM batch WHERE batch_id = ?2 AND NOT by_size)",
         )?
         .query_row(params![no.0, id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(match (before, known) {

@@ -26,8 +26,10 @@ pub enum InDoubt {
 /// What the tenant's list of batches says about one that is in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
-    /// It cannot be read, or not far enough back: no evidence either way.
+    /// The tenant does not let it be read: no evidence either way.
     Unreadable,
+    /// It can be read at other times, or not far enough back now: it might hold this batch.
+    Unclear,
     /// No batch in it could be this one.
     Nothing,
     /// Exactly one batch could be this one. `identified`: it names exactly our members.
@@ -90,7 +92,12 @@ pub struct Evidence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It is this batch of the tenant's.
-    Found(BatchId),
+    Found {
+        /// The tenant's id.
+        id: BatchId,
+        /// Whether nothing but its size and its time speaks for it, beside the members.
+        by_size: bool,
+    },
     /// All members show the change.
     Reached,
     /// No member can have been reached, as all their profiles are gone.
@@ -124,11 +131,14 @@ pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
     let seen = &evidence.seen;
     match &evidence.listed {
         Listed::One { id, identified } if *identified || seen.all_changed() => {
-            return Decision::Found(id.clone());
+            return Decision::Found {
+                id: id.clone(),
+                by_size: !identified,
+            };
         }
         _ if seen.all_changed() => return Decision::Reached,
         Listed::One { .. } | Listed::Several => {}
-        Listed::Nothing | Listed::Unreadable => {
+        Listed::Nothing | Listed::Unreadable | Listed::Unclear => {
             if seen.all_gone() {
                 return Decision::Gone;
             }
@@ -150,7 +160,13 @@ pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
 /// The order is what makes it safe: first it can no longer arrive, and what was sent later has been applied,
 /// and only *then* everybody is looked at. One member that ever showed any of the change is enough against it.
 fn is_absent(evidence: &Evidence) -> bool {
-    evidence.quiet && evidence.later != Later::Waiting && !evidence.moved && evidence.seen.none_changed()
+    // What might be listed might have arrived.
+    let unlisted = matches!(evidence.listed, Listed::Nothing | Listed::Unreadable);
+    unlisted
+        && evidence.quiet
+        && evidence.later != Later::Waiting
+        && !evidence.moved
+        && evidence.seen.none_changed()
 }
 
 fn why_undecided(evidence: &Evidence, in_doubt: InDoubt) -> String {
@@ -164,6 +180,7 @@ fn why_undecided(evidence: &Evidence, in_doubt: InDoubt) -> String {
     let why = match &evidence.listed {
         Listed::Several => "the tenant lists several batches that could be it",
         Listed::One { .. } => "the tenant lists a batch that could be it",
+        Listed::Unclear => "the tenant's list of batches could not be read far enough back",
         _ if evidence.ruled_absent => "it was ruled absent, but some of its profiles show the change",
         _ if evidence.moved => "some of its profiles show or have shown the change, so it may have arrived",
         _ if in_doubt == InDoubt::Hold => {
@@ -274,11 +291,12 @@ mod tests {
         };
         assert_eq!(decide(&unreadable, verify), Decision::Absent);
         assert_eq!(decide(&evidence(), InDoubt::Hold), Decision::Wait);
-        let spoilt: [fn(&mut Evidence); 8] = [
+        let spoilt: [fn(&mut Evidence); 9] = [
             |e| e.quiet = false,
             |e| e.moved = true,
             |e| e.later = Later::Waiting,
             |e| e.listed = Listed::Several,
+            |e| e.listed = Listed::Unclear,
             |e| e.seen.changed = 1,
             |e| e.seen.partly = 1,
             |e| e.seen.unknown = 1,
@@ -307,9 +325,15 @@ mod tests {
             seen,
             ..evidence()
         };
-        let found = Decision::Found(BatchId::new("b"));
-        assert_eq!(decide(&listed(one(true), evidence().seen), InDoubt::Hold), found);
-        assert_eq!(decide(&listed(one(false), all), InDoubt::Verify), found);
+        let found = |by_size| {
+            let id = BatchId::new("b");
+            Decision::Found { id, by_size }
+        };
+        assert_eq!(
+            decide(&listed(one(true), evidence().seen), InDoubt::Hold),
+            found(false)
+        );
+        assert_eq!(decide(&listed(one(false), all), InDoubt::Verify), found(true));
         assert_eq!(
             decide(&listed(one(false), evidence().seen), InDoubt::Verify),
             Decision::Wait
@@ -363,7 +387,7 @@ mod tests {
             listed: one(true),
             ..ruled
         };
-        assert!(matches!(decide(&listed, InDoubt::Verify), Decision::Found(_)));
+        assert!(matches!(decide(&listed, InDoubt::Verify), Decision::Found { .. }));
     }
 
     #[test]

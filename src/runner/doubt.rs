@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Pages of the tenant's list that are read to get back to the time of a doubt.
-const LIST_PAGES_LIMIT: u32 = 5;
+const LIST_PAGES_LIMIT: u32 = 20;
 /// Batches in the list that are compared with ours, item by item, in one look.
 const CANDIDATES_LIMIT: usize = 5;
 /// How much longer than the quiet period a batch is looked at that an earlier run waited for in vain.
@@ -95,8 +95,8 @@ pub async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Resu
         let evidence = look.gather(time_is_up).await?;
         match doubt::decide(&evidence, context.settings.in_doubt) {
             Decision::Wait => {}
-            Decision::Found(id) => {
-                context.ledger.find(no, id).await?;
+            Decision::Found { id, by_size } => {
+                context.ledger.find(no, id, by_size).await?;
                 return Ok(Cleared::Found);
             }
             Decision::Reached | Decision::Gone => return look.reached(doubted.since).await,
@@ -201,7 +201,12 @@ impl<T: Tenant> Look<'_, T> {
     /// What the tenant's list holds that could be this batch.
     async fn listed(&mut self) -> Result<Listed, Halt> {
         let Some(candidates) = self.candidates().await? else {
-            return Ok(Listed::Unreadable);
+            let readable = self.doubt.list_is_readable;
+            return Ok(if readable {
+                Listed::Unclear
+            } else {
+                Listed::Unreadable
+            });
         };
         let mut possible = Vec::new();
         for candidate in candidates {
