@@ -3,7 +3,7 @@
 //! meddle. A table of variants says what each of them breaks, and the test holds it to that exactly: a design that
 //! is called safe has to be, and a mistake that is called one has to be found.
 //!
-//! `ROLLBOOK_PROOF=full cargo test --release --test protocol -- --nocapture` explores the larger sizes, and with
+//! `ROLLBOOK_PROOF=full cargo test --release --test design -- --nocapture` explores the larger sizes, and with
 //! `ROLLBOOK_TRACE=quiet` every variant with that word in its name tells the shortest way to what it breaks.
 //!
 //! What a table of verdicts is worth depends on what is in the model, so here is what is not: entries that the
