@@ -3,6 +3,7 @@
 mod bad_input;
 mod command_line;
 mod doubts;
+mod faults;
 mod journey;
 mod kills;
 mod ledger_files;

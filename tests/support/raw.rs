@@ -19,10 +19,12 @@ pub enum Site {
     Write,
     Poll,
     ReadBack,
+    /// All batches, newest first.
+    List,
 }
 
 impl Site {
-    /// All of them.
+    /// All of them, but for the list of batches.
     pub const ALL: [Self; 6] = [
         Self::Verify,
         Self::Statuses,
@@ -41,12 +43,13 @@ impl Site {
         Self::ReadBack,
     ];
 
-    fn of(method: &str, path: &str) -> Option<Self> {
+    pub fn of(method: &str, path: &str) -> Option<Self> {
         match (method, path) {
             ("GET", "/api/v3/auth/verify") => Some(Self::Verify),
             ("GET", "/api/v3/statuses") => Some(Self::Statuses),
             ("GET", "/api/v3/profiles") => Some(Self::LookUp),
             ("POST" | "DELETE", "/api/v3/profile/status/batch.json") => Some(Self::Write),
+            ("GET", "/api/v3/batches") => Some(Self::List),
             ("GET", path) if path.starts_with("/api/v3/batches/") => Some(Self::Poll),
             ("GET", path) if path.starts_with("/api/v3/profiles/") => Some(Self::ReadBack),
             _ => None,
@@ -295,7 +298,8 @@ fn good(
             let id = path.rsplit('/').next().unwrap_or_default();
             ("200 OK", format!(r#"{{"data":{}}}"#, profile(state, id)))
         }
-        None => ("404 Not Found", r#"{"message":"Not found."}"#.to_owned()),
+        // As one that cannot be read.
+        Some(Site::List) | None => ("404 Not Found", r#"{"message":"Not found."}"#.to_owned()),
     };
     let Bad::Bytes(bytes) = Bad::json(status, &body) else {
         unreachable!("BUG: a whole answer is bytes")

@@ -1,0 +1,375 @@
+//! Everything that can go wrong on the wire, at every kind of request, against the real client and the real run.
+//!
+//! A job of six people in batches of two meets one fault, at one request of one site; then the tenant is well
+//! and the job is resumed. The table in `kinds.rs` says how it has to end. What must never be, whatever it
+//! says: anybody taken twice, anybody confirmed who was not taken, a panic, a wait without end, a request to
+//! somebody else, a ledger that contradicts itself.
+//!
+//! An ordinary test run breaks one request of each site by each kind; with `ROLLBOOK_PROOF=full` the first, one in
+//! the middle, and the last. `ROLLBOOK_FAULT` names one kind to try alone. A second test does the same to a run that
+//! has a write in doubt and gathers evidence about it; `client.rs` tries the client without a run.
+
+mod client;
+mod kinds;
+mod server;
+mod stage;
+
+use crate::support::raw::Site;
+use kinds::{Act, KINDS, Kind, Right, SITES, STRANGER, named};
+use rollbook::ledger::Ledger;
+use rollbook::model::entry::EntryState;
+use rollbook::runner::context::Halt;
+use rollbook::runner::run::Ending;
+use server::{Fault, PEOPLE, Server};
+use stage::{Books, Stage, create};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const BATCH_SIZE: usize = 2;
+/// Jobs at the same time. They wait more than they work.
+const WORKERS: usize = 32;
+
+/// How often a good run asks at a site.
+const fn requests(site: Site) -> usize {
+    match site {
+        Site::List => 1,
+        Site::LookUp | Site::ReadBack => PEOPLE,
+        _ => PEOPLE / BATCH_SIZE,
+    }
+}
+
+fn positions(site: Site) -> [usize; 3] {
+    let last = requests(site);
+    [1, last.div_ceil(2), last]
+}
+
+/// What was found in one trial.
+#[derive(Default)]
+struct Findings {
+    twice: usize,
+    missing: usize,
+    complaints: Vec<String>,
+    slowest: Duration,
+}
+
+impl Findings {
+    fn check(&mut self, fine: bool, complaint: impl FnOnce() -> String) {
+        if !fine {
+            self.complaints.push(complaint());
+        }
+    }
+
+    /// What must hold at any time.
+    fn invariants(&mut self, server: &Server, books: &Books) {
+        let world = server.world();
+        self.twice += world.taken.values().filter(|times| **times > 1).count();
+        self.check(world.taken.values().all(|times| *times == 1), || {
+            format!("taken twice: {:?}", world.taken)
+        });
+        for (profile, state, _) in &books.entries {
+            let taken = profile
+                .as_ref()
+                .is_some_and(|profile| world.taken.contains_key(profile));
+            self.check(*state != EntryState::Confirmed || taken, || {
+                format!("{profile:?} is confirmed and was not taken")
+            });
+        }
+        let arrived = world.arrived.get(&Site::Write).copied().unwrap_or(0) as u64;
+        self.check(arrived <= books.attempts, || {
+            format!("{arrived} writes arrived, the ledger knows of {}", books.attempts)
+        });
+        self.check(world.strange.is_empty(), || {
+            format!("strange requests: {:?}", world.strange)
+        });
+        self.check(books.unsound.is_empty(), || books.unsound.join("; "));
+    }
+}
+
+/// A job that meets these faults and is then resumed, and what the ledger said after either run.
+struct Played {
+    findings: Findings,
+    first: Ending,
+    books: [Books; 2],
+}
+
+fn play(faults: &[Fault]) -> Result<Played, Findings> {
+    let mut findings = Findings::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let server = Server::with(faults);
+    // What comes through a door must be the request that it was prepared for.
+    let alone = faults.iter().any(|fault| matches!(fault.kind.act, Act::Door(_)));
+    let stage = Stage::new(&server, if alone { 1 } else { 3 });
+    let first = match stage.run(create(&path)) {
+        Ok(outcome) => outcome.ending,
+        Err(why) => {
+            findings.complaints.push(format!("first run: {why}"));
+            return Err(findings);
+        }
+    };
+    let before = Books::read(&path);
+    let struck = server.world().struck;
+    let halted = matches!(first, Ending::Halted(_));
+    findings.check(struck == faults.len() || (halted && struck > 0), || {
+        format!("{struck} of {} faults happened", faults.len())
+    });
+    findings.invariants(&server, &before);
+    let writes_before = server.world().writes.clone();
+
+    server.heal();
+    let ledger = Ledger::open(&path, "resume").unwrap().unwrap();
+    match stage.run(ledger) {
+        Ok(outcome) => findings.check(matches!(outcome.ending, Ending::Done), || {
+            format!("the resumed run ends {:?}", outcome.ending)
+        }),
+        Err(why) => findings.complaints.push(format!("resumed run: {why}")),
+    }
+    let after = Books::read(&path);
+    findings.invariants(&server, &after);
+    if matches!(first, Ending::Done) {
+        findings.check(server.world().writes == writes_before, || {
+            "the resumed run wrote although nothing was left".into()
+        });
+    }
+    Ok(Played {
+        findings,
+        first,
+        books: [before, after],
+    })
+}
+
+/// One job that meets one fault, judged by the table.
+fn trial(fault: Fault) -> Findings {
+    let right = fault.kind.right(fault.site);
+    match play(&[fault]) {
+        Err(findings) => findings,
+        Ok(Played {
+            mut findings,
+            first,
+            books: [before, after],
+        }) => {
+            judge_first(&mut findings, right, fault.site, &first, &before);
+            judge_end(&mut findings, right, fault.site, &after);
+            findings
+        }
+    }
+}
+
+/// One job with a write in doubt, that meets another fault while it looks for evidence.
+fn trial_in_doubt(lost: bool, fault: Fault) -> Findings {
+    let doubtful = Fault {
+        kind: named(if lost {
+            "closed after the request"
+        } else {
+            "taken, then closed"
+        }),
+        site: Site::Write,
+        position: 1,
+    };
+    match play(&[doubtful, fault]) {
+        Err(findings) => findings,
+        Ok(Played {
+            mut findings,
+            books: [_, after],
+            ..
+        }) => {
+            // A profile that is said to be gone may be sent again with the others, and is there then.
+            let failed = after.in_state(EntryState::Failed);
+            let may_fail = fault.kind.right(fault.site) == Right::Fail;
+            findings.check(failed <= usize::from(may_fail), || format!("{failed} failed"));
+            let confirmed = after.in_state(EntryState::Confirmed);
+            if confirmed + failed != PEOPLE {
+                findings.missing += PEOPLE - confirmed - failed;
+                findings.complaints.push(format!("it stands {:?}", after.entries));
+            }
+            findings
+        }
+    }
+}
+
+/// Whether the run that met the fault ended as it should.
+fn judge_first(findings: &mut Findings, right: Right, site: Site, ending: &Ending, books: &Books) {
+    let fine = match right {
+        Right::Complete | Right::Fail | Right::Doubt => matches!(ending, Ending::Done),
+        Right::Wait => matches!(ending, Ending::Halted(Halt::Stopped)),
+        Right::Halt => matches!(ending, Ending::Halted(Halt::Denied(_) | Halt::Outage(_))),
+    };
+    findings.check(fine, || format!("{right:?}, but the first run ends {ending:?}"));
+    if !matches!(right, Right::Wait | Right::Halt) {
+        judge_end(findings, right, site, books);
+    }
+}
+
+/// Whether everything became of the entries that should.
+fn judge_end(findings: &mut Findings, right: Right, site: Site, books: &Books) {
+    let failing = match (right, site) {
+        (Right::Fail, Site::Write) => BATCH_SIZE,
+        (Right::Fail, _) => 1,
+        _ => 0,
+    };
+    let (confirmed, failed) = (
+        books.in_state(EntryState::Confirmed),
+        books.in_state(EntryState::Failed),
+    );
+    if (confirmed, failed) != (PEOPLE - failing, failing) {
+        findings.missing += PEOPLE.saturating_sub(confirmed + failing);
+        findings
+            .complaints
+            .push(format!("{right:?}, but it stands {:?}", books.entries));
+    }
+}
+
+/// Tries everything, many at a time.
+fn try_all<T: Sync>(trials: &[T], name: fn(&T) -> String, trial: fn(&T) -> Findings) -> Findings {
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Findings::default());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(one) = trials.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let began = Instant::now();
+                    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trial(one)));
+                    let found = found.unwrap_or_else(|_| Findings {
+                        complaints: vec!["it panicked".into()],
+                        ..Findings::default()
+                    });
+                    let mut all = all.lock().unwrap();
+                    all.twice += found.twice;
+                    all.missing += found.missing;
+                    let said = |complaint| format!("{}: {complaint}", name(one));
+                    all.complaints.extend(found.complaints.into_iter().map(said));
+                    all.slowest = all.slowest.max(began.elapsed());
+                }
+            });
+        }
+    });
+    all.into_inner().unwrap()
+}
+
+impl Findings {
+    #[track_caller]
+    fn conclude(&self) {
+        let Self { complaints, .. } = self;
+        assert!(
+            complaints.is_empty(),
+            "{} complaints:\n{}",
+            complaints.len(),
+            complaints.join("\n")
+        );
+        STRANGER.heard_nothing();
+    }
+
+    fn sum(&self) -> String {
+        format!(
+            "{} twice, {} missing; the slowest took {:.0} s",
+            self.twice,
+            self.missing,
+            self.slowest.as_secs_f64()
+        )
+    }
+}
+
+fn everything() -> bool {
+    std::env::var("ROLLBOOK_PROOF").is_ok_and(|proof| proof == "full")
+}
+
+/// The kinds to try, numbered: all, or the one that was asked for.
+fn kinds() -> Vec<(usize, &'static Kind)> {
+    let only = std::env::var("ROLLBOOK_FAULT").ok();
+    let wanted = |kind: &Kind| only.as_ref().is_none_or(|only| kind.name == only);
+    KINDS
+        .iter()
+        .enumerate()
+        .filter(|(_, kind)| wanted(kind))
+        .collect()
+}
+
+#[test]
+fn a_job_without_faults_asks_as_often_as_is_assumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let server = Server::with(&[]);
+    let outcome = Stage::new(&server, 3).run(create(&path)).unwrap();
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    for site in SITES.into_iter().chain([Site::List]) {
+        assert_eq!(server.world().arrived[&site], requests(site), "{site:?}");
+    }
+    assert_eq!(Books::read(&path).in_state(EntryState::Confirmed), PEOPLE);
+}
+
+#[test]
+fn no_fault_on_the_wire_doubles_or_loses_anything() {
+    let mut faults = Vec::new();
+    for (number, kind) in kinds() {
+        for (column, site) in SITES.into_iter().enumerate() {
+            for (turn, position) in positions(site).into_iter().enumerate() {
+                if everything() || turn == (number + column) % 3 {
+                    faults.push(Fault { kind, site, position });
+                }
+            }
+        }
+    }
+    let name = |fault: &Fault| format!("{} at {:?} {}", fault.kind.name, fault.site, fault.position);
+    let all = try_all(&faults, name, |fault| trial(*fault));
+    println!(
+        "wire faults: {} kinds × {} sites × {} positions = {} runs, {}",
+        kinds().len(),
+        SITES.len(),
+        if everything() { 3 } else { 1 },
+        faults.len(),
+        all.sum()
+    );
+    all.conclude();
+}
+
+/// The tenant's list of batches is asked for once before anything is sent, and again for each doubt.
+#[test]
+fn no_fault_while_evidence_is_gathered_doubles_or_loses_anything() {
+    // The first look at the list comes before anything is sent.
+    const PLACES: [(Site, usize); 4] = [
+        (Site::List, 1),
+        (Site::List, 2),
+        (Site::ReadBack, 1),
+        (Site::ReadBack, 2),
+    ];
+    let mut trials = Vec::new();
+    for (number, kind) in kinds() {
+        for (turn, (site, position)) in PLACES.into_iter().enumerate() {
+            for lost in [true, false] {
+                if everything() || 2 * turn + usize::from(lost) == number % 16 {
+                    trials.push((lost, Fault { kind, site, position }));
+                }
+            }
+        }
+    }
+    let name = |(lost, fault): &(bool, Fault)| {
+        let became = if *lost { "lost" } else { "taken" };
+        format!(
+            "a write {became}, then {} at {:?} {}",
+            fault.kind.name, fault.site, fault.position
+        )
+    };
+    let all = try_all(&trials, name, |(lost, fault)| trial_in_doubt(*lost, *fault));
+    println!(
+        "wire faults amid a doubt: {} kinds, {} runs, {}",
+        kinds().len(),
+        trials.len(),
+        all.sum()
+    );
+    all.conclude();
+}
+
+#[test]
+fn the_table_is_as_large_as_it_says() {
+    let mut names = BTreeSet::new();
+    for kind in KINDS {
+        assert!(names.insert(kind.name), "{} stands there twice", kind.name);
+        for site in SITES {
+            let doubtful = kind.right(site) == Right::Doubt;
+            assert!(!doubtful || (site == Site::Write && !kind.taken), "{}", kind.name);
+        }
+    }
+    assert!(names.len() >= 36, "{}", names.len());
+}
