@@ -45,7 +45,7 @@ impl Timeouts {
         read_idle: Duration::from_secs(20),
         read: Duration::from_secs(30),
         // A write may be slow at the far side, and giving up on it costs certainty.
-        write_idle: Duration::from_secs(60),
+        write_idle: Duration::from_secs(45),
         write: Duration::from_secs(60),
     };
 }

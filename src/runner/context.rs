@@ -8,9 +8,10 @@ use crate::api::pacing::Class;
 use crate::api::{Paced, Tenant};
 use crate::ledger::{LedgerError, Writer};
 use crate::model::doubt::InDoubt;
-use crate::model::ids::{Handle, Job};
+use crate::model::ids::{BatchNo, Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -62,6 +63,8 @@ pub struct Context<T> {
     pub events: Events,
     /// When the job's handles were last asked for because something did not show.
     pub handles_checked: Arc<Mutex<Option<Instant>>>,
+    /// Batches in doubt, and when the quiet period of each is over: what a run that does nothing waits for.
+    pub quiet_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
     /// Becomes true when no new work is to be taken, for whatever reason: nobody waits or asks on then.
     pub stop: watch::Receiver<bool>,
 }
@@ -75,6 +78,7 @@ impl<T> Clone for Context<T> {
             settings: self.settings.clone(),
             events: self.events.clone(),
             handles_checked: self.handles_checked.clone(),
+            quiet_ends: self.quiet_ends.clone(),
             stop: self.stop.clone(),
         }
     }

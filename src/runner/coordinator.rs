@@ -439,7 +439,12 @@ impl Coordinator {
 
     /// Whether nothing is under way. After [`Coordinator::commands`] came back empty, the run is over.
     pub fn is_idle(&self) -> bool {
-        !self.refilling && self.lookups == 0 && self.sealing == 0 && self.sending == 0 && self.settling == 0
+        self.is_waiting_for_doubts() && self.settling == 0
+    }
+
+    /// Whether nothing is under way but settling and clearing up.
+    pub fn is_waiting_for_doubts(&self) -> bool {
+        !self.refilling && self.lookups == 0 && self.sealing == 0 && self.sending == 0
     }
 
     /// How many requests or writes are under way.

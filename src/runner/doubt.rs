@@ -17,7 +17,8 @@ use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement, Standi
 use crate::model::doubt::{self, Decision, Evidence, Later, Listed, Match, Sightings};
 use crate::model::entry;
 use crate::model::ids::{BatchId, BatchNo, ProfileId};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -73,11 +74,23 @@ pub async fn note_baseline<T: Tenant>(context: &Context<T>) -> Result<(), Halt> 
 
 /// Looks at a batch in doubt until it is decided or the time is up.
 pub async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Result<Cleared, Halt> {
+    let cleared = look_until_decided(context, doubted).await;
+    quiet_ends(context).remove(&doubted.no);
+    cleared
+}
+
+/// Batches that are being cleared up, and when the quiet period of each is over.
+pub fn quiet_ends<T>(context: &Context<T>) -> MutexGuard<'_, HashMap<BatchNo, Instant>> {
+    context.quiet_ends.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Result<Cleared, Halt> {
     let no = doubted.no;
     let doubt = context.ledger.doubt(no).await?;
     let least = doubt::quiet_period(context.settings.quiet, doubt.longest);
     let quiet = doubt.quiet.max(least);
     context.ledger.require_quiet(no, quiet).await?;
+    quiet_ends(context).insert(no, doubted.since + quiet);
     let members = context.ledger.members(no).await?;
     let mut look = Look {
         context,

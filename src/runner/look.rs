@@ -12,6 +12,9 @@ use tokio::time::Instant;
 const FIRST_WAIT: Duration = Duration::from_millis(400);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// Between the first 404 for a profile and the second, which is believed.
+const BEFORE_GONE: Duration = Duration::from_secs(1);
+
 /// Members without the change in one look, after which the rest is not worth asking for yet.
 pub const MISSES_A_LOOK: usize = 3;
 
@@ -77,8 +80,18 @@ pub enum Sight {
     Unanswered,
 }
 
-/// Looks at one member.
+/// Looks at one member. That a profile is gone is final, and a gateway says 404 for less: it is asked for twice.
 pub async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
+    match look_once(context, member).await? {
+        Sight::Gone => {
+            context.pause(BEFORE_GONE).await?;
+            look_once(context, member).await
+        }
+        sight => Ok(sight),
+    }
+}
+
+async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
     let id = &member.profile;
     let action = context.job.action;
     let sent = action.needed(&context.job.handles, &member.held);

@@ -66,6 +66,7 @@ pub async fn run<T: Tenant>(
         settings: Arc::new(settings),
         events,
         handles_checked: Arc::default(),
+        quiet_ends: Arc::default(),
         stop,
     };
     let mut progress = Progress::default();
@@ -362,10 +363,26 @@ impl<T: Tenant> Shell<T> {
         let view = self.context.tenant.gate().view();
         self.meter.update(&mut self.progress, view.requests);
         let now = Instant::now();
-        self.progress.waiting = view.pause.filter(|pause| pause.until > now).map(|pause| {
+        let pause = view.pause.filter(|pause| pause.until > now).map(|pause| {
             let seconds = (pause.until - now).as_secs() + 1;
             format!("{}; next try in {seconds} s", pause.why)
         });
+        self.progress.waiting = pause.or_else(|| self.quiet_period(now));
+    }
+
+    /// What is waited for where nothing but doubts is left.
+    fn quiet_period(&self, now: Instant) -> Option<String> {
+        if !self.coordinator.is_waiting_for_doubts() {
+            return None;
+        }
+        let ends = doubt::quiet_ends(&self.context);
+        let first = ends.values().filter(|end| **end > now).min()?;
+        let seconds = (*first - now).as_secs() + 1;
+        let batches = if ends.len() == 1 { "batch" } else { "batches" };
+        Some(format!(
+            "{} {batches} in doubt, told for certain in {seconds} s at the earliest, if nothing shows before",
+            ends.len()
+        ))
     }
 
     fn ending(&self) -> Ending {

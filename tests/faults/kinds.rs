@@ -200,7 +200,7 @@ pub static KINDS: &[Kind] = &[
     lost("400",                               "FFCC", Say(|_| refusal("400 Bad Request"), Keep)),
     lost("401",                               "HHHH", Say(|_| refusal("401 Unauthorized"), Keep)),
     lost("403",                               "HHCC", Say(|_| refusal("403 Forbidden"), Keep)),
-    lost("404",                               "HHCF", Say(|_| refusal("404 Not Found"), Keep)),
+    lost("404",                               "HHCC", Say(|_| refusal("404 Not Found"), Keep)),
     lost("408",                               "CDCC", Say(|_| refusal("408 Request Timeout"), Close)),
     taken("408, taken",                       "CCCC", Say(|_| refusal("408 Request Timeout"), Keep)),
     lost("409",                               "FFCC", Say(|_| refusal("409 Conflict"), Keep)),

@@ -16,13 +16,14 @@ mod stage;
 
 use crate::support::raw::Site;
 use kinds::{Act, KINDS, Kind, Right, SITES, STRANGER, named};
-use rollbook::ledger::Ledger;
+use rollbook::ledger::{Ledger, LedgerError};
 use rollbook::model::entry::EntryState;
 use rollbook::runner::context::Halt;
 use rollbook::runner::run::Ending;
 use server::{Fault, PEOPLE, Server};
 use stage::{Books, Stage, create};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -94,6 +95,18 @@ struct Played {
     books: [Books; 2],
 }
 
+/// Opens a ledger that a run in this process has just given back. A child that another test starts holds a copy of
+/// every open file, and so of the lock, for the moment until it has become another program.
+fn reopen(path: &Path) -> Ledger {
+    let began = Instant::now();
+    loop {
+        match Ledger::open(path, "resume") {
+            Err(LedgerError::Locked { .. }) if began.elapsed() < Duration::from_secs(10) => {}
+            opened => return opened.unwrap().unwrap(),
+        }
+    }
+}
+
 fn play(faults: &[Fault]) -> Result<Played, Findings> {
     let mut findings = Findings::default();
     let folder = tempfile::tempdir().unwrap();
@@ -119,8 +132,7 @@ fn play(faults: &[Fault]) -> Result<Played, Findings> {
     let writes_before = server.world().writes.clone();
 
     server.heal();
-    let ledger = Ledger::open(&path, "resume").unwrap().unwrap();
-    match stage.run(ledger) {
+    match stage.run(reopen(&path)) {
         Ok(outcome) => findings.check(matches!(outcome.ending, Ending::Done), || {
             format!("the resumed run ends {:?}", outcome.ending)
         }),
