@@ -192,8 +192,9 @@ impl<T: Tenant> Shell<T> {
         let mut stop = self.stop_requested.clone();
         if !self.context.settings.dry_run {
             tokio::select! {
-                noted = doubt::note_baseline(&self.context) => noted?,
+                biased;
                 Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
+                noted = doubt::note_baseline(&self.context) => noted?,
             }
         }
         self.work().await;
@@ -214,8 +215,9 @@ impl<T: Tenant> Shell<T> {
         let mut stop = self.stop_requested.clone();
         let waited = async {
             tokio::select! {
-                _ = tokio::time::sleep(quiet) => Ok(()),
+                biased;
                 Ok(_) = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped),
+                _ = tokio::time::sleep(quiet) => Ok(()),
             }
         };
         let (waited, ()) = tokio::join!(waited, self.work());

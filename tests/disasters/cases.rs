@@ -1,0 +1,64 @@
+//! Many cases side by side: how many, which, and what came of them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Failures that are printed.
+const PRINTED_LIMIT: usize = 5;
+
+/// Whether all cases are to be run, and not the share that everybody can wait for.
+pub fn is_full() -> bool {
+    std::env::var("ROLLBOOK_PROOF").is_ok_and(|how| how == "full")
+}
+
+/// The one seed that is to be repeated.
+pub fn only_seed() -> Option<u64> {
+    let seed = std::env::var("ROLLBOOK_SEED").ok()?;
+    Some(seed.parse().expect("ROLLBOOK_SEED is a number"))
+}
+
+/// Runs all cases on all processors; the answers are in the order of the cases. Panics with the first failures.
+pub fn each<C: Sync + std::fmt::Debug, R: Send>(
+    cases: &[C],
+    case: impl Fn(&C) -> Result<R, String> + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let work = || {
+        while let number = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(one) = cases.get(number)
+        {
+            let result = catch_unwind(AssertUnwindSafe(|| case(one)))
+                .unwrap_or_else(|panic| Err(format!("panic: {}", words(panic.as_ref()))));
+            results.lock().unwrap().push((number, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..workers).for_each(|_| drop(scope.spawn(work)));
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|(number, _)| *number);
+    let (mut answers, mut failures) = (Vec::new(), Vec::new());
+    for (number, result) in results {
+        match result {
+            Ok(answer) => answers.push(answer),
+            Err(why) => failures.push(format!("{:?}: {why}", cases[number])),
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases fail:\n{}",
+        failures.len(),
+        cases.len(),
+        failures[..failures.len().min(PRINTED_LIMIT)].join("\n")
+    );
+    answers
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words")
+}

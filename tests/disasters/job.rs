@@ -1,0 +1,402 @@
+//! One job on one disk against one world, as a row of processes: each opens the ledger, loads the list again,
+//! checks the tenant and runs, as the command line does, until it is done, is stopped, or dies.
+
+use super::disk::{Crash, Disk};
+use super::world::{Api, Death, VIP, Weather, World};
+use rollbook::api::Paced;
+use rollbook::api::pacing::{Gate, PaceSettings};
+use rollbook::ledger::{EntryRow, Ledger, LedgerError, ListIdentity, Reader};
+use rollbook::model::batch::BatchState;
+use rollbook::model::doubt::InDoubt;
+use rollbook::model::entry::EntryState;
+use rollbook::model::ids::{Action, Handle, Job};
+use rollbook::model::rate::Rate;
+use rollbook::model::sample::Confirm;
+use rollbook::runner::context::{Halt, RunSettings};
+use rollbook::runner::event::Events;
+use rollbook::runner::preflight::{self, Objection};
+use rollbook::runner::run::{Ending, Outcome, run};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Everybody in the list, in its order, and the profiles that bear the email.
+const PEOPLE: [(&str, &[&str]); 12] = [
+    ("ann@example.com", &["p-ann"]),
+    ("bob@example.com", &["p-bob"]),
+    ("nobody@example.com", &[]),
+    ("cid@example.com", &["p-cid"]),
+    ("dot@example.com", &["p-dot"]),
+    ("member@example.com", &["p-member"]),
+    ("eve@example.com", &["p-eve"]),
+    ("twins@example.com", &["p-twin-1", "p-twin-2"]),
+    ("fay@example.com", &["p-fay"]),
+    ("gus@example.com", &["p-gus"]),
+    ("gus.old@example.com", &["p-gus"]),
+    ("hal@example.com", &["p-hal"]),
+];
+/// Who holds the handle from the beginning.
+const MEMBER: &str = "p-member";
+/// Two emails that lead to one profile: whichever is looked up first is sent, and the other is skipped.
+const ALIASES: [&str; 2] = ["gus@example.com", "gus.old@example.com"];
+/// Undisturbed runs in which everything that can be decided must have been.
+const RUNS_LIMIT: u64 = 6;
+
+/// How the ledger says that every entry came out: state, and reason.
+pub type Entries = BTreeMap<String, (EntryState, Option<String>)>;
+
+/// What happens to a process from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Disturbance {
+    /// When somebody stops it.
+    pub stop: Option<Duration>,
+    /// When it dies at a call to the tenant.
+    pub death: Option<Death>,
+    /// When the clock jumps, and how far.
+    pub jump: Option<(Duration, Duration)>,
+    /// Where the power fails, whether what does not wait for the disk goes on until it does: a request may leave
+    /// while something else is being written.
+    pub lingers: bool,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub enum End {
+    /// It died.
+    Died,
+    /// Its ledger failed it.
+    Ledger(LedgerError),
+    /// It would not begin.
+    #[expect(dead_code, reason = "why is only told to people, by Debug")]
+    Objected(Objection),
+    /// It ran.
+    Ran(Outcome),
+}
+
+impl End {
+    /// What the ledger complained about, wherever the run met it.
+    pub fn ledger_error(&self) -> Option<&LedgerError> {
+        match self {
+            Self::Ledger(error) => Some(error),
+            Self::Ran(Outcome {
+                ending: Ending::Halted(Halt::Ledger(error)),
+                ..
+            }) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether the job is done.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Ran(outcome) if matches!(outcome.ending, Ending::Done))
+    }
+}
+
+impl From<LedgerError> for End {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// See the module's documentation.
+pub struct Machine {
+    pub disk: Arc<Disk>,
+    pub world: Arc<World>,
+}
+
+impl Machine {
+    /// A new disk and a new world.
+    pub fn new(seed: u64, weather: Weather) -> Self {
+        let people = PEOPLE.map(|(email, profiles)| {
+            let profiles = profiles.iter().map(|profile| (*profile).to_owned());
+            (email.to_owned(), profiles.collect())
+        });
+        let world = World::new(seed, weather, &people);
+        world.edit(MEMBER, Duration::ZERO, true);
+        Self {
+            disk: Disk::new(),
+            world,
+        }
+    }
+
+    /// One process, from its start to its end.
+    pub fn live(&self, disturbance: &Disturbance) -> End {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let died = Arc::new(Notify::new());
+        if !disturbance.lingers {
+            self.disk.tell(died.clone());
+        }
+        self.disk.show_log();
+        runtime.block_on(async {
+            self.world.begin(died.clone(), disturbance.death);
+            let mut process = Box::pin(self.process(disturbance.stop));
+            let end = tokio::select! {
+                biased;
+                () = died.notified() => End::Died,
+                end = &mut process => end,
+                never = jump(disturbance.jump) => never,
+            };
+            let end = if self.disk.is_dead() { End::Died } else { end };
+            if matches!(end, End::Died) {
+                self.disk.freeze();
+            }
+            drop(process);
+            self.world.end(&format!("{end:?}"));
+            end
+        })
+        // Dropping the runtime lets go of what tasks of a dead process still hold.
+    }
+
+    async fn process(&self, stop: Option<Duration>) -> End {
+        match self.job(stop).await {
+            Ok(outcome) => End::Ran(outcome),
+            Err(end) => end,
+        }
+    }
+
+    async fn job(&self, stop_after: Option<Duration>) -> Result<Outcome, End> {
+        let path = self.disk.ledger();
+        let ledger = Ledger::open(&path, "assign")?;
+        if let Some(why) = ledger.as_ref().map(Ledger::copied).transpose()?.flatten() {
+            panic!("the ledger is called a copy, and is none: {why}");
+        }
+        let vip = Job {
+            tenant: "https://api.acme.getomneo.com/api/v3".into(),
+            action: Action::Assign,
+            handles: vec![Handle::new(VIP)],
+        };
+        let pace = PaceSettings {
+            rate: Rate::Unlimited,
+            concurrency: 4,
+        };
+        let tenant = Paced::new(Api(self.world.clone()), Gate::open(pace));
+        preflight::check(&tenant, &vip).await.map_err(End::Objected)?;
+        let mut ledger = match ledger {
+            Some(ledger) => ledger,
+            None => Ledger::create(&path, "assign")?,
+        };
+        load(&mut ledger, &vip)?;
+        ledger.claim()?;
+        let counts = ledger.counts()?;
+        let writer = ledger.into_immediate_writer("assign")?;
+        let (stopper, stop) = watch::channel(false);
+        let stopping = async {
+            match stop_after {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+            stopper.send_replace(true);
+            std::future::pending().await
+        };
+        let running = run(tenant, writer, vip, settings(), &counts, Events::to(drop), stop);
+        tokio::select! {
+            biased;
+            outcome = running => Ok(outcome?),
+            never = stopping => never,
+        }
+    }
+
+    /// Runs, undisturbed, until the job is done and evidence decides nothing more, and says how often that took.
+    pub fn finish(&self) -> Result<u64, String> {
+        self.world.calm();
+        for runs in 1..=RUNS_LIMIT {
+            let end = self.live(&Disturbance::default());
+            if end.is_done() && (self.held().is_empty() || runs == RUNS_LIMIT) {
+                self.world.pass(Duration::from_secs(3_600));
+                return Ok(runs);
+            }
+            if !matches!(&end, End::Ran(outcome) if !matches!(outcome.ending, Ending::Halted(_))) {
+                return Err(format!("an undisturbed run ended so: {end:?}"));
+            }
+            self.world.pass(Duration::from_secs(600));
+        }
+        Err(format!("not done after {RUNS_LIMIT} undisturbed runs"))
+    }
+
+    /// Begins anew after a crash.
+    pub fn restart(&self, crash: Crash) {
+        self.disk.restart(crash);
+    }
+
+    /// What the ledger says about everybody.
+    pub fn entries(&self) -> Result<Entries, LedgerError> {
+        let mut entries = Entries::new();
+        Reader::open(&self.disk.ledger())?.each_entry(|row: EntryRow<'_>| {
+            entries.insert(row.email.into(), (row.state, row.reason.map(str::to_owned)));
+            Ok::<_, LedgerError>(())
+        })?;
+        if entries[ALIASES[0]].0 == EntryState::Skipped {
+            let other = entries[ALIASES[1]].clone();
+            let one = entries.insert(ALIASES[0].into(), other).unwrap();
+            entries.insert(ALIASES[1].into(), one);
+        }
+        // Where the one was done before the other was looked up, that is the reason that is seen first.
+        let later = entries.get_mut(ALIASES[1]).unwrap();
+        if later.1.as_deref() == Some("already_assigned") {
+            later.1 = Some("same_profile".into());
+        }
+        Ok(entries)
+    }
+
+    /// What must be true of every job that was run to its end, whatever happened to it.
+    pub fn check_promises(&self) -> Result<(), String> {
+        let twice: Vec<_> = self
+            .world
+            .taken()
+            .into_iter()
+            .filter(|(_, times)| *times > 1)
+            .collect();
+        if !twice.is_empty() {
+            return Err(format!("sent twice: {twice:?}"));
+        }
+        let reader = Reader::open(&self.disk.ledger()).map_err(|error| error.to_string())?;
+        let damage = reader.structural_damage().map_err(|error| error.to_string())?;
+        if !damage.is_empty() {
+            return Err(format!("the file is damaged: {damage:?}"));
+        }
+        for (law, broken) in reader.contradictions_found().map_err(|error| error.to_string())? {
+            if broken > 0 {
+                return Err(format!("{broken} times not true: {law}"));
+            }
+        }
+        drop(reader);
+        let entries = self.entries().map_err(|error| error.to_string())?;
+        for (email, profiles) in PEOPLE {
+            if entries[email].0 == EntryState::Confirmed {
+                let (holds, edited) = self.world.in_the_end(profiles[0]);
+                if !holds && !edited {
+                    return Err(format!("{email} is called confirmed and holds nothing"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares with a job that nothing happened to; the answer is how many batches are held. `may_hold`: evidence
+    /// need not decide everything. Profiles that somebody else edited may come out otherwise.
+    pub fn check_entries(&self, may_hold: bool) -> Result<u64, String> {
+        let held = self.held().len() as u64;
+        if held > 0 && !may_hold {
+            // One that was merely lost is shown to be absent and sent again.
+            return Err(format!("held, and evidence could decide: {:?}", self.held()));
+        }
+        let entries = self.entries().map_err(|error| error.to_string())?;
+        let taken = self.world.taken();
+        for (email, expected) in undisturbed() {
+            let profile = bearer(&email);
+            if profile.is_some_and(|profile| self.world.in_the_end(profile).1) {
+                continue;
+            }
+            let outcome = &entries[&email];
+            let waits = held > 0 && outcome.0 == EntryState::Batched;
+            if *outcome != expected && !waits {
+                return Err(format!("{email} ends {outcome:?} and not {expected:?}"));
+            }
+            if let Some(profile) = profile
+                && outcome.0 == EntryState::Confirmed
+                && !taken.contains_key(profile)
+            {
+                return Err(format!("{email} is called confirmed and was never sent"));
+            }
+        }
+        Ok(held)
+    }
+
+    /// Looks into a ledger that was said to be done.
+    pub fn check_nothing_is_open(&self) -> Result<(), String> {
+        let held = self.held().len() as u64;
+        let entries = self.entries().map_err(|error| error.to_string())?;
+        let open = entries.iter().find(|(_, (state, _))| match state {
+            EntryState::Pending | EntryState::Resolved => true,
+            EntryState::Batched => held == 0,
+            _ => false,
+        });
+        open.map_or(Ok(()), |(email, outcome)| {
+            Err(format!("the run was done, and {email} is {outcome:?}"))
+        })
+    }
+
+    /// The batches that a person must rule on, and why.
+    fn held(&self) -> Vec<String> {
+        let batches = Reader::open(&self.disk.ledger()).unwrap().batches().unwrap();
+        let held = batches
+            .into_iter()
+            .filter(|batch| batch.state == BatchState::Held);
+        held.map(|batch| format!("batch {}: {}", batch.no, batch.detail.unwrap_or_default()))
+            .collect()
+    }
+}
+
+/// The profile that an email leads to, where it leads to one.
+fn bearer(email: &str) -> Option<&'static str> {
+    let (_, profiles) = PEOPLE.iter().find(|(known, _)| *known == email)?;
+    match profiles {
+        [only] if *only != MEMBER => Some(only),
+        _ => None,
+    }
+}
+
+/// Everything as it comes out when nothing happens to it.
+pub fn undisturbed() -> Entries {
+    let state = |(email, profiles): (&str, &[&str])| {
+        let skipped = |reason: &str| (EntryState::Skipped, Some(reason.to_owned()));
+        let outcome = match profiles {
+            [] => skipped("not_found"),
+            [_, _, ..] => (EntryState::Ambiguous, None),
+            [MEMBER] => skipped("already_assigned"),
+            _ if email == ALIASES[1] => skipped("same_profile"),
+            _ => (EntryState::Confirmed, None),
+        };
+        (email.to_owned(), outcome)
+    };
+    PEOPLE.into_iter().map(state).collect()
+}
+
+/// Profiles that are to get the handle.
+pub fn to_be_sent() -> Vec<&'static str> {
+    let mut profiles: Vec<&str> = PEOPLE.iter().filter_map(|(email, _)| bearer(email)).collect();
+    profiles.dedup();
+    profiles
+}
+
+fn load(ledger: &mut Ledger, job: &Job) -> Result<(), LedgerError> {
+    let mut loading = ledger.begin_load()?;
+    loading.begin_list("list.txt", "text")?;
+    for (line, (email, _)) in PEOPLE.iter().enumerate() {
+        loading.email(line as u64 + 1, email, email)?;
+    }
+    let identity = ListIdentity {
+        digest: [7; 32],
+        column: 1,
+    };
+    loading.end_list(&identity)?;
+    loading.pin(job, true)?;
+    loading.commit()
+}
+
+fn settings() -> RunSettings {
+    RunSettings {
+        concurrency: 4,
+        batch_size: 3,
+        send_limit: None,
+        dry_run: false,
+        confirm: Confirm::Sample,
+        settle_deadline: Duration::from_secs(900),
+        in_doubt: InDoubt::Verify,
+        quiet: Duration::from_secs(60),
+    }
+}
+
+/// Lets the clock jump once, and never ends.
+async fn jump(jump: Option<(Duration, Duration)>) -> End {
+    if let Some((after, far)) = jump {
+        tokio::time::sleep(after).await;
+        tokio::time::advance(far).await;
+    }
+    std::future::pending().await
+}
