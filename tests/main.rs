@@ -5,7 +5,6 @@ mod command_line;
 mod doubts;
 mod faults;
 mod journey;
-mod kills;
 mod ledger_files;
 mod pace;
 mod secrets;

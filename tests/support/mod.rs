@@ -130,7 +130,15 @@ impl Scene {
 
     /// The export, by email.
     pub fn export(&self) -> BTreeMap<String, Row> {
-        let ran = self.run(&["export", "--format", "csv"]).expect(0);
+        self.export_of(&self.path("rollbook.db"))
+    }
+
+    /// The export of a ledger wherever it is, by email.
+    pub fn export_of(&self, ledger: &Path) -> BTreeMap<String, Row> {
+        let ledger = ledger.to_str().unwrap();
+        let ran = self
+            .run(&["export", "--format", "csv", "--ledger", ledger])
+            .expect(0);
         let mut reader = csv::Reader::from_reader(ran.stdout.as_bytes());
         let rows = reader.deserialize::<Row>().map(|row| row.unwrap());
         rows.map(|row| (row["email"].clone(), row)).collect()

@@ -1,0 +1,181 @@
+//! SIGKILL at random moments, again and again, and afterwards the promises.
+
+use crate::proof::{GoOn, Running, random, share, verdict};
+use crate::support::{Scene, cast, check_doctor, check_promises, options};
+use rollbook::sandbox::Options;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// A large job with ever the same command, in which only so many look-ups are under way at a time.
+const JOB: [&str; 12] = [
+    "assign",
+    "--status",
+    "vip",
+    "list.csv",
+    "--yes",
+    "--rate",
+    "unlimited",
+    "--batch-size",
+    "50",
+    "--concurrency",
+    "4",
+    "--quiet",
+];
+
+/// The same with its batches sent and settled as fast as they can be.
+fn job_at(concurrency: &'static str) -> Vec<&'static str> {
+    let mut job = JOB.to_vec();
+    job[10] = concurrency;
+    job
+}
+
+/// One job, killed at random moments until it has been killed often enough, then let through.
+#[test]
+fn many_kills_over_one_job() {
+    let mut random = random("random kills");
+    let (kills, people, longest_ms) = share((100, 87_000, 5_000), (60, 16_000, 1_500));
+    let options = Options {
+        profiles: people + people / 8,
+        // So few look-ups at a time at this latency cannot finish the list in the time that all kills leave.
+        latency: Duration::from_millis(share(14, 10)),
+        apply_delay: Duration::from_millis(60),
+        ..options()
+    };
+    let cast = cast(&options, people, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    for killed in 0..kills {
+        let mut child = Running::start(&mut scene.command(&JOB));
+        // The first second is the start after a kill, during which nothing is sent.
+        std::thread::sleep(Duration::from_millis(random.u64(20..longest_ms)));
+        assert!(
+            child.kill(),
+            "the job ended by itself after {killed} kills: it is too small"
+        );
+    }
+    println!(
+        "random kills: {} batches at the tenant after {kills} kills over {} rows",
+        scene.tenant().writes().len(),
+        cast.rows
+    );
+    scene.tenant().set_latency(Duration::ZERO);
+    let started = Instant::now();
+    let job = job_at("32");
+    let go_on = GoOn {
+        job: &job,
+        resume: true,
+        wait: true,
+    };
+    go_on.finish(&scene, &cast, "the run after all kills");
+    println!("random kills: the last run took {:?}", started.elapsed());
+    assert_eq!(scene.status()["rows"], cast.rows);
+    verdict("random kills over one job", kills, 100);
+}
+
+/// A tenant that takes one write in ten and loses the answer, and a kill every two seconds.
+#[test]
+fn kills_while_answers_are_lost() {
+    let (kills, people) = share((20, 17_400), (4, 3_000));
+    let options = Options {
+        profiles: people + people / 8,
+        latency: Duration::from_millis(25),
+        lose_answers_percent: 10.0,
+        ..options()
+    };
+    let cast = cast(&options, people, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    let job = job_at("8");
+    for killed in 0..kills {
+        let mut child = Running::start(&mut scene.command(&job));
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(
+            child.kill(),
+            "the job ended by itself after {killed} kills: it is too small"
+        );
+    }
+    scene.tenant().set_latency(Duration::ZERO);
+    let go_on = GoOn {
+        job: &job,
+        resume: true,
+        wait: true,
+    };
+    let held = go_on.finish(&scene, &cast, "the run after all kills");
+    let batches = scene.status()["batches"].clone();
+    println!(
+        "kills while answers are lost: {} rows, {} batches at the tenant, at the end {batches}",
+        cast.rows,
+        scene.tenant().writes().len()
+    );
+    assert_eq!(held, 0);
+    let writes = scene.tenant().writes();
+    let ids: HashSet<&str> = writes.iter().map(|write| write.batch_id.as_str()).collect();
+    assert_eq!(ids.len(), writes.len());
+    verdict("kills while one answer in ten is lost", kills, 20);
+}
+
+/// Kills during the load: nothing of it, or all of it, and the same command again loads what is missing.
+#[test]
+fn kills_during_a_load() {
+    let scene = Scene::offline();
+    let rows = 300_000;
+    let list: String = (0..rows).map(|index| format!("p{index}@example.com\n")).collect();
+    scene.write("list.txt", &list);
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut landed = 0;
+    for _ in 0..12 {
+        let mut child = scene.spawn(&["load", "list.txt"]);
+        std::thread::sleep(Duration::from_millis(random.u64(1..600)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if scene.path("rollbook.db").exists() && scene.run(&["status", "--json"]).code == Some(0) {
+            let entries = scene.status()["entries"].as_u64().unwrap();
+            assert!(entries == 0 || entries == rows, "{entries}");
+            landed += u64::from(entries > 0);
+        }
+    }
+    println!("{landed} of 12 kills came after the load");
+    scene.run(&["load", "list.txt"]).expect(0);
+    assert_eq!(scene.status()["entries"], rows);
+    check_doctor(&scene, &scene.path("rollbook.db"));
+}
+
+/// The first TERM records what is under way; the job goes on as if nothing had happened.
+#[test]
+fn a_term_stops_cleanly() {
+    let options = Options {
+        latency: Duration::from_millis(10),
+        ..options()
+    };
+    let cast = cast(&options, 1_000, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    let child = scene.spawn(&[
+        "assign",
+        "--status",
+        "vip",
+        "list.csv",
+        "--rate",
+        "200/s",
+        "--yes",
+        "--batch-size",
+        "20",
+    ]);
+    while scene.tenant().writes().len() < 3 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(4));
+    assert_eq!(scene.status()["batches"]["in_doubt"], 0);
+    assert_eq!(scene.status()["batches"]["sending"], 0);
+    scene.run(&["resume", "--rate", "unlimited"]).expect(0);
+    cast.check(&scene.export());
+    check_promises(&scene, &scene.export());
+}
