@@ -101,6 +101,8 @@ fn live(machine: &Machine, chance: &mut fastrand::Rng) -> Result<bool, String> {
     if !crashed {
         machine.disk.follow();
     }
+    // A fault that the process did not live to see is not for whoever looks at what it left.
+    machine.disk.fail(None);
     // The power may also fail when nobody is at work.
     machine.restart(crash(chance));
     if end.is_done() {
