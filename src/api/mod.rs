@@ -9,6 +9,8 @@
 mod answers;
 pub mod base_url;
 pub mod client;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod pacing;
 mod window;
 

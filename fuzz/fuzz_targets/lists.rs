@@ -1,0 +1,45 @@
+//! Any bytes, taken for a list; the first one says how they are packed.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rollbook::input::{ColumnChoice, List, RowContent, Source};
+use std::io::Write;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&packing, text)) = bytes.split_first() else { return };
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder");
+    let path = folder.path().join("list");
+    std::fs::write(&path, pack(packing, text)).expect("written");
+    let Ok(mut list) = List::open(&Source::File(path), &ColumnChoice::Auto) else { return };
+    let (mut told, mut line) = (0, 0);
+    loop {
+        match list.next_row() {
+            Err(error) => return assert!(!error.hint().is_empty()),
+            Ok(None) => break,
+            Ok(Some(row)) => {
+                assert!(row.line > line, "line {} after {line}", row.line);
+                line = row.line;
+                told += 1;
+                if let RowContent::Email { email, written } = row.content {
+                    assert!(rollbook::model::email::same(email, written));
+                }
+            }
+        }
+    }
+    assert_eq!(list.rows(), told, "every row is an email or a reject");
+    list.finish().expect("it was read to its end");
+});
+
+fn pack(how: u8, text: &[u8]) -> Vec<u8> {
+    let units = || String::from_utf8_lossy(text).encode_utf16().collect::<Vec<_>>();
+    match how % 8 {
+        1 => {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(text).and_then(|()| packer.finish()).expect("packed")
+        }
+        2 => zstd::encode_all(text, 1).expect("packed"),
+        3 => [&b"\xff\xfe"[..], &units().into_iter().flat_map(u16::to_le_bytes).collect::<Vec<_>>()].concat(),
+        4 => [&b"\xfe\xff"[..], &units().into_iter().flat_map(u16::to_be_bytes).collect::<Vec<_>>()].concat(),
+        _ => text.to_vec(),
+    }
+}

@@ -1,0 +1,47 @@
+//! The readers of foreign answers, for the fuzz targets in `fuzz/`. In no other build is this there.
+
+#![allow(missing_docs, reason = "each function is the one of its name in answers.rs")]
+
+use super::base_url::BaseUrl;
+use super::{BatchReport, ListedBatch, Page, StatusDefinition, answers};
+use crate::model::ids::{BatchId, Handle, ProfileId};
+use crate::model::lookup::Found;
+use crate::model::outcome::Complaint;
+use std::time::Duration;
+
+pub fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>, String> {
+    answers::statuses(body, page)
+}
+
+pub fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, String> {
+    answers::profiles(body, page)
+}
+
+pub fn held_handles(body: &[u8], asked: &ProfileId) -> Result<Vec<Handle>, String> {
+    answers::held_handles(body, asked)
+}
+
+pub fn queued(body: &[u8]) -> Result<BatchId, String> {
+    answers::queued(body)
+}
+
+pub fn batches(body: &[u8], page: u32) -> Result<Page<ListedBatch>, String> {
+    answers::batches(body, page)
+}
+
+pub fn batch(body: &[u8]) -> Result<BatchReport, String> {
+    answers::batch(body)
+}
+
+pub fn complaint(body: &[u8]) -> Complaint {
+    answers::complaint(body)
+}
+
+pub fn retry_after(value: &str, server_date: Option<&str>) -> Option<Duration> {
+    answers::retry_after(value, server_date)
+}
+
+/// The URL of a path below a base, as [`BaseUrl::join`] makes it.
+pub fn join(base: &BaseUrl, steps: &[&str]) -> String {
+    base.join(steps).to_string()
+}
