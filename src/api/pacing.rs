@@ -56,7 +56,12 @@ pub struct PaceView {
     pub refusals: u64,
     /// Why nothing departs, and until when.
     pub pause: Option<Pause>,
+    /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
+    pub outage_ended: Option<Instant>,
 }
+
+/// Trouble that lasts longer is an outage, and not a slip.
+const OUTAGE_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// Why nothing departs for a while.
 #[derive(Clone, Debug)]
@@ -154,6 +159,8 @@ struct Keeper {
     tempo: Tempo,
     pause: Option<Pause>,
     failures: u32,
+    /// When the first of these failures was met.
+    failing_since: Instant,
     told_to_slow: u32,
     /// Failures of requests that had departed before this belong to the episode that is known already.
     episode: Instant,
@@ -181,6 +188,7 @@ impl Keeper {
             tempo,
             pause: None,
             failures: 0,
+            failing_since: now,
             told_to_slow: 0,
             episode: now,
         };
@@ -290,6 +298,9 @@ impl Keeper {
     fn fine(&mut self, now: Instant, departed: Instant) {
         // Good news from before the trouble began does not end it.
         if departed >= self.episode {
+            if self.failures > 0 && now - self.failing_since >= OUTAGE_AT_LEAST {
+                self.publish(|view| view.outage_ended = Some(now));
+            }
             self.failures = 0;
             self.told_to_slow = 0;
         }
@@ -314,6 +325,9 @@ impl Keeper {
 
     fn trouble(&mut self, now: Instant, departed: Instant, why: &str) {
         if departed >= self.episode {
+            if self.failures == 0 {
+                self.failing_since = now;
+            }
             self.failures = self.failures.saturating_add(1);
             self.episode = now;
             self.hold(
@@ -529,6 +543,23 @@ mod tests {
             order.push(class.unwrap());
         }
         assert_eq!(order, [Class::Settle, Class::Lookup, Class::Write]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_outage_is_told_and_that_of_a_slip_is_not() {
+        let gate = gate("100/s", 64);
+        let trouble = || Signal::Trouble("no route".into());
+        gate.enter(Class::Lookup).await.leave(trouble());
+        gate.enter(Class::Lookup).await.leave(Signal::Fine);
+        drop(gate.enter(Class::Lookup).await);
+        assert_eq!(gate.view().outage_ended, None);
+        let began = Instant::now();
+        while began.elapsed() < OUTAGE_AT_LEAST {
+            gate.enter(Class::Lookup).await.leave(trouble());
+        }
+        gate.enter(Class::Lookup).await.leave(Signal::Fine);
+        drop(gate.enter(Class::Lookup).await);
+        assert!(gate.view().outage_ended.is_some_and(|ended| ended > began));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use crate::model::ids::{BatchNo, Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,6 +26,9 @@ pub const NOBODY: &str = "rollbook-asks-for-nobody@nobody.invalid";
 
 /// The longest wait that the tenant may ask for before anybody has decided to wait.
 const IMPATIENT_WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A pause that takes so much longer was not a pause of ours.
+const OVERSLEPT_BY: Duration = Duration::from_secs(10);
 
 /// How a run is to go about its work.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct Context<T> {
     pub events: Events,
     /// When the job's handles were last asked for because something did not show.
     pub handles_checked: Arc<Mutex<Option<Instant>>>,
+    /// When this process last slept longer than it had wanted to: it was stopped, or the machine was.
+    pub overslept: Arc<Mutex<Option<Instant>>>,
     /// Batches in doubt, and when the quiet period of each is over: what a run that does nothing waits for.
     pub quiet_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
     /// Becomes true when no new work is to be taken, for whatever reason: nobody waits or asks on then.
@@ -78,6 +83,7 @@ impl<T> Clone for Context<T> {
             settings: self.settings.clone(),
             events: self.events.clone(),
             handles_checked: self.handles_checked.clone(),
+            overslept: self.overslept.clone(),
             quiet_ends: self.quiet_ends.clone(),
             stop: self.stop.clone(),
         }
@@ -149,11 +155,26 @@ impl<T: Tenant> Context<T> {
     /// Lets time pass, unless the run is to stop.
     pub async fn pause(&self, time: Duration) -> Result<(), Halt> {
         let mut stop = self.stop.clone();
+        let began = Instant::now();
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped),
-            () = tokio::time::sleep(time) => Ok(()),
+            _ = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
+            () = tokio::time::sleep(time) => {}
         }
+        if began.elapsed() > time + OVERSLEPT_BY {
+            *self.overslept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The time since an instant, as far as it says something about the tenant: not where this process was held up
+    /// meanwhile, or the tenant was away.
+    pub fn time_since(&self, instant: Instant) -> Option<Duration> {
+        let overslept = *self.overslept.lock().unwrap_or_else(PoisonError::into_inner);
+        let disturbed = overslept.max(self.tenant.gate().view().outage_ended);
+        disturbed
+            .is_none_or(|disturbed| disturbed < instant)
+            .then(|| instant.elapsed())
     }
 }
 

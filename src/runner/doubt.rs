@@ -95,6 +95,7 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
     let mut look = Look {
         context,
         no,
+        quiet,
         quiet_ends: doubted.since + quiet,
         moved: doubt.moved,
         foreign: HashSet::new(),
@@ -132,6 +133,7 @@ struct Look<'c, T> {
     /// The last sight of each member; those with the change, and the gone, are not asked again.
     seen: Vec<Option<Sight>>,
     moved: bool,
+    quiet: Duration,
     quiet_ends: Instant,
     /// Batches in the list that turned out to be somebody else's.
     foreign: HashSet<BatchId>,
@@ -154,7 +156,9 @@ impl<T: Tenant> Look<'_, T> {
 
     /// One look at everything. What must be known *before* the members are looked at is asked first.
     async fn gather(&mut self, time_is_up: bool) -> Result<Evidence, Halt> {
-        let quiet = Instant::now() >= self.quiet_ends;
+        self.begin_anew_after_an_outage();
+        let began = Instant::now();
+        let quiet = began >= self.quiet_ends;
         let later = self.context.ledger.later(self.no).await?;
         let listed = self.listed().await?;
         let ripe = quiet && later != Later::Waiting;
@@ -164,11 +168,20 @@ impl<T: Tenant> Look<'_, T> {
             listed,
             seen: self.count(),
             moved: self.moved,
-            quiet,
+            // An outage that this look sat through may have begun before the period was over.
+            quiet: quiet && self.context.time_since(began).is_some(),
             later,
             ruled_absent: self.doubt.ruled_absent,
             time_is_up,
         })
+    }
+
+    /// While the tenant was away it may not have worked on anything either: none of that time was quiet.
+    fn begin_anew_after_an_outage(&mut self) {
+        if let Some(ended) = self.context.tenant.gate().view().outage_ended {
+            self.quiet_ends = self.quiet_ends.max(ended + self.quiet);
+            quiet_ends(self.context).insert(self.no, self.quiet_ends);
+        }
     }
 
     /// Looks at those who have not shown the change. Unless `everybody` is to be asked, a few who show nothing
@@ -303,7 +316,7 @@ impl<T: Tenant> Look<'_, T> {
     async fn reached(self, since: Instant) -> Result<Cleared, Halt> {
         let mut settlement = Settlement {
             rung: Some("reached"),
-            took: Some(since.elapsed()),
+            took: self.context.time_since(since),
             ..Settlement::default()
         };
         let (mut changed, mut gone) = (0, 0);

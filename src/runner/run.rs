@@ -66,6 +66,7 @@ pub async fn run<T: Tenant>(
         settings: Arc::new(settings),
         events,
         handles_checked: Arc::default(),
+        overslept: Arc::default(),
         quiet_ends: Arc::default(),
         stop,
     };
