@@ -133,7 +133,7 @@ impl Chain {
         let adopting = |arguments: &[&str]| -> Ran {
             let refused = scene.run(arguments);
             // A ledger that was cut before it was first used anywhere is not a copy yet.
-            if refused.code == Some(6) && refused.stderr.contains("copy") {
+            if refused.code == Some(6) && refused.stderr.contains("--adopt") {
                 scene.run(&[arguments, &["--adopt"]].concat())
             } else {
                 refused
