@@ -21,6 +21,9 @@ const TEXT_LIMIT_BYTES: u64 = 400;
 /// The right to write to a ledger, for as long as it lives.
 #[derive(Debug)]
 pub struct Lock {
+    /// Held beside the side file's lock, which anybody can remove while its holder only sleeps. Closed last of all,
+    /// since closing it would drop SQLite's own locks.
+    ledger: Option<File>,
     file: File,
     verb: String,
     /// What the file said about the ledger before it was taken: its id and its epoch.
@@ -72,6 +75,7 @@ impl Lock {
             if there {
                 let last = last_epoch(&mut file);
                 let mut lock = Self {
+                    ledger: None,
                     file,
                     verb: verb.to_owned(),
                     last: last.clone(),
@@ -84,6 +88,30 @@ impl Lock {
 }
 
 impl Lock {
+    /// Locks the ledger itself, which is there by now. To be called before SQLite opens it.
+    ///
+    /// Whoever wakes up after its lock file was taken away could send what its successor has sent again; so as
+    /// long as it lives there is no successor. Elsewhere than on Linux such a lock would get in SQLite's way.
+    pub fn hold(&mut self, path: &Path) -> Result<(), LedgerError> {
+        if !cfg!(target_os = "linux") {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
+        let ledger = File::open(path).map_err(failed)?;
+        match ledger.try_lock() {
+            Ok(()) => {
+                self.ledger = Some(ledger);
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(LedgerError::Locked {
+                path: path.to_owned(),
+                holder: "a process that still lives, although its lock file is gone; it may only be stopped"
+                    .into(),
+            }),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
     /// The epoch in which the ledger with this id was last used here; 0 where that is not known.
     pub fn remembers(&self, ledger_id: &str) -> i64 {
         let same = self.last.as_ref().filter(|(id, _)| id == ledger_id);
@@ -168,5 +196,19 @@ mod tests {
         drop(first);
         assert_eq!(holder_of(&path), None);
         Lock::take(&path, "load").unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_lock_file_that_is_taken_away_lets_nobody_in() {
+        use crate::ledger::Ledger;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let first = Ledger::create(&path, "assign").unwrap();
+        std::fs::remove_file(lock_path(&path)).unwrap();
+        let refusal = Ledger::open(&path, "resume").map(|_| ()).unwrap_err().to_string();
+        assert!(refusal.contains("still lives"), "{refusal}");
+        drop(first);
+        Ledger::open(&path, "resume").unwrap();
     }
 }

@@ -49,7 +49,8 @@ impl Ledger {
             }
         }
         safety::check_folder(path)?;
-        let lock = Lock::take(path, verb)?;
+        let mut lock = Lock::take(path, verb)?;
+        lock.hold(path)?;
         wal::make_durable(path)?;
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         if is_blank(&connection)? {
@@ -66,7 +67,7 @@ impl Ledger {
     /// Makes a new ledger; fails where something stands in its place.
     pub fn create(path: &Path, verb: &str) -> Result<Self, LedgerError> {
         safety::check_folder(path)?;
-        let lock = Lock::take(path, verb)?;
+        let mut lock = Lock::take(path, verb)?;
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -80,6 +81,7 @@ impl Ledger {
                 },
                 _ => LedgerError::from_make(path, &error),
             })?;
+        lock.hold(path)?;
         let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
             furnish(path, &mut connection)?;
             Ok(connection)
