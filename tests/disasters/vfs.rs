@@ -155,8 +155,10 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, length: i64) -> c_in
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
     // SAFETY: the file is open.
     let handle = unsafe { handle(file) };
-    let folder_too = std::mem::replace(&mut handle.syncs_folder, false);
-    code(handle.disk.sync(handle.file, folder_too), ffi::SQLITE_IOERR_FSYNC)
+    let synced = handle.disk.sync(handle.file, handle.syncs_folder);
+    // As SQLite's own: after a sync that failed the folder is still to be synced.
+    handle.syncs_folder &= synced.is_err();
+    code(synced, ffi::SQLITE_IOERR_FSYNC)
 }
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
