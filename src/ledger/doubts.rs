@@ -314,3 +314,50 @@ fn standing(connection: &Connection, no: BatchNo, id: &BatchId) -> Result<Standi
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::ListIdentity;
+    use crate::model::ids::{EntryId, ProfileId};
+
+    #[tokio::test]
+    async fn what_moved_once_is_known_to_every_later_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut ledger = Ledger::create(&path, "assign").unwrap();
+        let mut loading = ledger.begin_load().unwrap();
+        loading.begin_list("a.csv", "CSV").unwrap();
+        loading.email(1, "ann@example.com", "ann@example.com").unwrap();
+        let identity = ListIdentity {
+            digest: [1; 32],
+            column: 1,
+        };
+        loading.end_list(&identity).unwrap();
+        loading.commit().unwrap();
+        let writer = ledger.into_immediate_writer("assign").unwrap();
+        let verdict = crate::model::lookup::Verdict::Resolved {
+            profile: ProfileId::new("p1"),
+            held: vec![],
+        };
+        writer.lookup(EntryId(1), verdict).await.unwrap();
+        let no = writer.seal(vec![EntryId(1)]).await.unwrap();
+        writer.depart(no).await.unwrap();
+        writer.batch_event(no, BatchEvent::LoseSight).await.unwrap();
+        assert!(!writer.doubt(no).await.unwrap().moved);
+        writer.moved(no).await.unwrap();
+        let longer = Duration::from_secs(90);
+        writer.require_quiet(no, longer).await.unwrap();
+        writer.require_quiet(no, Duration::from_secs(60)).await.unwrap();
+        drop(writer);
+        let later = Ledger::open(&path, "resume").unwrap().unwrap();
+        let doubt = later
+            .into_immediate_writer("resume")
+            .unwrap()
+            .doubt(no)
+            .await
+            .unwrap();
+        assert!(doubt.moved);
+        assert_eq!(doubt.quiet, longer, "it only grows");
+    }
+}

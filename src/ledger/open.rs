@@ -153,9 +153,12 @@ fn furnish(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> 
 }
 
 /// Removes a ledger that holds nothing. Only while its lock is held, and the lock's own file last: once that is
-/// gone another process may begin a ledger here, and nothing of it may be taken away.
+/// gone another process may begin a ledger here, and nothing of it may be taken away. The ledger goes first, and
+/// for good before its log does: without the log it would be a damaged one, and a log without a ledger is nothing.
 fn remove_with_companions(path: &Path) {
-    for companion in ["-wal", "-shm", "", ".lock"] {
+    let _ = std::fs::remove_file(path);
+    let _ = File::open(safety::folder_of(path)).and_then(|folder| folder.sync_all());
+    for companion in ["-wal", "-shm", ".lock"] {
         let mut name = path.as_os_str().to_owned();
         name.push(companion);
         let _ = std::fs::remove_file(PathBuf::from(name));
