@@ -387,6 +387,8 @@ impl Disk {
             for ending in ["", "-wal", "-journal"] {
                 state.remove(&format!("{name}{ending}"));
             }
+            // Whoever removed the ledger has synced its folder before it removed anything else.
+            state.durable_names.remove(&name);
         }
     }
 
