@@ -13,3 +13,4 @@ pub mod outcome;
 pub mod rate;
 pub mod resume;
 pub mod sample;
+pub mod way;
