@@ -2,8 +2,7 @@
 //! again, and exporting it. `cargo bench` prints them; compare on one machine in one sitting only.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use rollbook::api::Paced;
-use rollbook::api::Tenant;
+use rollbook::api::{Paced, Slice, Tenant, Wanted};
 use rollbook::api::base_url::BaseUrl;
 use rollbook::api::client::Client;
 use rollbook::api::pacing::{Class, Gate, PaceSettings};
@@ -88,7 +87,7 @@ fn resolving(criterion: &mut Criterion) {
                     let tenant = tenant.clone();
                     lookups.spawn(async move {
                         let question = |tenant: std::sync::Arc<Client>| async move {
-                            tenant.profiles_by_email(&email, 1).await
+                            tenant.profiles(Wanted::Email(&email), Slice::usual(1)).await
                         };
                         tenant.read(Class::Lookup, question).await
                     });

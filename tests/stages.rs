@@ -1,7 +1,7 @@
 //! Runs over a tenant that lives in the test, for behaviour that no honest tenant shows.
 
 use rollbook::api::pacing::{Gate, PaceSettings};
-use rollbook::api::{BatchProgress, BatchReport, ListedBatch, Paced, Page, StatusDefinition, Tenant};
+use rollbook::api::{BatchProgress, BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted};
 use rollbook::ledger::{Ledger, ListIdentity, Reader};
 use rollbook::model::doubt::InDoubt;
 use rollbook::model::entry::EntryState;
@@ -42,13 +42,13 @@ impl Tenant for Fake {
             handle: Handle::new("vip"),
             name: String::new(),
         };
-        Ok(Page {
-            items: vec![vip],
-            more: false,
-        })
+        Ok(Page::new(vec![vip], false))
     }
 
-    async fn profiles_by_email(&self, email: &str, page: u32) -> Result<Page<Found>, ReadFailure> {
+    async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
+        let (Wanted::Email(email), page) = (wanted, slice.number) else {
+            return Err(ReadFailure::Missing);
+        };
         let found = |email: String| Found {
             profile: ProfileId::new(format!("p-{}", email.split('@').next().unwrap())),
             email,
@@ -63,17 +63,14 @@ impl Tenant for Fake {
             } else {
                 vec![foreign]
             };
-            return Ok(Page {
-                items,
-                more: page < 3,
-            });
+            return Ok(Page::new(items, page < 3));
         }
         let items = if email == NOBODY {
             vec![]
         } else {
             vec![found(email.into())]
         };
-        Ok(Page { items, more: false })
+        Ok(Page::new(items, false))
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {

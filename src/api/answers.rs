@@ -36,6 +36,10 @@ struct Meta {
     current_page: Option<Value>,
     #[serde(default)]
     last_page: Option<Value>,
+    #[serde(default)]
+    total: Option<Value>,
+    #[serde(default)]
+    per_page: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +132,21 @@ fn number(value: Option<&Value>) -> Option<u64> {
 }
 
 impl<T> List<T> {
+    /// Page `asked` of an answer, each of its items read by `read`.
+    fn page<U>(self, asked: u32, read: impl FnMut(T) -> Result<Option<U>, Wrong>) -> Result<Page<U>, Wrong> {
+        let more = self.has_more(asked)?;
+        let told = |pick: fn(&Meta) -> Option<&Value>| self.meta.as_ref().and_then(|meta| number(pick(meta)));
+        let total = told(|meta| meta.total.as_ref());
+        let size = told(|meta| meta.per_page.as_ref());
+        let items = self.data.into_iter().map(read).filter_map(Result::transpose);
+        Ok(Page {
+            items: items.collect::<Result<_, Wrong>>()?,
+            more,
+            total,
+            size,
+        })
+    }
+
     /// Whether another page follows page `asked`, or that this is not the page asked for.
     ///
     /// `meta.last_page` decides where it is there, else `links.next`; with neither, the answer is bare and whole.
@@ -151,29 +170,25 @@ impl<T> List<T> {
 
 pub(super) fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>, Wrong> {
     let list: List<Status> = parse(body, "Browse statuses")?;
-    let more = list.has_more(page)?;
-    let definition = |status: Status| {
-        Some(StatusDefinition {
-            handle: Handle::new(status.handle?),
+    list.page(page, |status| {
+        Ok(status.handle.map(|handle| StatusDefinition {
+            handle: Handle::new(handle),
             name: clean(&status.name.unwrap_or_default()),
-        })
-    };
-    let items = list.data.into_iter().filter_map(definition).collect();
-    Ok(Page { items, more })
+        }))
+    })
 }
 
 pub(super) fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, Wrong> {
     let list: List<Profile> = parse(body, "Browse profiles")?;
-    let more = list.has_more(page)?;
-    let found = |profile: Profile| Found {
-        profile: ProfileId::new(profile.id),
-        email: profile.email.unwrap_or_default(),
-        held: profile
-            .statuses
-            .map(|held| held.into_iter().map(Handle::new).collect()),
-    };
-    let items = list.data.into_iter().map(found).collect();
-    Ok(Page { items, more })
+    list.page(page, |profile| {
+        Ok(Some(Found {
+            profile: ProfileId::new(profile.id),
+            email: profile.email.unwrap_or_default(),
+            held: profile
+                .statuses
+                .map(|held| held.into_iter().map(Handle::new).collect()),
+        }))
+    })
 }
 
 pub(super) fn held_handles(body: &[u8], asked: &ProfileId) -> Result<Vec<Handle>, Wrong> {
@@ -199,16 +214,13 @@ fn batch_id(value: Value) -> Option<BatchId> {
 
 pub(super) fn batches(body: &[u8], page: u32) -> Result<Page<ListedBatch>, Wrong> {
     let list: List<BatchInList> = parse(body, "the list of batches")?;
-    let more = list.has_more(page)?;
-    let listed = |batch: BatchInList| {
+    list.page(page, |batch| {
         let id = batch_id(batch.id).ok_or("a batch in the list of batches has no id")?;
-        Ok(ListedBatch {
+        Ok(Some(ListedBatch {
             id,
             size: number(batch.total_count.as_ref()),
-        })
-    };
-    let items = list.data.into_iter().map(listed).collect::<Result<_, Wrong>>()?;
-    Ok(Page { items, more })
+        }))
+    })
 }
 
 pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {

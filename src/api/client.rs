@@ -7,7 +7,7 @@
 
 use super::answers;
 use super::base_url::BaseUrl;
-use super::{BatchReport, ListedBatch, Page, StatusDefinition, Tenant};
+use super::{BatchReport, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{self, Complaint, Member, ReadFailure, WriteAnswer};
@@ -20,8 +20,6 @@ use std::time::Duration;
 
 /// A page of a hundred profiles is below half a megabyte.
 const BODY_LIMIT_BYTES: usize = 8 << 20;
-/// Asked for; the tenant may grant less.
-const PAGE_SIZE: &str = "100";
 
 /// How long to wait for what, before a request counts as failed.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +189,7 @@ impl Tenant for Client {
 
     async fn statuses(&self, page: u32) -> Result<Page<StatusDefinition>, ReadFailure> {
         let mut url = self.base.join(&["statuses"]);
-        paged(&mut url, page);
+        paged(&mut url, Slice::usual(page));
         let body = self.get(url).await?;
         let mut page = answers::statuses(&body, page).map_err(ReadFailure::Spoiled)?;
         page.items
@@ -200,13 +198,22 @@ impl Tenant for Client {
         Ok(page)
     }
 
-    async fn profiles_by_email(&self, email: &str, page: u32) -> Result<Page<Found>, ReadFailure> {
+    async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
         let mut url = self.base.join(&["profiles"]);
         // Encodes `+` as %2B, without which ann+news@ would be asked for as `ann news@`.
-        url.query_pairs_mut().append_pair("filter[email]", email);
-        paged(&mut url, page);
+        match wanted {
+            Wanted::Email(email) => url.query_pairs_mut().append_pair("filter[email]", email),
+            Wanted::Emails(emails) => url
+                .query_pairs_mut()
+                .append_pair("filter[email][in]", &emails.join(",")),
+            Wanted::Holders(handle) => url
+                .query_pairs_mut()
+                .append_pair("filter[statuses.handle]", handle.as_str()),
+            Wanted::Everybody => url.query_pairs_mut().append_pair("sort", "id"),
+        };
+        paged(&mut url, slice);
         let body = self.get(url).await?;
-        answers::profiles(&body, page).map_err(ReadFailure::Spoiled)
+        answers::profiles(&body, slice.number).map_err(ReadFailure::Spoiled)
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
@@ -229,7 +236,7 @@ impl Tenant for Client {
         let mut url = self.base.join(&["batches"]);
         // Newest first is what the reader relies on least: whatever the order, what it finds is only evidence.
         url.query_pairs_mut().append_pair("sort", "-created_at");
-        paged(&mut url, page);
+        paged(&mut url, Slice::usual(page));
         let body = self.get(url).await?;
         answers::batches(&body, page).map_err(ReadFailure::Spoiled)
     }
@@ -262,10 +269,10 @@ fn batch_body(members: &[Member]) -> String {
     serde_json::json!({ "profiles": profiles }).to_string()
 }
 
-fn paged(url: &mut Url, page: u32) {
+fn paged(url: &mut Url, slice: Slice) {
     let mut query = url.query_pairs_mut();
-    query.append_pair("page[size]", PAGE_SIZE);
-    query.append_pair("page[number]", &page.to_string());
+    query.append_pair("page[size]", &slice.size.to_string());
+    query.append_pair("page[number]", &slice.number.to_string());
 }
 
 /// Reads a body, but not more of it than any honest answer has.

@@ -27,6 +27,51 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Whether the tenant has another page after it.
     pub more: bool,
+    /// How many items all pages have together, where the tenant says so.
+    pub total: Option<u64>,
+    /// How many items the tenant puts on a page, where it says so.
+    pub size: Option<u64>,
+}
+
+impl<T> Page<T> {
+    /// A page of which the tenant says no more than what is on it, and whether others follow.
+    pub fn new(items: Vec<T>, more: bool) -> Self {
+        Self {
+            items,
+            more,
+            total: None,
+            size: None,
+        }
+    }
+}
+
+/// Which profiles a question is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// Those that the tenant's filter finds for an email: `filter[email]` \[sdk\].
+    Email(&'a str),
+    /// Those that it finds for any of these: `filter[email][in]` \[sdk\], with commas in between \[guess\].
+    Emails(&'a [&'a str]),
+    /// Those that hold a status: `filter[statuses.handle]` \[guess\].
+    Holders(&'a Handle),
+    /// Everybody, by id: `sort=id` \[guess\].
+    Everybody,
+}
+
+/// Which page of the profiles is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Profiles on a page. The tenant may grant fewer.
+    pub size: u32,
+    /// Counted from 1.
+    pub number: u32,
+}
+
+impl Slice {
+    /// A page of the size that a sibling endpoint takes at the most \[doc\].
+    pub fn usual(number: u32) -> Self {
+        Self { size: 100, number }
+    }
 }
 
 /// A status that the tenant defines.
@@ -82,11 +127,12 @@ pub trait Tenant: Send + Sync + 'static {
     /// A page of the status definitions, counted from 1: `GET /statuses`.
     fn statuses(&self, page: u32)
     -> impl Future<Output = Result<Page<StatusDefinition>, ReadFailure>> + Send;
-    /// A page of the profiles that the tenant's filter finds for an email: `GET /profiles`.
-    fn profiles_by_email(
+    /// A page of the profiles that the tenant finds: `GET /profiles`. Which of them were meant is for the caller to
+    /// tell: filters may be inexact, or ignored.
+    fn profiles(
         &self,
-        email: &str,
-        page: u32,
+        wanted: Wanted<'_>,
+        slice: Slice,
     ) -> impl Future<Output = Result<Page<Found>, ReadFailure>> + Send;
     /// The handles that a profile holds now: `GET /profiles/{id}`.
     fn held_by(&self, profile: &ProfileId) -> impl Future<Output = Result<Vec<Handle>, ReadFailure>> + Send;

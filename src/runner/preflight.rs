@@ -7,7 +7,7 @@ use super::context::{GaveUp, Halt, NOBODY, RunSettings, ask_patiently};
 use super::coordinator::mean_size;
 use super::handles;
 use crate::api::pacing::Class;
-use crate::api::{Paced, StatusDefinition, Tenant};
+use crate::api::{Paced, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::rate::Rate;
@@ -71,7 +71,7 @@ pub async fn check<T: Tenant>(tenant: &Paced<T>, job: &Job) -> Result<(), Object
     }
     let what = ("GET /profiles", "read profiles", "read-profiles");
     let nobody = ask(tenant, what, |tenant| async move {
-        tenant.profiles_by_email(NOBODY, 1).await
+        tenant.profiles(Wanted::Email(NOBODY), Slice::usual(1)).await
     })
     .await?;
     if nobody.items.is_empty() {

@@ -4,7 +4,7 @@
 //! tenant's filter may be exact, partial or none at all.
 
 use super::context::{Context, GaveUp, Halt, NOBODY};
-use crate::api::Tenant;
+use crate::api::{Slice, Tenant, Wanted};
 use crate::api::pacing::Class;
 use crate::ledger::PendingEntry;
 use crate::model::email::Email;
@@ -79,7 +79,7 @@ async fn judge_bearer<T: Tenant>(context: &Context<T>, only: &Found) -> Result<V
 async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -> Result<Vec<Found>, GaveUp> {
     let mut found: Vec<Found> = Vec::new();
     for number in 1..=PAGES_LIMIT {
-        let question = |tenant: Arc<T>| async move { tenant.profiles_by_email(spelling, number).await };
+        let question = |tenant: Arc<T>| async move { tenant.profiles(Wanted::Email(spelling), Slice::usual(number)).await };
         let page = context.ask(Class::Lookup, question).await?;
         if number == 1 && page.more && page.items.iter().any(|item| is_foreign(asked, item)) {
             // Either the filter has stopped filtering, and these are the first of everybody, or it takes
@@ -111,7 +111,7 @@ fn is_foreign(asked: &Email, found: &Found) -> bool {
 }
 
 async fn check_filter<T: Tenant>(context: &Context<T>) -> Result<(), GaveUp> {
-    let question = |tenant: Arc<T>| async move { tenant.profiles_by_email(NOBODY, 1).await };
+    let question = |tenant: Arc<T>| async move { tenant.profiles(Wanted::Email(NOBODY), Slice::usual(1)).await };
     let nobody = context.ask(Class::Lookup, question).await?;
     if nobody.items.is_empty() {
         Ok(())

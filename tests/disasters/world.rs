@@ -4,7 +4,7 @@
 //! and time goes on between two of them. It notes for every profile which requests for it were taken, so that
 //! "nothing twice" can be checked against what happened and not against what anybody says.
 
-use rollbook::api::{BatchProgress, BatchReport, ListedBatch, Page, StatusDefinition, Tenant};
+use rollbook::api::{BatchProgress, BatchReport, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
 use rollbook::model::ids::{Action, BatchId, Handle, ProfileId};
 use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
@@ -265,6 +265,31 @@ impl State {
         BatchId::new(format!("b{number}"))
     }
 
+    fn find(&self, wanted: Wanted<'_>) -> Vec<Found> {
+        let now = self.now();
+        let is_wanted = |email: &str, held: &[Handle]| match wanted {
+            Wanted::Email(wanted) => wanted == email,
+            Wanted::Emails(wanted) => wanted.contains(&email),
+            Wanted::Holders(handle) => held.contains(handle),
+            Wanted::Everybody => true,
+        };
+        let mut found = Vec::new();
+        for (email, profiles) in &self.emails {
+            for profile in profiles {
+                let held = held(&self.profiles[profile], now);
+                if is_wanted(email, &held) {
+                    found.push(Found {
+                        profile: ProfileId::new(profile.clone()),
+                        email: email.clone(),
+                        held: Some(held),
+                    });
+                }
+            }
+        }
+        found.sort_by(|one, other| one.profile.cmp(&other.profile));
+        found
+    }
+
     fn items(&self, batch: usize) -> Vec<Vec<ProfileId>> {
         let members = self.batches[batch].members.iter();
         let named = members.filter(|_| self.weather.listing == Listing::Itemised);
@@ -457,28 +482,24 @@ impl Tenant for Api {
             handle: Handle::new(VIP),
             name: "VIP".into(),
         };
-        let page = Page {
-            items: vec![vip],
-            more: false,
-        };
+        let page = Page::new(vec![vip], false);
         self.ask("statuses".into(), |_| Ok(page)).await
     }
 
-    async fn profiles_by_email(&self, email: &str, _: u32) -> Result<Page<Found>, ReadFailure> {
+    async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
         let find = |state: &mut State| {
-            let now = state.now();
-            let bearers = state.emails.get(email).cloned().unwrap_or_default().into_iter();
-            let items = bearers.map(|profile| Found {
-                held: Some(held(&state.profiles[&profile], now)),
-                profile: ProfileId::new(profile),
-                email: email.to_owned(),
-            });
+            let found = state.find(wanted);
+            let (size, skipped) = (slice.size as usize, (slice.number as usize - 1) * slice.size as usize);
+            let total = found.len();
+            let items: Vec<Found> = found.into_iter().skip(skipped).take(size).collect();
             Ok(Page {
-                items: items.collect(),
-                more: false,
+                more: skipped + items.len() < total,
+                items,
+                total: Some(total as u64),
+                size: Some(size as u64),
             })
         };
-        self.ask(format!("look up {email}"), find).await
+        self.ask(format!("look up {wanted:?} {}", slice.number), find).await
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
@@ -521,10 +542,8 @@ impl Tenant for Api {
                 id: BatchId::new(format!("b{number}")),
                 size: (listing != Listing::Bare).then_some(batch.members.len() as u64),
             });
-            Ok(Page {
-                items: listed.collect(),
-                more: rest.peek().is_some(),
-            })
+            let items = listed.collect();
+            Ok(Page::new(items, rest.peek().is_some()))
         };
         self.ask(format!("list page {page}"), list).await
     }

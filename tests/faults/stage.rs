@@ -7,7 +7,7 @@ use crate::support::raw::Site;
 use rollbook::api::base_url::BaseUrl;
 use rollbook::api::client::{Client, Timeouts};
 use rollbook::api::pacing::{Gate, PaceSettings};
-use rollbook::api::{BatchReport, ListedBatch, Paced, Page, StatusDefinition, Tenant};
+use rollbook::api::{BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted};
 use rollbook::ledger::{EntryRow, Ledger, LedgerError, ListIdentity, Reader};
 use rollbook::model::doubt::InDoubt;
 use rollbook::model::entry::EntryState;
@@ -70,8 +70,8 @@ impl Tenant for Announced {
         self.client.statuses(page).await
     }
 
-    async fn profiles_by_email(&self, email: &str, page: u32) -> Result<Page<Found>, ReadFailure> {
-        self.at(Site::LookUp, self.client.profiles_by_email(email, page))
+    async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
+        self.at(Site::LookUp, self.client.profiles(wanted, slice))
             .await
     }
 
