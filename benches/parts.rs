@@ -2,10 +2,10 @@
 //! again, and exporting it. `cargo bench` prints them; compare on one machine in one sitting only.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use rollbook::api::{Paced, Slice, Tenant, Wanted};
 use rollbook::api::base_url::BaseUrl;
 use rollbook::api::client::Client;
 use rollbook::api::pacing::{Class, Gate, PaceSettings};
+use rollbook::api::{Paced, Slice, Tenant, Wanted};
 use rollbook::audit::export::{Format, Rows, export};
 use rollbook::audit::summary::Summary;
 use rollbook::input::{ColumnChoice, Source};

@@ -1,7 +1,9 @@
 //! Runs over a tenant that lives in the test, for behaviour that no honest tenant shows.
 
 use rollbook::api::pacing::{Gate, PaceSettings};
-use rollbook::api::{BatchProgress, BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted};
+use rollbook::api::{
+    BatchProgress, BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
+};
 use rollbook::ledger::{Ledger, ListIdentity, Reader};
 use rollbook::model::doubt::InDoubt;
 use rollbook::model::entry::EntryState;
@@ -10,6 +12,7 @@ use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
 use rollbook::model::rate::Rate;
 use rollbook::model::sample::Confirm;
+use rollbook::model::way::Way;
 use rollbook::runner::context::{Halt, NOBODY, RunSettings};
 use rollbook::runner::event::Events;
 use rollbook::runner::run::{Ending, Outcome, run};
@@ -135,6 +138,8 @@ fn job(
     loading.pin(&vip, true).unwrap();
     loading.commit().unwrap();
     let settings = RunSettings {
+        way: Way::One,
+        page_size: 100,
         concurrency: 4,
         batch_size: 300,
         send_limit: None,

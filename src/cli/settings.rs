@@ -8,6 +8,7 @@ use crate::api::client::{Client, Timeouts};
 use crate::api::pacing::{Gate, PaceSettings};
 use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
+use crate::model::way::Way;
 use crate::runner::context::RunSettings;
 use crate::runner::send::DEPARTURE_LIMIT;
 use crate::ui::Mode;
@@ -126,6 +127,8 @@ pub fn sources(lists: &[String]) -> Result<Vec<Source>, Failure> {
 pub fn run_settings(args: &RunArgs) -> RunSettings {
     RunSettings {
         concurrency: usize::from(args.concurrency),
+        way: Way::One,
+        page_size: 100,
         batch_size: usize::from(args.batch_size),
         send_limit: args.limit,
         dry_run: args.dry_run,

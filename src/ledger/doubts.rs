@@ -340,8 +340,8 @@ mod tests {
             profile: ProfileId::new("p1"),
             held: vec![],
         };
-        writer.lookup(EntryId(1), verdict).await.unwrap();
-        let no = writer.seal(vec![EntryId(1)]).await.unwrap();
+        writer.lookups(vec![(EntryId(1), verdict)]).await.unwrap();
+        let no = writer.seal(1).await.unwrap();
         writer.depart(no).await.unwrap();
         writer.batch_event(no, BatchEvent::LoseSight).await.unwrap();
         assert!(!writer.doubt(no).await.unwrap().moved);

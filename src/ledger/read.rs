@@ -302,14 +302,10 @@ pub(super) fn pending_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn resolved_after(
-    connection: &Connection,
-    after: EntryId,
-    limit: usize,
-) -> Result<Vec<EntryId>, LedgerError> {
-    let mut query =
-        connection.prepare_cached("SELECT id FROM entry WHERE state = 1 AND id > ?1 ORDER BY id LIMIT ?2")?;
-    let rows = query.query_map(params![after.0, limit as i64], |row| Ok(EntryId(row.get(0)?)))?;
+/// The first entries that are resolved and in no batch.
+pub(super) fn first_resolved(connection: &Connection, limit: usize) -> Result<Vec<EntryId>, LedgerError> {
+    let mut query = connection.prepare_cached("SELECT id FROM entry WHERE state = 1 ORDER BY id LIMIT ?1")?;
+    let rows = query.query_map(params![limit as i64], |row| Ok(EntryId(row.get(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

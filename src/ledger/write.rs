@@ -115,7 +115,7 @@ impl Transaction<'_> {
         from: EntryState,
         event: EntryEvent,
         filed_under: &str,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<EntryState, LedgerError> {
         let reason = if event == EntryEvent::Confirm {
             ""
         } else {
@@ -138,15 +138,13 @@ impl Transaction<'_> {
             self.tally.add(from, "", -1);
             self.tally.add(to, filed_under, 1);
         }
-        Ok(())
+        Ok(to)
     }
 
-    /// Writes a look-up's verdict down.
-    pub(super) fn lookup(
-        &mut self,
-        id: EntryId,
-        verdict: &Verdict,
-    ) -> Result<Option<SkipReason>, LedgerError> {
+    /// Writes a look-up's verdict down, and says what became of the entry: the ledger knows what a look-up cannot,
+    /// that another entry has led to the same profile.
+    pub(super) fn lookup(&mut self, id: EntryId, verdict: &Verdict) -> Result<EntryState, LedgerError> {
+        let from = EntryState::Pending;
         match verdict {
             Verdict::Resolved { profile, held } => {
                 let taken = self
@@ -156,29 +154,23 @@ impl Transaction<'_> {
                     )?
                     .query_row(params![profile.as_str()], |row| row.get::<_, i64>(0))
                     .optional()?;
-                let (event, skip) = match taken {
-                    Some(_) => (EntryEvent::Skip, Some(SkipReason::SameProfile)),
-                    None => (EntryEvent::Matched, None),
+                let to = match taken {
+                    Some(_) => self.step(id, from, EntryEvent::Skip, SkipReason::SameProfile.as_str())?,
+                    None => self.step(id, from, EntryEvent::Matched, "")?,
                 };
-                self.step(
-                    id,
-                    EntryState::Pending,
-                    event,
-                    skip.map_or("", SkipReason::as_str),
-                )?;
                 let detail = taken.map(|other| format!("entry {other} leads to the same profile"));
                 self.describe(id, detail.as_deref(), Some(profile.as_str()), Some(held))?;
-                Ok(skip)
+                Ok(to)
             }
             Verdict::Skipped { reason, profile } => {
-                self.step(id, EntryState::Pending, EntryEvent::Skip, reason.as_str())?;
+                let to = self.step(id, from, EntryEvent::Skip, reason.as_str())?;
                 let held = profile.as_ref().map(|(_, held)| held.as_slice());
                 let profile = profile.as_ref().map(|(profile, _)| profile.as_str());
                 self.describe(id, None, profile, held)?;
-                Ok(Some(*reason))
+                Ok(to)
             }
             Verdict::Ambiguous { candidates } => {
-                self.step(id, EntryState::Pending, EntryEvent::FoundSeveral, "")?;
+                let to = self.step(id, from, EntryEvent::FoundSeveral, "")?;
                 self.describe(id, None, None, None)?;
                 for candidate in candidates {
                     self.connection
@@ -187,12 +179,12 @@ impl Transaction<'_> {
                         )?
                         .execute(params![id.0, candidate.as_str()])?;
                 }
-                Ok(None)
+                Ok(to)
             }
             Verdict::Failed { reason } => {
-                self.step(id, EntryState::Pending, EntryEvent::LookupFailed, "lookup_failed")?;
+                let to = self.step(id, from, EntryEvent::LookupFailed, "lookup_failed")?;
                 self.describe(id, Some(reason), None, None)?;
-                Ok(None)
+                Ok(to)
             }
         }
     }
@@ -212,12 +204,19 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Fixes the members of a new batch for good.
-    pub(super) fn seal(&mut self, members: &[EntryId]) -> Result<BatchNo, LedgerError> {
-        let batch = self.new_batch(members.len(), None)?;
+    /// Fixes the members of a new batch for good: the first of the resolved entries.
+    pub(super) fn seal(&mut self, size: usize) -> Result<BatchNo, LedgerError> {
+        let members = super::read::first_resolved(self.connection, size)?;
+        if members.len() != size {
+            return Err(LedgerError::Damaged(format!(
+                "{size} entries should be resolved and in no batch, and {} are",
+                members.len()
+            )));
+        }
+        let batch = self.new_batch(size, None)?;
         for id in members {
-            self.step(*id, EntryState::Resolved, EntryEvent::Seal, "")?;
-            self.assign(*id, batch)?;
+            self.step(id, EntryState::Resolved, EntryEvent::Seal, "")?;
+            self.assign(id, batch)?;
         }
         Ok(batch)
     }

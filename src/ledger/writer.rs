@@ -15,7 +15,7 @@ use super::read::{self, Accepted, OpenBatch, PendingEntry, SealedMember};
 use super::time::now_ms;
 use super::write::{AnswerRecord, Settlement, Transaction};
 use crate::model::batch::{BatchEvent, BatchState};
-use crate::model::entry::SkipReason;
+use crate::model::entry::EntryState;
 use crate::model::ids::{AttemptNo, BatchNo, EntryId};
 use crate::model::lookup::Verdict;
 use rusqlite::params;
@@ -120,10 +120,14 @@ impl Writer {
         }
     }
 
-    /// Writes a look-up's verdict down; the answer is the reason for which the entry is skipped. Repeatable.
-    pub async fn lookup(&self, id: EntryId, verdict: Verdict) -> Result<Option<SkipReason>, LedgerError> {
-        self.repeatable(move |transaction| transaction.lookup(id, &verdict))
-            .await
+    /// Writes verdicts down; the answer is the state in which each entry is then: the ledger knows what a single
+    /// look-up cannot, that another entry has led to the same profile. Repeatable.
+    pub async fn lookups(&self, verdicts: Vec<(EntryId, Verdict)>) -> Result<Vec<EntryState>, LedgerError> {
+        self.repeatable(move |transaction| {
+            let write = |(id, verdict): &(EntryId, Verdict)| transaction.lookup(*id, verdict);
+            verdicts.iter().map(write).collect()
+        })
+        .await
     }
 
     /// Writes down what became of every member of a batch. Repeatable.
@@ -132,9 +136,9 @@ impl Writer {
             .await
     }
 
-    /// Fixes the members of a new batch. Vital.
-    pub async fn seal(&self, members: Vec<EntryId>) -> Result<BatchNo, LedgerError> {
-        self.vital(move |transaction| transaction.seal(&members)).await
+    /// Fixes the members of a new batch: the first `size` of the resolved entries. Vital.
+    pub async fn seal(&self, size: usize) -> Result<BatchNo, LedgerError> {
+        self.vital(move |transaction| transaction.seal(size)).await
     }
 
     /// Marks a batch `sending`; when this returns, the mark is on the disk. Vital.
@@ -200,12 +204,6 @@ impl Writer {
         limit: usize,
     ) -> Result<Vec<PendingEntry>, LedgerError> {
         self.vital(move |transaction| read::pending_after(transaction.connection, after, limit))
-            .await
-    }
-
-    /// Entries that an earlier run resolved and that no batch holds yet.
-    pub async fn resolved_after(&self, after: EntryId, limit: usize) -> Result<Vec<EntryId>, LedgerError> {
-        self.vital(move |transaction| read::resolved_after(transaction.connection, after, limit))
             .await
     }
 
@@ -327,10 +325,15 @@ mod tests {
         for id in 1..=3 {
             // The third entry leads to the profile of the first.
             let profile = if id == 3 { "p1".into() } else { format!("p{id}") };
-            let skip = writer.lookup(EntryId(id), resolved(&profile)).await.unwrap();
-            assert_eq!(skip, (id == 3).then_some(SkipReason::SameProfile));
+            let states = writer.lookups(vec![(EntryId(id), resolved(&profile))]).await;
+            let expected = if id == 3 {
+                EntryState::Skipped
+            } else {
+                EntryState::Resolved
+            };
+            assert_eq!(states.unwrap(), [expected]);
         }
-        let batch = writer.seal(vec![EntryId(1), EntryId(2)]).await.unwrap();
+        let batch = writer.seal(2).await.unwrap();
         let attempt = writer.depart(batch).await.unwrap();
         let answer = AnswerRecord {
             event: BatchEvent::Accept,
@@ -356,7 +359,7 @@ mod tests {
     async fn an_illegal_move_stops_the_writer_and_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (writer, thread) = ledger_with(folder.path(), 1).into_writer("assign").unwrap();
-        let error = writer.seal(vec![EntryId(1)]).await.unwrap_err();
+        let error = writer.seal(1).await.unwrap_err();
         assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
         assert!(writer.end_run("done").await.is_err());
         drop(writer);
@@ -372,14 +375,14 @@ mod tests {
         let writer = ledger_with(folder.path(), 2)
             .into_immediate_writer("assign")
             .unwrap();
-        writer.lookup(EntryId(1), resolved("p1")).await.unwrap();
+        writer.lookups(vec![(EntryId(1), resolved("p1"))]).await.unwrap();
         let reader = open_for_reading(&path).unwrap();
         let tally = read::tally(&reader).unwrap();
         assert_eq!(tally.in_state(crate::model::entry::EntryState::Resolved), 1);
-        // The second entry was never looked up: its seal is an error, and nothing comes after an error.
-        let error = writer.seal(vec![EntryId(2)]).await.unwrap_err();
+        // The second entry was never looked up: a seal of both is an error, and nothing comes after an error.
+        let error = writer.seal(2).await.unwrap_err();
         assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
-        let error = writer.seal(vec![EntryId(1)]).await.unwrap_err();
+        let error = writer.seal(1).await.unwrap_err();
         assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
         assert!(read::open_batches(&reader).unwrap().is_empty());
         assert!(
@@ -409,8 +412,8 @@ mod tests {
     async fn attempts_are_append_only() {
         let folder = tempfile::tempdir().unwrap();
         let (writer, thread) = ledger_with(folder.path(), 1).into_writer("assign").unwrap();
-        writer.lookup(EntryId(1), resolved("p1")).await.unwrap();
-        let batch = writer.seal(vec![EntryId(1)]).await.unwrap();
+        writer.lookups(vec![(EntryId(1), resolved("p1"))]).await.unwrap();
+        let batch = writer.seal(1).await.unwrap();
         writer.depart(batch).await.unwrap();
         drop(writer);
         thread.join();

@@ -11,6 +11,7 @@ use crate::model::doubt::InDoubt;
 use crate::model::ids::{BatchNo, Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
+use crate::model::way::Way;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,10 @@ const OVERSLEPT_BY: Duration = Duration::from_secs(10);
 pub struct RunSettings {
     /// Look-ups under way at the same time; the gate bounds all requests by the same number.
     pub concurrency: usize,
+    /// How emails become profiles.
+    pub way: Way,
+    /// Profiles on a page, as far as the tenant grants them.
+    pub page_size: u32,
     /// Members of a batch at the most.
     pub batch_size: usize,
     /// How many members this run may send, where that is limited.

@@ -6,14 +6,15 @@
 
 use super::context::Halt;
 use super::doubt::Cleared;
+use super::lookups::{LookedUp, Lookups, Question};
 use super::send::Sent;
 use super::settle::Settled;
 use crate::ledger::PendingEntry;
+use crate::model::grouping::Grouping;
 use crate::model::ids::{BatchNo, EntryId};
+use crate::model::lookup::Verdict;
 use std::collections::VecDeque;
 
-/// Pending entries fetched from the ledger at a time.
-pub const REFILL_ENTRIES: usize = 2_000;
 /// Batches on their way at the same time. Few, so that a lost connection leaves few in doubt.
 const SENDING_LIMIT: usize = 2;
 /// Batches that came into doubt in this run and are not decided, at the most: each may need a person in the end.
@@ -41,10 +42,14 @@ const WHOLE_REFUSAL: usize = 10;
 pub enum Command {
     /// Fetch the next pending entries after this one.
     Refill(EntryId),
-    /// Look an entry up.
-    LookUp(PendingEntry),
-    /// Fix the members of a new batch.
-    Seal(Vec<EntryId>),
+    /// Read all profiles, and note who of them is on a list.
+    Scan,
+    /// Ask for entries.
+    LookUp(Question),
+    /// Write verdicts down.
+    Record(Vec<(EntryId, Verdict)>),
+    /// Fix the members of a new batch: so many of the resolved entries.
+    Seal(usize),
     /// Send a sealed batch.
     Send(BatchNo),
     /// Poll an accepted batch and read it back.
@@ -62,8 +67,12 @@ pub enum Command {
 pub enum Report {
     /// These are the next pending entries; fewer than asked for means that there are no more.
     Refilled(Vec<PendingEntry>),
-    /// An entry has a verdict; `true` where it is resolved and wants to be sent.
-    LookedUp(EntryId, bool),
+    /// All profiles have been read, and so many entries were resolved by it.
+    Scanned(u64),
+    /// A question about so many entries was answered.
+    LookedUp(usize, LookedUp),
+    /// So many verdicts are written down, and so many of them are of entries that want to be sent.
+    Recorded(usize, u64),
     /// A batch is sealed, with so many members.
     Sealed(BatchNo, usize),
     /// A batch was sent.
@@ -81,8 +90,12 @@ pub enum Report {
 pub enum Work {
     /// A refill.
     Refill,
-    /// A look-up.
-    LookUp,
+    /// The reading of all profiles.
+    Scan,
+    /// A question about so many entries.
+    LookUp(usize),
+    /// The recording of so many verdicts.
+    Record(usize),
     /// A seal of so many members.
     Seal(usize),
     /// A send.
@@ -96,6 +109,10 @@ pub enum Work {
 pub struct Bounds {
     /// Look-ups under way at the same time.
     pub lookups: usize,
+    /// Emails that one look-up may ask for.
+    pub group: usize,
+    /// Read all profiles first.
+    pub scan: bool,
     /// Members of a batch at the most.
     pub batch_size: usize,
     /// Members that may be sent.
@@ -109,12 +126,9 @@ pub struct Bounds {
 /// See the module's documentation.
 pub struct Coordinator {
     bounds: Bounds,
-    pending: VecDeque<PendingEntry>,
-    cursor: EntryId,
-    no_more_pending: bool,
-    refilling: bool,
-    lookups: usize,
-    resolved: VecDeque<EntryId>,
+    lookups: Lookups,
+    /// Entries that are resolved and in no batch.
+    resolved: u64,
     sealing: usize,
     sealed: VecDeque<(BatchNo, usize)>,
     sending: usize,
@@ -134,6 +148,7 @@ pub struct Coordinator {
     refused_in_a_row: usize,
     left: Option<Left>,
     halt: Option<Halt>,
+    notices: Vec<String>,
 }
 
 /// Why work is left although nothing stopped the run.
@@ -150,24 +165,20 @@ pub enum Left {
 }
 
 impl Coordinator {
-    /// Begins with what the ledger holds: entries that are resolved, batches that are sealed (with their
+    /// Begins with what the ledger holds: how many entries are resolved, batches that are sealed (with their
     /// sizes), and those that are to be settled or cleared up.
     pub fn new(
         bounds: Bounds,
-        resolved: Vec<EntryId>,
+        resolved: u64,
         sealed: Vec<(BatchNo, usize)>,
         to_settle: Vec<Command>,
     ) -> Self {
         let is_accepted = |command: &&Command| matches!(command, Command::Settle(_));
         let unproven = to_settle.iter().filter(is_accepted).count();
         let mut coordinator = Self {
+            lookups: Lookups::new(bounds.lookups, Grouping::new(bounds.group), bounds.scan),
             bounds,
-            pending: VecDeque::new(),
-            cursor: EntryId(0),
-            no_more_pending: false,
-            refilling: false,
-            lookups: 0,
-            resolved: resolved.into(),
+            resolved,
             sealing: 0,
             sealed: VecDeque::new(),
             sending: 0,
@@ -183,6 +194,7 @@ impl Coordinator {
             refused_in_a_row: 0,
             left: None,
             halt: None,
+            notices: Vec::new(),
         };
         for (no, size) in sealed {
             coordinator.adopt_sealed(no, size);
@@ -210,19 +222,20 @@ impl Coordinator {
     /// Takes a report in.
     pub fn handle(&mut self, report: Report) {
         match report {
-            Report::Refilled(entries) => {
-                self.refilling = false;
-                self.no_more_pending = entries.len() < REFILL_ENTRIES;
-                if let Some(last) = entries.last() {
-                    self.cursor = last.id;
-                }
-                self.pending.extend(entries);
+            Report::Refilled(entries) => self.lookups.refilled(entries),
+            Report::Scanned(resolved) => {
+                self.lookups.scanned();
+                self.resolved += resolved;
             }
-            Report::LookedUp(id, resolved) => {
-                self.lookups -= 1;
-                if resolved {
-                    self.resolved.push_back(id);
+            Report::LookedUp(asked, looked_up) => {
+                if let Some(why) = self.lookups.looked_up(asked, looked_up) {
+                    self.notices
+                        .push(format!("from here on every email is asked for alone: {why}"));
                 }
+            }
+            Report::Recorded(verdicts, resolved) => {
+                self.lookups.recorded(verdicts);
+                self.resolved += resolved;
             }
             Report::Sealed(no, members) => {
                 self.sealing -= members;
@@ -320,8 +333,10 @@ impl Coordinator {
 
     fn halted(&mut self, work: Work, halt: Halt) {
         match work {
-            Work::Refill => self.refilling = false,
-            Work::LookUp => self.lookups -= 1,
+            Work::Refill => self.lookups.refill_failed(),
+            Work::Scan => self.lookups.scanned(),
+            Work::LookUp(asked) => self.lookups.gave_up(asked),
+            Work::Record(verdicts) => self.lookups.recorded(verdicts),
             Work::Seal(members) => self.sealing -= members,
             Work::Send => self.sending -= 1,
             Work::Settle => self.settling -= 1,
@@ -339,18 +354,27 @@ impl Coordinator {
         self.halt.as_ref()
     }
 
+    /// What somebody should know, once.
+    pub fn notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
     /// All commands that may begin now.
     pub fn commands(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        // Also after a halt: an answer that has come is not thrown away.
+        self.lookups.record(&mut commands);
         if self.halt.is_some() {
-            return Vec::new();
+            return commands;
         }
-        let mut commands = std::mem::take(&mut self.to_settle);
-        self.settling += commands.len();
+        self.settling += self.to_settle.len();
+        commands.append(&mut self.to_settle);
         if self.bounds.settle_only {
             return commands;
         }
         self.send(&mut commands);
-        self.look_up(&mut commands);
+        let room = self.room();
+        self.lookups.commands(room, &mut commands);
         self.seal(&mut commands);
         commands
     }
@@ -373,29 +397,16 @@ impl Coordinator {
             && self.unproven + self.sending < UNPROVEN_LIMIT
     }
 
-    fn look_up(&mut self, commands: &mut Vec<Command>) {
-        while self.lookups < self.bounds.lookups && !self.is_limit_claimed() {
-            let Some(entry) = self.pending.pop_front() else {
-                break;
-            };
-            self.lookups += 1;
-            commands.push(Command::LookUp(entry));
-        }
-        let low = self.pending.len() < REFILL_ENTRIES / 2;
-        // Also where the limit is claimed: whether anything is left behind it decides how the run ends.
-        if low && !self.no_more_pending && !self.refilling {
-            self.refilling = true;
-            commands.push(Command::Refill(self.cursor));
-        }
-    }
-
-    /// Whether as many entries are resolved, or may be by look-ups under way, as may be sent.
+    /// How many entries more may be looked up: all, or as many as may be sent beyond those that are resolved or may
+    /// be by look-ups under way.
     ///
     /// Stopping here, and not when that many are resolved, is what makes "the first N" the first: every
     /// entry that was looked up is sent or was skipped, and none behind them was touched.
-    fn is_limit_claimed(&self) -> bool {
+    fn room(&self) -> u64 {
         let limit = self.bounds.send_limit.filter(|_| !self.bounds.dry_run);
-        limit.is_some_and(|limit| self.claimed + (self.resolved.len() + self.lookups) as u64 >= limit)
+        limit.map_or(u64::MAX, |limit| {
+            limit.saturating_sub(self.claimed + self.resolved + self.lookups.open() as u64)
+        })
     }
 
     fn seal(&mut self, commands: &mut Vec<Command>) {
@@ -407,21 +418,17 @@ impl Coordinator {
                 .bounds
                 .send_limit
                 .map_or(u64::MAX, |limit| limit.saturating_sub(self.claimed));
-            let wanted = self.next_size();
-            let size = self
-                .resolved
-                .len()
-                .min(wanted)
-                .min(usize::try_from(room).unwrap_or(usize::MAX));
+            let wanted = self.next_size() as u64;
+            let size = self.resolved.min(wanted).min(room);
             let full = size == wanted;
             if size == 0 || !(full || self.nothing_more_will_be_resolved()) {
                 return;
             }
-            let members: Vec<EntryId> = self.resolved.drain(..size).collect();
-            self.claimed += size as u64;
+            self.resolved -= size;
+            self.claimed += size;
             self.made += 1;
-            self.sealing += size;
-            commands.push(Command::Seal(members));
+            self.sealing += size as usize;
+            commands.push(Command::Seal(size as usize));
         }
     }
 
@@ -430,11 +437,7 @@ impl Coordinator {
     }
 
     fn nothing_more_will_be_resolved(&self) -> bool {
-        self.lookups == 0 && (self.is_limit_claimed() || self.everything_is_looked_up())
-    }
-
-    fn everything_is_looked_up(&self) -> bool {
-        self.no_more_pending && self.pending.is_empty() && self.lookups == 0
+        self.lookups.open() == 0 && (self.room() == 0 || self.lookups.is_over())
     }
 
     /// Whether nothing is under way. After [`Coordinator::commands`] came back empty, the run is over.
@@ -444,12 +447,12 @@ impl Coordinator {
 
     /// Whether nothing is under way but settling and clearing up.
     pub fn is_waiting_for_doubts(&self) -> bool {
-        !self.refilling && self.lookups == 0 && self.sealing == 0 && self.sending == 0
+        self.lookups.is_idle() && self.sealing == 0 && self.sending == 0
     }
 
     /// How many requests or writes are under way.
     pub fn under_way(&self) -> usize {
-        self.lookups + self.sending + self.settling
+        self.lookups.under_way() + self.sending + self.settling
     }
 
     /// Why work is left, where any is, once the run is over.
@@ -462,7 +465,7 @@ impl Coordinator {
                 Left::TooManyDoubts
             });
         }
-        let unsent = !self.resolved.is_empty() || !self.everything_is_looked_up();
+        let unsent = self.resolved > 0 || !self.lookups.is_over();
         self.left.or(unsent.then_some(Left::LimitReached))
     }
 }
@@ -479,11 +482,15 @@ pub fn mean_size(batch_size: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lookups::REFILL_ENTRIES;
     use super::*;
+    use crate::model::ids::ProfileId;
 
     fn bounds(send_limit: Option<u64>) -> Bounds {
         Bounds {
             lookups: 4,
+            group: 1,
+            scan: false,
             batch_size: 3,
             send_limit,
             dry_run: false,
@@ -507,6 +514,7 @@ mod tests {
     /// A world in which every command succeeds at once; each entry whose id is divisible by five is skipped.
     /// Returns the members of the batches that were sent.
     fn play(coordinator: &mut Coordinator, entries: i64) -> Vec<Vec<i64>> {
+        let mut resolved = std::collections::BTreeSet::new();
         let mut batches: Vec<Vec<i64>> = Vec::new();
         let mut sent = Vec::new();
         loop {
@@ -521,10 +529,20 @@ mod tests {
                         let next = after.0 + 1..=entries.min(after.0 + REFILL_ENTRIES as i64);
                         Report::Refilled(next.map(entry).collect())
                     }
-                    Command::LookUp(entry) => Report::LookedUp(entry.id, entry.id.0 % 5 != 0),
-                    Command::Seal(members) => {
-                        batches.push(members.iter().map(|id| id.0).collect());
-                        Report::Sealed(BatchNo(batches.len() as i64), members.len())
+                    Command::Scan => Report::Scanned(0),
+                    Command::LookUp(question) => Report::LookedUp(question.len(), answer(question)),
+                    Command::Record(verdicts) => {
+                        let before = resolved.len();
+                        let wanting = verdicts.iter().filter(|(id, _)| id.0 % 5 != 0);
+                        resolved.extend(wanting.map(|(id, _)| id.0));
+                        Report::Recorded(verdicts.len(), (resolved.len() - before) as u64)
+                    }
+                    Command::Seal(size) => {
+                        let first: Vec<i64> = resolved.iter().copied().take(size).collect();
+                        assert_eq!(first.len(), size);
+                        resolved.retain(|id| !first.contains(id));
+                        batches.push(first);
+                        Report::Sealed(BatchNo(batches.len() as i64), size)
                     }
                     Command::Send(no) => {
                         let members = &batches[no.0 as usize - 1];
@@ -538,9 +556,41 @@ mod tests {
         }
     }
 
+    /// Every seventh entry is missing from the answers to groups.
+    fn answer(question: Question) -> LookedUp {
+        let verdict = |entry: PendingEntry| {
+            let (profile, held) = (ProfileId::new(format!("p{}", entry.id)), vec![]);
+            (entry.id, Verdict::Resolved { profile, held })
+        };
+        match question {
+            Question::Alone { entry, .. } => LookedUp {
+                verdicts: vec![verdict(entry)],
+                ..LookedUp::default()
+            },
+            Question::Group { entries, .. } => {
+                let (missed, found): (Vec<_>, Vec<_>) =
+                    entries.into_iter().partition(|entry| entry.id.0 % 7 == 0);
+                LookedUp {
+                    verdicts: found.into_iter().map(verdict).collect(),
+                    missed,
+                    ..LookedUp::default()
+                }
+            }
+        }
+    }
+
     #[test]
     fn everything_is_sent_once_and_in_full_batches() {
-        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![], vec![]);
+        for group in [1, 90] {
+            let bounds = Bounds {
+                group,
+                ..bounds(None)
+            };
+            sends_everything_once(Coordinator::new(bounds, 0, vec![], vec![]));
+        }
+    }
+
+    fn sends_everything_once(mut coordinator: Coordinator) {
         let sent = play(&mut coordinator, 5_001);
         let mut ids: Vec<i64> = sent.iter().flatten().copied().collect();
         ids.sort_unstable();
@@ -552,9 +602,14 @@ mod tests {
 
     #[test]
     fn the_limit_sends_exactly_the_first() {
-        for limit in [1, 3, 7, 100] {
-            let mut coordinator = Coordinator::new(bounds(Some(limit)), vec![], vec![], vec![]);
-            let sent: Vec<i64> = play(&mut coordinator, 5_000).into_iter().flatten().collect();
+        for (limit, group) in [(1, 1), (3, 1), (7, 1), (100, 1), (3, 90), (100, 90), (1_000, 90)] {
+            let bounds = Bounds {
+                group,
+                ..bounds(Some(limit))
+            };
+            let mut coordinator = Coordinator::new(bounds, 0, vec![], vec![]);
+            let mut sent = play(&mut coordinator, 5_000).concat();
+            sent.sort_unstable();
             let first: Vec<i64> = (1..=5_000)
                 .filter(|id| id % 5 != 0)
                 .take(limit as usize)
@@ -566,16 +621,15 @@ mod tests {
 
     #[test]
     fn a_limit_that_reaches_to_the_end_leaves_nothing() {
-        let mut coordinator = Coordinator::new(bounds(Some(4)), vec![], vec![], vec![]);
+        let mut coordinator = Coordinator::new(bounds(Some(4)), 0, vec![], vec![]);
         assert_eq!(play(&mut coordinator, 4).concat(), [1, 2, 3, 4]);
         assert_eq!(coordinator.left(), None);
     }
 
     #[test]
     fn what_an_earlier_run_left_counts_towards_the_limit() {
-        let resolved = vec![EntryId(1), EntryId(2)];
         let sealed = vec![(BatchNo(90), 2), (BatchNo(91), 3)];
-        let mut coordinator = Coordinator::new(bounds(Some(4)), resolved, sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(Some(4)), 2, sealed, vec![]);
         let commands = coordinator.commands();
         let sends = commands
             .iter()
@@ -598,13 +652,13 @@ mod tests {
             dry_run: true,
             ..bounds(None)
         };
-        let mut coordinator = Coordinator::new(dry, vec![EntryId(1)], vec![(BatchNo(1), 3)], vec![]);
+        let mut coordinator = Coordinator::new(dry, 1, vec![(BatchNo(1), 3)], vec![]);
         assert_eq!(play(&mut coordinator, 100), Vec::<Vec<i64>>::new());
     }
 
     #[test]
     fn after_a_halt_nothing_new_begins() {
-        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![(BatchNo(1), 3)], vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, vec![(BatchNo(1), 3)], vec![]);
         assert_eq!(coordinator.commands().len(), 2);
         coordinator.handle(Report::Halted(Work::Send, Halt::Stopped));
         coordinator.handle(Report::Refilled(vec![entry(1)]));
@@ -614,7 +668,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_was_too_large_makes_the_next_ones_smaller() {
-        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![(BatchNo(1), 3)], vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, vec![(BatchNo(1), 3)], vec![]);
         coordinator.commands();
         let refused = Sent::Refused {
             failed: 0,
@@ -659,7 +713,7 @@ mod tests {
     #[test]
     fn writes_that_end_in_doubt_one_after_the_other_are_stopped() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
         let held = || Cleared::Held("?".into());
         let in_doubt = || Sent::InDoubt("502".into());
         assert_eq!(send_all(&mut coordinator, in_doubt, held), DOUBTS_IN_A_ROW_LIMIT);
@@ -669,7 +723,7 @@ mod tests {
     #[test]
     fn doubts_that_are_decided_keep_nobody_waiting() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
         let in_doubt = || Sent::InDoubt("502".into());
         let reached = || Cleared::Reached(3, 0);
         assert_eq!(send_all(&mut coordinator, in_doubt, reached), 30);
@@ -679,7 +733,7 @@ mod tests {
     #[test]
     fn what_never_arrives_is_not_sent_for_ever() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
         let in_doubt = || Sent::InDoubt("503".into());
         let sent = send_all(&mut coordinator, in_doubt, || Cleared::Absent(3));
         assert!((ABSENCES_LIMIT..=2 * ABSENCES_LIMIT).contains(&sent), "{sent}");
@@ -693,7 +747,7 @@ mod tests {
             no: BatchNo(7),
             again: false,
         }];
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, in_doubt);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, in_doubt);
         assert_eq!(coordinator.commands().len(), 3, "to clear up, to send, to refill");
         coordinator.handle(Report::Cleared(BatchNo(7), Cleared::Absent(2)));
         coordinator.handle(Report::Sent(BatchNo(1), 3, Sent::Accepted));
@@ -711,7 +765,7 @@ mod tests {
     #[test]
     fn the_run_does_not_get_far_ahead_of_its_proofs() {
         let sealed = (1..=300).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
         let mut settles = Vec::new();
         loop {
             let commands = coordinator.commands();
@@ -743,11 +797,10 @@ mod tests {
             batch_size: 300,
             ..bounds(None)
         };
-        let resolved = (1..=1_800).map(EntryId).collect();
-        let mut coordinator = Coordinator::new(bounds, resolved, vec![], vec![]);
+        let mut coordinator = Coordinator::new(bounds, 1_800, vec![], vec![]);
         coordinator.handle(Report::Refilled(vec![]));
         let size = |command| match command {
-            Command::Seal(members) => Some(members.len()),
+            Command::Seal(size) => Some(size),
             _ => None,
         };
         let sizes: Vec<usize> = coordinator.commands().into_iter().filter_map(size).collect();
@@ -759,7 +812,7 @@ mod tests {
     #[test]
     fn a_refusal_of_everything_stops_the_run() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
         let refused = || Sent::Refused {
             failed: 3,
             regrouped: vec![],
@@ -775,8 +828,7 @@ mod tests {
 
     #[test]
     fn halted_seals_are_counted_one_by_one() {
-        let resolved = (1..=6).map(EntryId).collect();
-        let mut coordinator = Coordinator::new(bounds(None), resolved, vec![], vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 6, vec![], vec![]);
         coordinator.handle(Report::Refilled(vec![]));
         let seals = coordinator
             .commands()

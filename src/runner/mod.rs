@@ -2,8 +2,8 @@
 //!
 //! `ingest` takes lists in, `preflight` checks and reckons, and then `run` goes on with whatever the ledger
 //! says is left: `resolve` looks entries up, `send` sends batches, `settle` learns what became of those that
-//! were accepted, `doubt` whether the others arrived. The stages do not know each other; `coordinator` decides
-//! who is next, `run` carries it out. `look` and `handles` are what several of them ask.
+//! were accepted, `doubt` whether the others arrived. The stages do not know each other; `coordinator`, with `lookups`
+//! in it, decides who is next, `run` carries it out. `look` and `handles` are what several of them ask.
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
@@ -14,6 +14,7 @@ pub mod event;
 mod handles;
 pub mod ingest;
 mod look;
+pub mod lookups;
 mod meter;
 pub mod preflight;
 mod resolve;

@@ -1,24 +1,59 @@
-//! Looking an entry up: from an email to a verdict.
+//! Looking entries up: from emails to verdicts.
 //!
-//! Every page of the answer is read until it is sure, and every returned email is compared, because the
-//! tenant's filter may be exact, partial or none at all.
+//! Every page of the answer to a single email is read until it is sure, and every returned email is compared, because
+//! the tenant's filter may be exact, partial or none at all.
+//!
+//! The answer to a group of emails counts only if it stands whole on one page, since pages may shift between two
+//! requests, and if nothing in it contradicts the question. It settles whom it holds; whoever it does not hold is asked
+//! for alone before anybody is called not found.
 
 use super::context::{Context, GaveUp, Halt, NOBODY};
-use crate::api::{Slice, Tenant, Wanted};
+use super::lookups::{LookedUp, Question};
 use crate::api::pacing::Class;
+use crate::api::{Page, Slice, Tenant, Wanted};
 use crate::ledger::PendingEntry;
 use crate::model::email::Email;
 use crate::model::entry::SkipReason;
+use crate::model::grouping::{Setback, sort_out};
+use crate::model::ids::ProfileId;
 use crate::model::lookup::{Found, Verdict, bearers, judge};
+use crate::model::outcome::ReadFailure;
 use std::sync::Arc;
 
 /// Pages of one look-up that are read at the most. A partial filter that matches five thousand profiles for a
 /// whole address is not a filter.
 const PAGES_LIMIT: u32 = 50;
+/// Worthless answers to one group before it is given up: its emails can also be asked for alone.
+const SPOILED_LIMIT: u32 = 2;
+/// Answers that say that the question was too long, or are what gateways say to one.
+const TOO_LONG: [u16; 4] = [400, 413, 414, 431];
 
-/// Looks one entry up.
-pub async fn look_up<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<Verdict, Halt> {
-    match find(context, entry).await {
+/// Asks one question.
+pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Result<LookedUp, Halt> {
+    match question {
+        Question::Alone { entry, missed } => look_up_alone(context, &entry, missed).await,
+        Question::Group { entries, check } => look_up_group(context, entries, check).await,
+    }
+}
+
+async fn look_up_alone<T: Tenant>(
+    context: &Context<T>,
+    entry: &PendingEntry,
+    missed: bool,
+) -> Result<LookedUp, Halt> {
+    let found = find(context, entry).await;
+    let at_once = missed && matches!(found, Ok((_, true)));
+    Ok(LookedUp {
+        verdicts: vec![(entry.id, verdict(found.map(|(verdict, _)| verdict))?)],
+        setback: at_once.then_some(Setback::Contradicted(
+            "it left a profile out that it returns when asked for it alone",
+        )),
+        ..LookedUp::default()
+    })
+}
+
+fn verdict(found: Result<Verdict, GaveUp>) -> Result<Verdict, Halt> {
+    match found {
         Ok(verdict) => Ok(verdict),
         Err(GaveUp::Halt(halt)) => Err(halt),
         // Without the right to read profiles no look-up will ever work.
@@ -28,10 +63,12 @@ pub async fn look_up<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> R
     }
 }
 
-async fn find<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<Verdict, GaveUp> {
+/// The verdict on one email, and whether somebody was found under its first spelling.
+async fn find<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<(Verdict, bool), GaveUp> {
     let asked = Email::from_ledger(&entry.email);
     let mut found = pages(context, &asked, &entry.email).await?;
-    if bearers(&asked, &found).is_empty()
+    let at_once = !bearers(&asked, &found).is_empty();
+    if !at_once
         && let Some(written) = entry.written.as_deref().map(str::trim)
         && written != entry.email
     {
@@ -43,19 +80,22 @@ async fn find<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<V
         // to another question looks like, and nobody may be passed over for it.
         found = pages(context, &asked, &entry.email).await?;
     }
-    match bearers(&asked, &found).as_slice() {
-        [] => Ok(Verdict::Skipped {
-            reason: SkipReason::NotFound,
-            profile: None,
-        }),
-        [only] => judge_bearer(context, only).await,
-        several => Ok(Verdict::Ambiguous {
-            candidates: several.iter().map(|found| found.profile.clone()).collect(),
-        }),
+    let bearers = bearers(&asked, &found);
+    if bearers.is_empty() {
+        let (reason, profile) = (SkipReason::NotFound, None);
+        return Ok((Verdict::Skipped { reason, profile }, false));
     }
+    let verdict = judge_bearers(context, &bearers).await?;
+    Ok((verdict, at_once))
 }
 
-async fn judge_bearer<T: Tenant>(context: &Context<T>, only: &Found) -> Result<Verdict, GaveUp> {
+/// The verdict on an email that these profiles, at least one, bear.
+async fn judge_bearers<T: Tenant>(context: &Context<T>, bearers: &[&Found]) -> Result<Verdict, GaveUp> {
+    let [only] = bearers else {
+        return Ok(Verdict::Ambiguous {
+            candidates: bearers.iter().map(|found| found.profile.clone()).collect(),
+        });
+    };
     let profile = only.profile.clone();
     if let Some(held) = &only.held {
         return Ok(judge(&context.job, profile, held.clone()));
@@ -79,7 +119,10 @@ async fn judge_bearer<T: Tenant>(context: &Context<T>, only: &Found) -> Result<V
 async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -> Result<Vec<Found>, GaveUp> {
     let mut found: Vec<Found> = Vec::new();
     for number in 1..=PAGES_LIMIT {
-        let question = |tenant: Arc<T>| async move { tenant.profiles(Wanted::Email(spelling), Slice::usual(number)).await };
+        let question = |tenant: Arc<T>| async move {
+            let wanted = Wanted::Email(spelling);
+            tenant.profiles(wanted, Slice::usual(number)).await
+        };
         let page = context.ask(Class::Lookup, question).await?;
         if number == 1 && page.more && page.items.iter().any(|item| is_foreign(asked, item)) {
             // Either the filter has stopped filtering, and these are the first of everybody, or it takes
@@ -111,11 +154,150 @@ fn is_foreign(asked: &Email, found: &Found) -> bool {
 }
 
 async fn check_filter<T: Tenant>(context: &Context<T>) -> Result<(), GaveUp> {
-    let question = |tenant: Arc<T>| async move { tenant.profiles(Wanted::Email(NOBODY), Slice::usual(1)).await };
+    let question = |tenant: Arc<T>| async move {
+        let wanted = Wanted::Email(NOBODY);
+        tenant.profiles(wanted, Slice::usual(1)).await
+    };
     let nobody = context.ask(Class::Lookup, question).await?;
     if nobody.items.is_empty() {
         Ok(())
     } else {
         Err(Halt::FilterIgnored.into())
     }
+}
+
+async fn look_up_group<T: Tenant>(
+    context: &Context<T>,
+    entries: Vec<PendingEntry>,
+    check: bool,
+) -> Result<LookedUp, Halt> {
+    let asked: Vec<Email> = entries
+        .iter()
+        .map(|entry| Email::from_ledger(&entry.email))
+        .collect();
+    let sorted = match ask_together(context, &asked, Class::Lookup).await? {
+        Ok(sorted) => sorted,
+        Err(setback) => return Ok(nothing_learned(entries, setback)),
+    };
+    if check && let Some(setback) = check_one(context, &asked, &sorted).await? {
+        return Ok(nothing_learned(entries, setback));
+    }
+    let mut looked_up = LookedUp::default();
+    for (entry, found) in entries.into_iter().zip(sorted) {
+        if found.is_empty() {
+            looked_up.missed.push(entry);
+            continue;
+        }
+        let bearers: Vec<&Found> = found.iter().collect();
+        let verdict = verdict(judge_bearers(context, &bearers).await)?;
+        looked_up.verdicts.push((entry.id, verdict));
+    }
+    Ok(looked_up)
+}
+
+fn nothing_learned(entries: Vec<PendingEntry>, setback: Setback) -> LookedUp {
+    LookedUp {
+        again: entries,
+        setback: Some(setback),
+        ..LookedUp::default()
+    }
+}
+
+/// The profiles that bear each of these emails, or why the answer says nothing.
+pub(super) async fn ask_together<T: Tenant>(
+    context: &Context<T>,
+    asked: &[Email],
+    class: Class,
+) -> Result<Result<Vec<Vec<Found>>, Setback>, Halt> {
+    let emails: Vec<&str> = asked.iter().map(Email::as_str).collect();
+    let slice = Slice {
+        size: context.settings.page_size,
+        number: 1,
+    };
+    let mut stop = context.stop.clone();
+    let page = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
+        page = ask_briefly(context, Wanted::Emails(&emails), slice, class) => page?,
+    };
+    Ok(page.and_then(|page| {
+        whole(&page, slice)?;
+        sort_out(asked, page.items)
+    }))
+}
+
+/// Asks, and gives up sooner than where there is no other way. Waiting is the gate's business.
+async fn ask_briefly<T: Tenant>(
+    context: &Context<T>,
+    wanted: Wanted<'_>,
+    slice: Slice,
+    class: Class,
+) -> Result<Result<Page<Found>, Setback>, Halt> {
+    let mut spoiled = 0;
+    loop {
+        let question = |tenant: Arc<T>| async move { tenant.profiles(wanted, slice).await };
+        let refused = match context.tenant.read(class, question).await {
+            Ok(page) => return Ok(Ok(page)),
+            Err(ReadFailure::SlowDown(_) | ReadFailure::Unreachable(_)) => continue,
+            Err(ReadFailure::Spoiled(_)) if spoiled + 1 < SPOILED_LIMIT => {
+                spoiled += 1;
+                continue;
+            }
+            Err(ReadFailure::Denied(refusal)) if refusal.status == 401 => return Err(Halt::Denied(refusal)),
+            Err(ReadFailure::Refused(refusal)) if TOO_LONG.contains(&refusal.status) => Setback::TooLong,
+            Err(ReadFailure::Denied(refusal) | ReadFailure::Refused(refusal)) => {
+                Setback::Refused(refusal.to_string())
+            }
+            Err(ReadFailure::Spoiled(why)) => Setback::Refused(why),
+            Err(ReadFailure::Missing) => Setback::Refused("HTTP 404".into()),
+        };
+        return Ok(Err(refused));
+    }
+}
+
+/// Whether an answer certainly holds all that it could hold.
+fn whole(page: &Page<Found>, slice: Slice) -> Result<(), Setback> {
+    let items = page.items.len() as u64;
+    let granted = page.size.unwrap_or(u64::from(slice.size));
+    // A page that is just full may have been cut off by a tenant that does not say how many there are.
+    let cut_off = page.total.map_or(items >= granted, |total| total > items);
+    if page.more || cut_off {
+        let granted = usize::try_from(granted).unwrap_or(usize::MAX);
+        return Err(Setback::Overflow(granted.min(page.items.len().max(1))));
+    }
+    Ok(())
+}
+
+/// Asks for one of the group alone, and compares.
+async fn check_one<T: Tenant>(
+    context: &Context<T>,
+    asked: &[Email],
+    sorted: &[Vec<Found>],
+) -> Result<Option<Setback>, Halt> {
+    let found: Vec<usize> = (0..asked.len())
+        .filter(|place| !sorted[*place].is_empty())
+        .collect();
+    let Some(place) = fastrand::choice(found) else {
+        return Ok(None);
+    };
+    match pages(context, &asked[place], asked[place].as_str()).await {
+        Ok(alone)
+            if ids(&bearers(&asked[place], &alone)) == ids(&sorted[place].iter().collect::<Vec<_>>()) =>
+        {
+            Ok(None)
+        }
+        Ok(_) => Ok(Some(Setback::Contradicted(
+            "it answers otherwise when asked for one email alone",
+        ))),
+        Err(GaveUp::Halt(halt)) => Err(halt),
+        // It will be met again where it matters.
+        Err(_) => Ok(None),
+    }
+}
+
+/// The ids of profiles, in an order of their own.
+pub(super) fn ids<'f>(found: &[&'f Found]) -> Vec<&'f ProfileId> {
+    let mut ids: Vec<&ProfileId> = found.iter().map(|found| &found.profile).collect();
+    ids.sort();
+    ids
 }

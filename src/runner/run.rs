@@ -2,9 +2,10 @@
 //! the outside how far things are. It decides nothing.
 
 use super::context::{Context, Halt, RunSettings};
-use super::coordinator::{Bounds, Command, Coordinator, Left, REFILL_ENTRIES, Report, Work};
+use super::coordinator::{Bounds, Command, Coordinator, Left, Report, Work};
 use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
+use super::lookups::{Question, REFILL_ENTRIES};
 use super::meter::Meter;
 use super::send::Sent;
 use super::settle::Settled;
@@ -17,6 +18,7 @@ use crate::model::entry::EntryState;
 use crate::model::ids::{BatchNo, EntryId, Job};
 use crate::model::lookup::Verdict;
 use crate::model::resume::{self, ResumeStep};
+use crate::model::way::Way;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -75,7 +77,7 @@ pub async fn run<T: Tenant>(
         progress.entries[state.code() as usize] += entries;
     }
     let mut shell = Shell {
-        coordinator: Coordinator::new(bounds(&context, true), Vec::new(), Vec::new(), Vec::new()),
+        coordinator: Coordinator::new(bounds(&context, true), 0, Vec::new(), Vec::new()),
         tasks: JoinSet::new(),
         meter: Meter::new(&progress),
         progress,
@@ -129,16 +131,7 @@ async fn take_up<T: Tenant>(
             ResumeStep::Leave => {}
         }
     }
-    let mut resolved = Vec::new();
-    loop {
-        let after = resolved.last().copied().unwrap_or(EntryId(0));
-        let more = context.ledger.resolved_after(after, REFILL_ENTRIES).await?;
-        let last = more.len() < REFILL_ENTRIES;
-        resolved.extend(more);
-        if last {
-            break;
-        }
-    }
+    let resolved = progress.in_state(EntryState::Resolved);
     let bounds = bounds(context, settle_only);
     Ok(Coordinator::new(bounds, resolved, sealed, to_settle))
 }
@@ -146,6 +139,8 @@ async fn take_up<T: Tenant>(
 fn bounds<T>(context: &Context<T>, settle_only: bool) -> Bounds {
     Bounds {
         lookups: context.settings.concurrency,
+        group: context.settings.way.group(),
+        scan: matches!(context.settings.way, Way::Scan { .. }),
         batch_size: context.settings.batch_size,
         send_limit: context.settings.send_limit,
         dry_run: context.settings.dry_run,
@@ -173,7 +168,7 @@ struct Done {
 
 enum Change {
     None,
-    LookedUp(EntryState),
+    LookedUp(Vec<EntryState>),
     Sealed(usize),
     Accepted,
     Doubted,
@@ -255,7 +250,13 @@ impl<T: Tenant> Shell<T> {
                     self.refresh();
                     self.context.events.tell(Event::Progress(self.progress.clone()));
                 }
-                Some(done) = self.tasks.join_next() => self.take_in(done),
+                Some(done) = self.tasks.join_next() => {
+                    self.take_in(done);
+                    // What else is done by now is decided about together, and written down together.
+                    while let Some(done) = self.tasks.try_join_next() {
+                        self.take_in(done);
+                    }
+                }
             }
         }
     }
@@ -264,8 +265,10 @@ impl<T: Tenant> Shell<T> {
         let context = self.context.clone();
         match command {
             Command::Refill(after) => self.tasks.spawn(async move { refill(&context, after).await }),
-            Command::LookUp(entry) => self.tasks.spawn(async move { look_up(&context, entry).await }),
-            Command::Seal(members) => self.tasks.spawn(async move { seal(&context, members).await }),
+            Command::Scan => unreachable!("BUG: there is no scan yet"),
+            Command::LookUp(question) => self.tasks.spawn(async move { look_up(&context, question).await }),
+            Command::Record(verdicts) => self.tasks.spawn(async move { record(&context, verdicts).await }),
+            Command::Seal(size) => self.tasks.spawn(async move { seal(&context, size).await }),
             Command::Send(no) => self.tasks.spawn(async move { send_batch(&context, no).await }),
             Command::Settle(no) => self.tasks.spawn(async move { settle_batch(&context, no).await }),
             Command::ClearUp { no, again } => {
@@ -285,6 +288,9 @@ impl<T: Tenant> Shell<T> {
         self.count(&done.change);
         self.tell(&done);
         self.coordinator.handle(done.report);
+        for notice in self.coordinator.notices() {
+            self.context.events.notice(notice);
+        }
         self.heed_halt();
     }
 
@@ -305,7 +311,7 @@ impl<T: Tenant> Shell<T> {
         let mut moved = |from, to, members: usize| (0..members).for_each(|_| progress.moved(from, to));
         match change {
             Change::None => {}
-            Change::LookedUp(to) => moved(EntryState::Pending, *to, 1),
+            Change::LookedUp(states) => states.iter().for_each(|to| moved(EntryState::Pending, *to, 1)),
             Change::Sealed(members) => moved(EntryState::Resolved, EntryState::Batched, *members),
             Change::Accepted => progress.accepted += 1,
             Change::Doubted => progress.in_doubt += 1,
@@ -407,33 +413,36 @@ async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
     }
 }
 
-async fn look_up<T: Tenant>(context: &Context<T>, entry: crate::ledger::PendingEntry) -> Done {
-    let id = entry.id;
-    let verdict = match resolve::look_up(context, &entry).await {
-        Ok(verdict) => verdict,
-        Err(halt) => return halted(Work::LookUp, halt),
-    };
-    let mut state = match &verdict {
-        Verdict::Resolved { .. } => EntryState::Resolved,
-        Verdict::Skipped { .. } => EntryState::Skipped,
-        Verdict::Ambiguous { .. } => EntryState::Ambiguous,
-        Verdict::Failed { .. } => EntryState::Failed,
-    };
-    match context.ledger.lookup(id, verdict).await {
-        Ok(None) => {}
-        // The ledger knows what a single look-up cannot: that another entry has led to the same profile.
-        Ok(Some(_)) => state = EntryState::Skipped,
-        Err(error) => return halted(Work::LookUp, error.into()),
-    }
-    Done {
-        report: Report::LookedUp(id, state == EntryState::Resolved),
-        change: Change::LookedUp(state),
+async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
+    let asked = question.len();
+    match resolve::look_up(context, question).await {
+        Ok(looked_up) => Done {
+            report: Report::LookedUp(asked, looked_up),
+            change: Change::None,
+        },
+        Err(halt) => halted(Work::LookUp(asked), halt),
     }
 }
 
-async fn seal<T: Tenant>(context: &Context<T>, members: Vec<EntryId>) -> Done {
-    let size = members.len();
-    match context.ledger.seal(members).await {
+async fn record<T: Tenant>(context: &Context<T>, verdicts: Vec<(EntryId, Verdict)>) -> Done {
+    let size = verdicts.len();
+    match context.ledger.lookups(verdicts).await {
+        Ok(states) => {
+            let resolved = states
+                .iter()
+                .filter(|state| **state == EntryState::Resolved)
+                .count();
+            Done {
+                report: Report::Recorded(size, resolved as u64),
+                change: Change::LookedUp(states),
+            }
+        }
+        Err(error) => halted(Work::Record(size), error.into()),
+    }
+}
+
+async fn seal<T: Tenant>(context: &Context<T>, size: usize) -> Done {
+    match context.ledger.seal(size).await {
         Ok(no) => Done {
             report: Report::Sealed(no, size),
             change: Change::Sealed(size),

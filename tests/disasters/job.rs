@@ -12,6 +12,7 @@ use rollbook::model::entry::EntryState;
 use rollbook::model::ids::{Action, Handle, Job};
 use rollbook::model::rate::Rate;
 use rollbook::model::sample::Confirm;
+use rollbook::model::way::Way;
 use rollbook::runner::context::{Halt, RunSettings};
 use rollbook::runner::event::Events;
 use rollbook::runner::preflight::{self, Objection};
@@ -381,6 +382,8 @@ fn load(ledger: &mut Ledger, job: &Job) -> Result<(), LedgerError> {
 
 fn settings() -> RunSettings {
     RunSettings {
+        way: Way::One,
+        page_size: 100,
         concurrency: 4,
         batch_size: 3,
         send_limit: None,

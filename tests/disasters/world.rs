@@ -489,7 +489,10 @@ impl Tenant for Api {
     async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
         let find = |state: &mut State| {
             let found = state.find(wanted);
-            let (size, skipped) = (slice.size as usize, (slice.number as usize - 1) * slice.size as usize);
+            let (size, skipped) = (
+                slice.size as usize,
+                (slice.number as usize - 1) * slice.size as usize,
+            );
             let total = found.len();
             let items: Vec<Found> = found.into_iter().skip(skipped).take(size).collect();
             Ok(Page {
@@ -499,7 +502,8 @@ impl Tenant for Api {
                 size: Some(size as u64),
             })
         };
-        self.ask(format!("look up {wanted:?} {}", slice.number), find).await
+        self.ask(format!("look up {wanted:?} {}", slice.number), find)
+            .await
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {

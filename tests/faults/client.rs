@@ -3,9 +3,9 @@
 use super::kinds::STRANGER;
 use super::server::plain;
 use crate::support::TOKEN;
-use rollbook::api::{Slice, Tenant, Wanted};
 use rollbook::api::base_url::BaseUrl;
 use rollbook::api::client::{Client, Timeouts};
+use rollbook::api::{Slice, Tenant, Wanted};
 use rollbook::model::ids::{Action, BatchId, Handle, ProfileId};
 use rollbook::model::outcome::{Member, ReadFailure, WriteAnswer};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -278,7 +278,10 @@ fn no_question_is_carried_to_another_host() {
             let failures = [
                 client.verify_token().await.unwrap_err(),
                 client.statuses(1).await.unwrap_err(),
-                client.profiles(Wanted::Email("a@example.com"), Slice::usual(1)).await.unwrap_err(),
+                client
+                    .profiles(Wanted::Email("a@example.com"), Slice::usual(1))
+                    .await
+                    .unwrap_err(),
                 client.held_by(&profile).await.unwrap_err(),
                 client.batch(&batch).await.unwrap_err(),
             ];
@@ -313,8 +316,20 @@ fn the_next_page_is_asked_for_at_home_wherever_the_link_leads() {
     let client = server.client();
     block_on(async {
         assert!(client.statuses(1).await.unwrap().more);
-        assert!(client.profiles(Wanted::Email("a@example.com"), Slice::usual(1)).await.unwrap().more);
-        assert!(client.profiles(Wanted::Email("a@example.com"), Slice::usual(2)).await.unwrap().more);
+        assert!(
+            client
+                .profiles(Wanted::Email("a@example.com"), Slice::usual(1))
+                .await
+                .unwrap()
+                .more
+        );
+        assert!(
+            client
+                .profiles(Wanted::Email("a@example.com"), Slice::usual(2))
+                .await
+                .unwrap()
+                .more
+        );
     });
     let lines = server.lines();
     assert!(lines[2].contains("page%5Bnumber%5D=2"), "{lines:?}");

@@ -16,6 +16,7 @@ use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, WriteAnswer};
 use rollbook::model::rate::Rate;
 use rollbook::model::sample::Confirm;
+use rollbook::model::way::Way;
 use rollbook::runner::context::RunSettings;
 use rollbook::runner::event::Events;
 use rollbook::runner::run::{Outcome, run};
@@ -71,8 +72,7 @@ impl Tenant for Announced {
     }
 
     async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
-        self.at(Site::LookUp, self.client.profiles(wanted, slice))
-            .await
+        self.at(Site::LookUp, self.client.profiles(wanted, slice)).await
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
@@ -145,6 +145,8 @@ impl Stage {
     /// One run. It is stopped as soon as it is told to wait for long.
     pub fn run(&self, ledger: Ledger) -> Result<Outcome, String> {
         let settings = RunSettings {
+            way: Way::One,
+            page_size: 100,
             concurrency: self.concurrency,
             batch_size: BATCH_SIZE,
             send_limit: None,

@@ -1,0 +1,391 @@
+//! Which emails are looked up next: in groups, alone, or all at once by a scan. A part of the coordinator, and as
+//! synchronous.
+//!
+//! A question keeps its place only until it is answered; writing its verdicts down is another piece of work, so that
+//! the tenant never waits for the disk.
+
+use super::coordinator::Command;
+use crate::ledger::PendingEntry;
+use crate::model::grouping::{CHECK_ONE_IN, Grouping, Setback, cut, is_plain};
+use crate::model::ids::EntryId;
+use crate::model::lookup::Verdict;
+use std::collections::VecDeque;
+
+/// Pending entries fetched from the ledger at a time.
+pub const REFILL_ENTRIES: usize = 2_000;
+/// Verdicts that may wait to be written down before no more questions are asked.
+const RECORDING_LIMIT: usize = 4_096;
+
+/// One question to the tenant.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Who bears one email.
+    Alone {
+        /// The entry.
+        entry: PendingEntry,
+        /// Whether the answer to a group held nobody for it, so that somebody found now contradicts that answer.
+        missed: bool,
+    },
+    /// Who bears these emails.
+    Group {
+        /// The entries.
+        entries: Vec<PendingEntry>,
+        /// Whether one of them is asked for alone as well, to see whether the answers agree.
+        check: bool,
+    },
+}
+
+impl Question {
+    /// How many entries it is about.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Alone { .. } => 1,
+            Self::Group { entries, .. } => entries.len(),
+        }
+    }
+}
+
+/// What a question led to. Each of its entries is in exactly one of the three lists.
+#[derive(Default)]
+pub struct LookedUp {
+    /// Entries with their verdicts.
+    pub verdicts: Vec<(EntryId, Verdict)>,
+    /// Entries that the answer to their group held nobody for: they are asked for alone.
+    pub missed: Vec<PendingEntry>,
+    /// Entries about which nothing was learned.
+    pub again: Vec<PendingEntry>,
+    /// What speaks against asking in groups.
+    pub setback: Option<Setback>,
+}
+
+/// See the module's documentation.
+pub struct Lookups {
+    places: usize,
+    grouping: Grouping,
+    groups: u64,
+    /// Whether all profiles are to be read first.
+    scan: Scan,
+    pending: VecDeque<PendingEntry>,
+    cursor: EntryId,
+    no_more_pending: bool,
+    refilling: bool,
+    /// Questions that follow from the answers to others. They go first.
+    follow_ups: VecDeque<Question>,
+    questions: usize,
+    /// Entries that the questions under way are about.
+    asked: usize,
+    to_record: Vec<(EntryId, Verdict)>,
+    recording: usize,
+}
+
+/// Where the reading of all profiles is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scan {
+    Due,
+    UnderWay,
+    Over,
+}
+
+impl Lookups {
+    /// Asks so many questions at the same time, about so many emails each.
+    pub fn new(places: usize, grouping: Grouping, scan: bool) -> Self {
+        Self {
+            places,
+            grouping,
+            groups: 0,
+            scan: if scan { Scan::Due } else { Scan::Over },
+            pending: VecDeque::new(),
+            cursor: EntryId(0),
+            no_more_pending: false,
+            refilling: false,
+            follow_ups: VecDeque::new(),
+            questions: 0,
+            asked: 0,
+            to_record: Vec::new(),
+            recording: 0,
+        }
+    }
+
+    /// Takes the next pending entries in.
+    pub fn refilled(&mut self, entries: Vec<PendingEntry>) {
+        self.refilling = false;
+        self.no_more_pending = entries.len() < REFILL_ENTRIES;
+        if let Some(last) = entries.last() {
+            self.cursor = last.id;
+        }
+        self.pending.extend(entries);
+    }
+
+    /// Takes the answer to a question about so many entries in. What it says is for people.
+    pub fn looked_up(&mut self, asked: usize, looked_up: LookedUp) -> Option<String> {
+        self.gave_up(asked);
+        let LookedUp {
+            verdicts,
+            missed,
+            again,
+            setback,
+        } = looked_up;
+        self.to_record.extend(verdicts);
+        let alone = |entry| Question::Alone { entry, missed: true };
+        self.follow_ups.extend(missed.into_iter().map(alone));
+        let Some(setback) = setback else {
+            if asked > 1 {
+                self.grouping.went_well();
+            }
+            return None;
+        };
+        let said = self.grouping.set_back(asked, &setback);
+        let size = match setback {
+            // What one group does not settle, smaller ones will not.
+            Setback::Contradicted(_) => 1,
+            _ => self.grouping.size().min(asked.div_ceil(2)),
+        };
+        let mut again = again.into_iter().peekable();
+        while again.peek().is_some() {
+            self.follow_ups
+                .push_back(question(again.by_ref().take(size).collect(), false));
+        }
+        said
+    }
+
+    /// A question about so many entries will not be answered.
+    pub fn gave_up(&mut self, asked: usize) {
+        self.questions -= 1;
+        self.asked -= asked;
+    }
+
+    /// So many verdicts are written down, or will not be.
+    pub fn recorded(&mut self, verdicts: usize) {
+        self.recording -= verdicts;
+    }
+
+    /// A refill failed.
+    pub fn refill_failed(&mut self) {
+        self.refilling = false;
+    }
+
+    /// All profiles have been read.
+    pub fn scanned(&mut self) {
+        self.scan = Scan::Over;
+    }
+
+    /// Entries that may turn out to be resolved.
+    pub fn open(&self) -> usize {
+        let follow_ups: usize = self.follow_ups.iter().map(Question::len).sum();
+        self.asked + follow_ups + self.to_record.len() + self.recording
+    }
+
+    /// Questions under way.
+    pub fn under_way(&self) -> usize {
+        self.questions + usize::from(self.scan == Scan::UnderWay)
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.under_way() == 0 && self.recording == 0 && !self.refilling
+    }
+
+    /// Whether every entry of the ledger has its verdict.
+    pub fn is_over(&self) -> bool {
+        self.scan == Scan::Over && self.no_more_pending && self.pending.is_empty() && self.open() == 0
+    }
+
+    /// Has what was learned written down, all of it at once.
+    pub fn record(&mut self, commands: &mut Vec<Command>) {
+        if !self.to_record.is_empty() {
+            let verdicts = std::mem::take(&mut self.to_record);
+            self.recording += verdicts.len();
+            commands.push(Command::Record(verdicts));
+        }
+    }
+
+    /// What may be asked now, where at most `room` entries more may be looked up.
+    pub fn commands(&mut self, room: u64, commands: &mut Vec<Command>) {
+        match self.scan {
+            Scan::Due => {
+                self.scan = Scan::UnderWay;
+                commands.push(Command::Scan);
+                return;
+            }
+            Scan::UnderWay => return,
+            Scan::Over => {}
+        }
+        let mut room = usize::try_from(room).unwrap_or(usize::MAX);
+        while self.questions < self.places && self.recording < RECORDING_LIMIT {
+            let question = match self.follow_ups.pop_front() {
+                Some(question) => question,
+                None => match self.next(room) {
+                    Some(question) => {
+                        room -= question.len();
+                        question
+                    }
+                    None => break,
+                },
+            };
+            self.questions += 1;
+            self.asked += question.len();
+            commands.push(Command::LookUp(question));
+        }
+        let low = self.pending.len() < REFILL_ENTRIES / 2;
+        // Also where there is no room: whether anything is left behind it decides how the run ends.
+        if low && !self.no_more_pending && !self.refilling {
+            self.refilling = true;
+            commands.push(Command::Refill(self.cursor));
+        }
+    }
+
+    /// The next question about entries that nobody has asked for.
+    fn next(&mut self, room: usize) -> Option<Question> {
+        let most = self.grouping.size().min(room);
+        if most == 0 {
+            return None;
+        }
+        let plain = |entry: &PendingEntry| is_plain(&entry.email);
+        if most == 1 || !self.pending.front().is_some_and(plain) {
+            let entry = self.pending.pop_front()?;
+            return Some(question(vec![entry], false));
+        }
+        if self.pending.len() < most && !self.no_more_pending {
+            // A few more are on their way from the ledger, and half a group costs as much as a whole one.
+            return None;
+        }
+        let neighbours = self.pending.iter().take_while(|entry| plain(entry));
+        let size = cut(neighbours.map(|entry| entry.email.as_str()), most);
+        let entries = self.pending.drain(..size).collect();
+        let check = self.groups.is_multiple_of(CHECK_ONE_IN);
+        self.groups += 1;
+        Some(question(entries, check))
+    }
+}
+
+fn question(mut entries: Vec<PendingEntry>, check: bool) -> Question {
+    if entries.len() > 1 {
+        return Question::Group { entries, check };
+    }
+    let entry = entries.pop().expect("BUG: a question about nobody");
+    Question::Alone { entry, missed: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: i64) -> PendingEntry {
+        PendingEntry {
+            id: EntryId(id),
+            email: format!("p{id}@example.com"),
+            written: None,
+        }
+    }
+
+    fn lookups(group: usize, entries: i64) -> Lookups {
+        let mut lookups = Lookups::new(4, Grouping::new(group), false);
+        lookups.refilling = true;
+        lookups.refilled((1..=entries).map(entry).collect());
+        lookups
+    }
+
+    fn sizes(lookups: &mut Lookups, room: u64) -> Vec<usize> {
+        let mut commands = Vec::new();
+        lookups.commands(room, &mut commands);
+        let size = |command: &Command| match command {
+            Command::LookUp(question) => Some(question.len()),
+            _ => None,
+        };
+        commands.iter().filter_map(size).collect()
+    }
+
+    #[test]
+    fn groups_are_full_and_keep_to_the_room() {
+        assert_eq!(sizes(&mut lookups(50, 120), u64::MAX), [50, 50, 20]);
+        assert_eq!(sizes(&mut lookups(50, 120), 70), [50, 20]);
+        assert_eq!(sizes(&mut lookups(1, 120), 2), [1, 1]);
+        assert_eq!(sizes(&mut lookups(50, 120), 0), [0; 0]);
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_list_is_asked_for_alone() {
+        let mut lookups = lookups(50, 2);
+        let odd = PendingEntry {
+            email: "\"a,b\"@example.com".into(),
+            ..entry(3)
+        };
+        lookups.pending.push_back(odd);
+        lookups.pending.push_back(entry(4));
+        assert_eq!(sizes(&mut lookups, u64::MAX), [2, 1, 1]);
+    }
+
+    #[test]
+    fn who_was_missed_is_asked_for_alone_whatever_the_room() {
+        let mut lookups = lookups(50, 100);
+        assert_eq!(sizes(&mut lookups, 50), [50]);
+        let looked_up = LookedUp {
+            missed: vec![entry(7), entry(9)],
+            ..LookedUp::default()
+        };
+        assert_eq!(lookups.looked_up(50, looked_up), None);
+        assert_eq!(lookups.open(), 2);
+        assert_eq!(sizes(&mut lookups, 0), [1, 1]);
+    }
+
+    #[test]
+    fn a_question_that_was_too_long_is_asked_in_parts_and_in_order() {
+        let mut lookups = lookups(50, 50);
+        assert_eq!(sizes(&mut lookups, u64::MAX), [50]);
+        let looked_up = LookedUp {
+            again: (1..=50).map(entry).collect(),
+            setback: Some(Setback::TooLong),
+            ..LookedUp::default()
+        };
+        lookups.looked_up(50, looked_up);
+        assert!(matches!(&lookups.follow_ups[0], Question::Group { entries, .. } if entries[0] == entry(1)));
+        assert_eq!(sizes(&mut lookups, 0), [25, 25], "they have their room already");
+        let looked_up = LookedUp {
+            again: (1..=25).map(entry).collect(),
+            setback: Some(Setback::Overflow(100)),
+            ..LookedUp::default()
+        };
+        lookups.looked_up(25, looked_up);
+        assert_eq!(
+            sizes(&mut lookups, 0),
+            [13, 12],
+            "a page that holds too many bearers of few emails"
+        );
+    }
+
+    #[test]
+    fn after_a_contradiction_the_whole_group_is_asked_one_by_one() {
+        let mut lookups = lookups(3, 3);
+        assert_eq!(sizes(&mut lookups, u64::MAX), [3]);
+        let looked_up = LookedUp {
+            again: (1..=3).map(entry).collect(),
+            setback: Some(Setback::Contradicted("it lies")),
+            ..LookedUp::default()
+        };
+        lookups.looked_up(3, looked_up);
+        assert_eq!(sizes(&mut lookups, u64::MAX), [1, 1, 1]);
+    }
+
+    #[test]
+    fn nothing_is_asked_while_too_much_is_to_be_written_down() {
+        let mut lookups = lookups(1, 10);
+        lookups.recording = RECORDING_LIMIT;
+        assert_eq!(sizes(&mut lookups, u64::MAX), [0; 0]);
+        lookups.recorded(1);
+        assert_eq!(sizes(&mut lookups, u64::MAX), [1; 4]);
+    }
+
+    #[test]
+    fn a_scan_goes_first() {
+        let mut lookups = Lookups::new(4, Grouping::new(1), true);
+        let mut commands = Vec::new();
+        lookups.commands(10, &mut commands);
+        assert!(commands == [Command::Scan] && !lookups.is_idle());
+        commands.clear();
+        lookups.commands(10, &mut commands);
+        assert!(commands.is_empty());
+        lookups.scanned();
+        lookups.commands(10, &mut commands);
+        assert!(commands == [Command::Refill(EntryId(0))]);
+    }
+}
