@@ -468,7 +468,16 @@ fn a_token_that_is_revoked_stops_the_run_and_a_new_one_goes_on() {
     scene.write("list.csv", &cast.list);
     let mut child = scene.spawn(
         &[
-            &["assign", "--status", "vip", "list.csv", "--batch-size", "50"],
+            &[
+                "assign",
+                "--status",
+                "vip",
+                "list.csv",
+                "--batch-size",
+                "50",
+                "--resolve",
+                "one",
+            ],
             &FAST[..],
         ]
         .concat(),

@@ -30,6 +30,8 @@ fn no_second_holds_more_than_the_rate() {
                 rate,
                 "--concurrency",
                 "32",
+                "--resolve",
+                "one",
             ])
             .expect(0);
         let (seen, busiest) = (scene.tenant().requests(), scene.tenant().busiest_second());
@@ -44,7 +46,17 @@ fn no_second_holds_more_than_the_rate() {
 #[test]
 fn restarts_in_quick_succession_keep_the_rate() {
     let (scene, _) = scene(5);
-    let job = ["assign", "--status", "vip", "list.csv", "--yes", "--rate", "40/s"];
+    let job = [
+        "assign",
+        "--status",
+        "vip",
+        "list.csv",
+        "--yes",
+        "--rate",
+        "40/s",
+        "--resolve",
+        "one",
+    ];
     for _ in 0..6 {
         let mut child = scene.spawn(&job);
         std::thread::sleep(Duration::from_millis(1_700));

@@ -68,9 +68,13 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// A page of the size that a sibling endpoint takes at the most \[doc\].
+    /// What a sibling endpoint takes at the most \[doc\].
+    pub const USUAL_SIZE: u32 = 100;
+
+    /// A page of the usual size.
     pub fn usual(number: u32) -> Self {
-        Self { size: 100, number }
+        let size = Self::USUAL_SIZE;
+        Self { size, number }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::ledger::Verdict;
 use crate::model::doubt::InDoubt;
 use crate::model::rate::Rate;
 use crate::model::sample::Confirm;
+use crate::model::way::Resolve;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -181,6 +182,9 @@ pub struct RunArgs {
     /// Requests in a time, all kinds together: 10/s, 600/min, unlimited
     #[arg(long, value_name = "RATE", default_value = "10/s")]
     pub rate: Rate,
+    /// How emails become profiles: one by one, many in a request, a scan of everybody, or auto (the fewest requests)
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ResolveArg::Auto)]
+    pub resolve: ResolveArg,
     /// Requests under way at the same time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub concurrency: u16,
@@ -277,6 +281,25 @@ impl From<ConfirmArg> for Confirm {
             ConfirmArg::Sample => Self::Sample,
             ConfirmArg::All => Self::All,
             ConfirmArg::None => Self::None,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum ResolveArg {
+    Auto,
+    One,
+    Many,
+    Scan,
+}
+
+impl From<ResolveArg> for Resolve {
+    fn from(arg: ResolveArg) -> Self {
+        match arg {
+            ResolveArg::Auto => Self::Auto,
+            ResolveArg::One => Self::One,
+            ResolveArg::Many => Self::Many,
+            ResolveArg::Scan => Self::Scan,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! settings, the lists' paths, the ledger's job. Then the tenant is asked, and only then is a ledger made. The
 //! lists are taken in and the job is pinned in one transaction, which is kept only once somebody has said yes.
 
-use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResumeArgs, RunArgs};
+use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResolveArg, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind};
 use super::{settings, signals};
 use crate::api::Paced;
@@ -15,12 +15,14 @@ use crate::input::{ColumnChoice, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader};
 use crate::model::entry::EntryState;
 use crate::model::ids::{Action, Job};
-use crate::runner::context::Halt;
+use crate::model::way;
+use crate::runner::context::{Halt, RunSettings};
 use crate::runner::coordinator::Left;
 use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
 use crate::runner::preflight::{self, Plan};
 use crate::runner::run::{self, Ending, Outcome};
+use crate::runner::survey::{self, Surveyed};
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
@@ -188,39 +190,56 @@ impl Undertaking<'_> {
                 Some(ledger) => ledger,
                 None => Ledger::create(&self.common.ledger, self.verb)?,
             };
-            let ledger = self.agree(ledger, &screen, mode, &stop)?;
-            self.work(ledger, tenant, screen.events(), stop).await
+            let (ledger, run_settings) = self.agree(ledger, &tenant, &screen, mode, &stop).await?;
+            self.work(ledger, run_settings, tenant, screen.events(), stop)
+                .await
         });
         screen.close();
         self.conclude(outcome?)
     }
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
-    fn agree(&self, mut ledger: Ledger, screen: &Screen, mode: Mode, stop: &Stop) -> Result<Ledger, Failure> {
-        if let Err(failure) = self.take_in_and_ask(&mut ledger, screen, mode, stop) {
-            ledger.abandon();
-            return Err(failure);
-        }
+    async fn agree(
+        &self,
+        mut ledger: Ledger,
+        tenant: &Paced<Client>,
+        screen: &Screen,
+        mode: Mode,
+        stop: &Stop,
+    ) -> Result<(Ledger, RunSettings), Failure> {
+        let run_settings = match self
+            .take_in_and_ask(&mut ledger, tenant, screen, mode, stop)
+            .await
+        {
+            Ok(run_settings) => run_settings,
+            Err(failure) => {
+                ledger.abandon();
+                return Err(failure);
+            }
+        };
         match &self.copied {
             Some(why) => ledger.adopt(why)?,
             None => ledger.claim()?,
         }
-        Ok(ledger)
+        Ok((ledger, run_settings))
     }
 
-    fn take_in_and_ask(
+    async fn take_in_and_ask(
         &self,
         ledger: &mut Ledger,
+        tenant: &Paced<Client>,
         screen: &Screen,
         mode: Mode,
         stop: &Stop,
-    ) -> Result<(), Failure> {
+    ) -> Result<RunSettings, Failure> {
         let confirmed = ledger.job()?.map_or(0, |pinned| pinned.confirmed_entries);
         let resolved = ledger.counts()?.in_state(EntryState::Resolved);
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
         let pending = loading.pending()?;
-        let run_settings = settings::run_settings(self.run);
+        let surveyed = self.survey(&loading, tenant, pending + resolved, stop).await?;
+        let choice = way::choose(self.run.resolve.into(), &surveyed.survey, pending);
+        let run_settings = settings::run_settings(self.run, choice.way, surveyed.page_size);
         let plan = Plan {
             job: self.job.clone(),
             ledger: self.common.ledger.display().to_string(),
@@ -242,7 +261,27 @@ impl Undertaking<'_> {
             self.ask(stop)?;
         }
         loading.pin(&self.job, preflight::consents_to_all(&run_settings))?;
-        Ok(loading.commit()?)
+        loading.commit()?;
+        Ok(run_settings)
+    }
+
+    /// Finds out what the tenant supports, where that can pay.
+    async fn survey(
+        &self,
+        loading: &Loading<'_>,
+        tenant: &Paced<Client>,
+        unsent: u64,
+        stop: &Stop,
+    ) -> Result<Surveyed, Failure> {
+        if matches!(self.run.resolve, ResolveArg::One) || unsent < survey::WORTHWHILE_EMAILS {
+            return Ok(Surveyed::default());
+        }
+        let sample = loading.sample(survey::sample_size(loading.pending()?))?;
+        let mut stop = stop.clone();
+        tokio::select! {
+            surveyed = survey::survey(tenant, &self.job, &sample) => Ok(surveyed?),
+            Ok(_) = stop.wait_for(|stopped| *stopped) => Err(stopped_early()),
+        }
     }
 
     fn ask(&self, stop: &Stop) -> Result<(), Failure> {
@@ -267,13 +306,13 @@ impl Undertaking<'_> {
     async fn work(
         &self,
         ledger: Ledger,
+        run_settings: RunSettings,
         tenant: Paced<Client>,
         events: Events,
         stop: Stop,
     ) -> Result<Outcome, Failure> {
         let counts = ledger.counts()?;
         let (writer, thread) = ledger.into_writer(self.verb)?;
-        let run_settings = settings::run_settings(self.run);
         let outcome = run::run(
             tenant,
             writer,

@@ -5,8 +5,8 @@ use super::error::{Failure, Kind};
 use super::job::print;
 use super::{settings, signals};
 use crate::sandbox::{
-    CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, Sandbox, SandboxError,
-    UnknownIds, realistic_list,
+    CountStyle, EnvelopeStyle, FilterMode, ListFilter, Options, RateLimit, RetryAfterStyle, Sandbox,
+    SandboxError, UnknownIds, realistic_list,
 };
 use crate::ui::say;
 use clap::Args;
@@ -53,9 +53,18 @@ pub struct SandboxArgs {
     /// How the email filter compares: exact, partial or ignored
     #[arg(long, default_value_t = FilterMode::Exact)]
     filter: FilterMode,
-    /// Ignores `filter[email][in]`
+    /// What a filter for many emails does: honoured, ignored, broken, sensitive or short
+    #[arg(long, default_value_t = ListFilter::Honoured)]
+    filter_in: ListFilter,
+    /// Ignores `filter[statuses.handle]`
     #[arg(long)]
-    no_filter_in: bool,
+    no_filter_holders: bool,
+    /// Ignores `sort=id`
+    #[arg(long)]
+    no_sort: bool,
+    /// The longest address in bytes; a longer one is a 414
+    #[arg(long, default_value_t = 8_000)]
+    url_max: u32,
     /// How counts are written: number, string or null
     #[arg(long, default_value_t = CountStyle::Number)]
     counts: CountStyle,
@@ -122,7 +131,10 @@ impl SandboxArgs {
             rate_headers: !self.no_rate_headers,
             retry_after: self.retry_after,
             filter: self.filter,
-            filter_in: !self.no_filter_in,
+            filter_in: self.filter_in,
+            filter_holders: !self.no_filter_holders,
+            sort: !self.no_sort,
+            url_max: self.url_max,
             counts: self.counts,
             envelope: self.envelope,
             unknown_ids: self.unknown_ids,

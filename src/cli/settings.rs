@@ -2,10 +2,10 @@
 
 use super::args::{ConnectionArgs, ProgressArg, RunArgs};
 use super::error::{Failure, Kind};
-use crate::api::Paced;
 use crate::api::base_url::BaseUrl;
 use crate::api::client::{Client, Timeouts};
 use crate::api::pacing::{Gate, PaceSettings};
+use crate::api::{Paced, Slice};
 use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
 use crate::model::way::Way;
@@ -124,11 +124,11 @@ pub fn sources(lists: &[String]) -> Result<Vec<Source>, Failure> {
 }
 
 /// How a run goes about its work.
-pub fn run_settings(args: &RunArgs) -> RunSettings {
+pub fn run_settings(args: &RunArgs, way: Way, page_size: Option<u32>) -> RunSettings {
     RunSettings {
         concurrency: usize::from(args.concurrency),
-        way: Way::One,
-        page_size: 100,
+        way,
+        page_size: page_size.unwrap_or(Slice::USUAL_SIZE),
         batch_size: usize::from(args.batch_size),
         send_limit: args.limit,
         dry_run: args.dry_run,

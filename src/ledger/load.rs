@@ -13,7 +13,9 @@ use super::error::LedgerError;
 use super::open::Ledger;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
+use crate::model::email::Email;
 use crate::model::entry::EntryState;
+use crate::model::ids::EntryId;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -222,6 +224,20 @@ impl Loading<'_> {
     /// Entries in the ledger that have not been looked up, those of this load included.
     pub fn pending(&self) -> Result<u64, LedgerError> {
         Ok(self.added + super::read::tally(self.connection)?.in_state(EntryState::Pending))
+    }
+
+    /// So many entries that have not been looked up, each chosen at random; fewer where the dice fall twice on one.
+    pub fn sample(&self, size: usize) -> Result<Vec<Email>, LedgerError> {
+        let mut sample = std::collections::BTreeMap::new();
+        for _ in 0..size {
+            let after = EntryId(fastrand::i64(0..self.next_entry.max(1)));
+            let next = super::read::pending_after(self.connection, after, 1)?;
+            sample.extend(next.into_iter().map(|entry| (entry.id, entry.email)));
+        }
+        Ok(sample
+            .into_values()
+            .map(|email| Email::from_ledger(&email))
+            .collect())
     }
 
     /// Entries in the ledger, those of this load included.

@@ -21,3 +21,4 @@ mod resolve;
 pub mod run;
 pub mod send;
 pub mod settle;
+pub mod survey;

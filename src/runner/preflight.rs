@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Tries at a tenant that cannot be reached; a person is waiting.
-const UNREACHABLE_LIMIT: u32 = 3;
+pub(super) const UNREACHABLE_LIMIT: u32 = 3;
 
 /// Why the job must not begin. Nothing has been sent.
 #[derive(Debug, thiserror::Error)]
@@ -110,26 +110,31 @@ pub async fn verify<T: Tenant>(tenant: &Paced<T>) -> Result<(), Objection> {
     .await
 }
 
+/// What was asked: the route, what for, and the scope that it takes.
+type Asked = (&'static str, &'static str, &'static str);
+
 async fn ask<T: Tenant, R, F>(
     tenant: &Paced<T>,
-    (route, what, scope): (&'static str, &'static str, &'static str),
+    asked: Asked,
     question: impl Fn(Arc<T>) -> F,
 ) -> Result<R, Objection>
 where
     F: Future<Output = Result<R, ReadFailure>>,
 {
-    let gave_up = match ask_patiently(tenant, Class::Settle, Some(UNREACHABLE_LIMIT), question).await {
-        Ok(answer) => return Ok(answer),
-        Err(gave_up) => gave_up,
-    };
-    Err(match gave_up {
+    let answer = ask_patiently(tenant, Class::Settle, Some(UNREACHABLE_LIMIT), question).await;
+    answer.map_err(|gave_up| objection(asked, gave_up))
+}
+
+/// Why a question that was given up keeps the job from beginning.
+pub(super) fn objection((route, what, scope): Asked, gave_up: GaveUp) -> Objection {
+    match gave_up {
         GaveUp::Missing => Objection::NoApi(route),
         GaveUp::Denied(refusal) => Objection::Scope { what, scope, refusal },
         GaveUp::Halt(Halt::Denied(refusal)) if refusal.status == 401 => Objection::Token(refusal),
         GaveUp::Halt(Halt::Denied(refusal)) => Objection::Unavailable(refusal.to_string()),
         GaveUp::Halt(Halt::Outage(why)) | GaveUp::Refused(why) => Objection::Unavailable(why),
         GaveUp::Halt(other) => Objection::Unavailable(other.to_string()),
-    })
+    }
 }
 
 /// Up to three defined handles that could have been meant.

@@ -24,6 +24,9 @@ const BAD_GATEWAY: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>
 const TOO_LARGE: &str = "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body>\r\n\
     <center><h1>413 Request Entity Too Large</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
 
+const ADDRESS_TOO_LONG: &str = "<html>\r\n<head><title>414 Request-URI Too Large</title></head>\r\n<body>\r\n\
+    <center><h1>414 Request-URI Too Large</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let bytes = serde_json::to_vec(value).expect("BUG: an answer has no JSON form");
     typed(status, "application/json", Body::from(bytes))
@@ -56,6 +59,15 @@ pub(super) fn bad_gateway() -> Response {
 
 pub(super) fn too_large() -> Response {
     typed(StatusCode::PAYLOAD_TOO_LARGE, "text/html", Body::from(TOO_LARGE))
+}
+
+/// What a gateway says to an address that it does not pass on.
+pub(super) fn address_too_long() -> Response {
+    typed(
+        StatusCode::URI_TOO_LONG,
+        "text/html",
+        Body::from(ADDRESS_TOO_LONG),
+    )
 }
 
 fn typed(status: StatusCode, kind: &'static str, body: Body) -> Response {

@@ -61,8 +61,14 @@ pub struct Options {
     pub retry_after: RetryAfterStyle,
     /// How `filter[email]` compares.
     pub filter: FilterMode,
-    /// Whether `filter[email][in]` is honoured; otherwise it is ignored and everything is answered.
-    pub filter_in: bool,
+    /// What `filter[email][in]` does.
+    pub filter_in: ListFilter,
+    /// Whether `filter[statuses.handle]` is honoured; otherwise it is ignored.
+    pub filter_holders: bool,
+    /// Whether `sort=id` is honoured; otherwise it is ignored.
+    pub sort: bool,
+    /// The longest address in bytes; a gateway answers a longer one with 414.
+    pub url_max: u32,
     /// How numbers are written in batches and in the page's meta block.
     pub counts: CountStyle,
     /// For how long after its 202 a batch is answered with 404.
@@ -115,7 +121,10 @@ impl Default for Options {
             rate_headers: true,
             retry_after: RetryAfterStyle::Seconds,
             filter: FilterMode::Exact,
-            filter_in: true,
+            filter_in: ListFilter::Honoured,
+            filter_holders: true,
+            sort: true,
+            url_max: 8_000,
             counts: CountStyle::Number,
             not_found_for: Duration::ZERO,
             unknown_ids: UnknownIds::Reject,
@@ -205,6 +214,22 @@ choice! {
         Partial = "partial",
         /// The filter has no effect.
         Ignored = "ignored",
+    }
+}
+
+choice! {
+    /// What a filter for a list of emails does.
+    ListFilter, "list filter", "honoured, ignored, broken, sensitive or short" {
+        /// It finds whoever a filter for one email finds, for each of them.
+        Honoured = "honoured",
+        /// It has no effect.
+        Ignored = "ignored",
+        /// It is answered with a 500.
+        Broken = "broken",
+        /// Letter case matters, other than for one email.
+        Sensitive = "sensitive",
+        /// Only the first twenty emails count.
+        Short = "short",
     }
 }
 

@@ -197,12 +197,17 @@ pub(super) fn write_email(seed: u64, index: u32, text: &mut String) {
 
 /// The profile id behind an index, in the shape of a version 4 UUID.
 pub(super) fn profile_id(seed: u64, index: u32) -> String {
-    let key = mix(seed, 0, Salt::Identity);
     uuid(
-        scramble(index ^ (key as u32)),
+        id_head(seed, index),
         mix(seed, u64::from(index), Salt::Identity),
         mix(seed, u64::from(index), Salt::Details),
     )
+}
+
+/// The first eight digits of a profile id. No two profiles of a tenant share them.
+pub(super) fn id_head(seed: u64, index: u32) -> u32 {
+    let key = mix(seed, 0, Salt::Identity);
+    scramble(index ^ (key as u32))
 }
 
 /// The index behind a profile id, if it is an id that this seed gives out.

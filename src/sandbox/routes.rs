@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::answers::{self, BatchShape, Listed, StatusShape, Wrapped};
 use super::log::Route;
+use super::options::ListFilter;
 use super::page::{Page, Question};
 use super::profile::ProfileShape;
 use super::queue::{Action, Batch};
@@ -52,6 +53,13 @@ pub(super) fn scope_of(route: Route) -> Option<&'static str> {
 
 /// Answers a request that was let in.
 pub(super) async fn answer(tenant: &Tenant, route: Route, id: &str, request: Request) -> Response {
+    let length = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |address| address.as_str().len());
+    if length > tenant.options.url_max as usize {
+        return answers::address_too_long();
+    }
     let question = || asked(request.uri());
     match route {
         Route::Verify => answers::text("OK"),
@@ -90,6 +98,10 @@ fn statuses(tenant: &Tenant, question: &Question) -> Response {
 }
 
 fn profiles(tenant: &Tenant, question: &Question) -> Response {
+    let lists = question.value("filter[email][in]").is_some();
+    if lists && tenant.options.filter_in == ListFilter::Broken {
+        return answers::message(StatusCode::INTERNAL_SERVER_ERROR, "Server Error");
+    }
     let page = Page::of(question, &tenant.options);
     let criteria = Criteria::of(question, &tenant.options);
     let (total, snapshots) = {

@@ -2,7 +2,7 @@
 //!
 //! Reads the world and changes nothing.
 
-use super::options::{FilterMode, Options};
+use super::options::{FilterMode, ListFilter, Options};
 use super::page::{Page, Question};
 use super::world::{Held, World};
 
@@ -11,12 +11,19 @@ use super::world::{Held, World};
 pub(super) struct Criteria {
     emails: Vec<EmailTest>,
     handle: Option<String>,
+    by_id: bool,
 }
+
+/// How many emails a tenant with a short list filter looks at.
+const SHORT_LIST: usize = 20;
 
 /// What one filter asks of an email.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum EmailTest {
+    /// In lower case.
     OneOf(Vec<String>),
+    /// Letter case included.
+    ExactlyOneOf(Vec<String>),
     /// In lower case.
     Containing(String),
 }
@@ -35,24 +42,29 @@ impl Criteria {
         let single = ["filter[email]", "filter[email][eq]"];
         for wanted in single.iter().filter_map(|key| question.value(key)) {
             match options.filter {
-                FilterMode::Exact => emails.push(EmailTest::OneOf(vec![wanted.to_owned()])),
+                FilterMode::Exact => emails.push(EmailTest::one_of([wanted.to_owned()])),
                 FilterMode::Partial => emails.push(EmailTest::Containing(wanted.to_lowercase())),
                 FilterMode::Ignored => {}
             }
         }
-        if let Some(wanted) = question.value("filter[email][in]")
-            && options.filter_in
-        {
+        if let Some(wanted) = question.value("filter[email][in]") {
             let several = wanted.split(',').map(|email| email.trim().to_owned());
-            emails.push(EmailTest::OneOf(several.collect()));
+            match options.filter_in {
+                ListFilter::Honoured => emails.push(EmailTest::one_of(several)),
+                ListFilter::Sensitive => emails.push(EmailTest::ExactlyOneOf(several.collect())),
+                ListFilter::Short => emails.push(EmailTest::one_of(several.take(SHORT_LIST))),
+                ListFilter::Ignored | ListFilter::Broken => {}
+            }
         }
+        let handle = question.value("filter[statuses.handle]");
         Self {
             emails,
-            handle: question.value("filter[statuses.handle]").map(str::to_owned),
+            handle: handle.filter(|_| options.filter_holders).map(str::to_owned),
+            by_id: options.sort && question.value("sort") == Some("id"),
         }
     }
 
-    /// One page of the profiles that meet every filter, in the order of the list.
+    /// One page of the profiles that meet every filter, in the order of the list, or of their ids.
     pub(super) fn search(&self, world: &World, page: Page) -> Found {
         let holding = self.handle.as_deref().map(|handle| world.bits([handle]));
         if let Some(named) = self.named(world) {
@@ -62,11 +74,15 @@ impl Criteria {
             // Without any filter the page is a plain range, and walking a million profiles to it would be a waste.
             let total = u64::from(world.count());
             let end = u64::from(u32::MAX).min(page.skipped() + page.size).min(total);
-            let rows = (page.skipped()..end).filter_map(|index| u32::try_from(index).ok());
-            return Found {
-                total,
-                rows: rows.collect(),
+            let places = (page.skipped()..end).filter_map(|place| u32::try_from(place).ok());
+            let rows = match self.by_id {
+                true => places.map(|place| world.by_id()[place as usize]).collect(),
+                false => places.collect(),
             };
+            return Found { total, rows };
+        }
+        if self.by_id {
+            return self.sift(world, world.by_id().iter().copied(), holding, page);
         }
         self.sift(world, 0..world.count(), holding, page)
     }
@@ -74,12 +90,15 @@ impl Criteria {
     /// The profiles that a filter names outright, found by the index instead of a scan.
     fn named(&self, world: &World) -> Option<Vec<u32>> {
         let emails = self.emails.iter().find_map(|test| match test {
-            EmailTest::OneOf(emails) => Some(emails),
+            EmailTest::OneOf(emails) | EmailTest::ExactlyOneOf(emails) => Some(emails),
             EmailTest::Containing(_) => None,
         })?;
         let mut rows: Vec<u32> = emails.iter().flat_map(|email| world.bearers(email)).collect();
         rows.sort_unstable();
         rows.dedup();
+        if self.by_id {
+            rows.sort_by_cached_key(|index| world.profile_id(*index));
+        }
         Some(rows)
     }
 
@@ -103,7 +122,7 @@ impl Criteria {
                 email.clear();
                 world.write_email(index, &mut email);
                 let folded = email.to_lowercase();
-                if !self.emails.iter().all(|test| test.passes(&folded)) {
+                if !self.emails.iter().all(|test| test.passes(&email, &folded)) {
                     continue;
                 }
             }
@@ -117,9 +136,14 @@ impl Criteria {
 }
 
 impl EmailTest {
-    fn passes(&self, folded: &str) -> bool {
+    fn one_of(emails: impl IntoIterator<Item = String>) -> Self {
+        Self::OneOf(emails.into_iter().map(|email| email.to_lowercase()).collect())
+    }
+
+    fn passes(&self, email: &str, folded: &str) -> bool {
         match self {
-            Self::OneOf(emails) => emails.iter().any(|email| email.to_lowercase() == folded),
+            Self::ExactlyOneOf(emails) => emails.iter().any(|wanted| wanted == email),
+            Self::OneOf(emails) => emails.iter().any(|email| email == folded),
             Self::Containing(part) => folded.contains(part.as_str()),
         }
     }
@@ -140,7 +164,7 @@ mod tests {
         Criteria::of(&question, options).search(world, page)
     }
 
-    fn tenant(filter: FilterMode, filter_in: bool) -> (Options, World) {
+    fn tenant(filter: FilterMode, filter_in: ListFilter) -> (Options, World) {
         let options = Options {
             profiles: 1_000,
             duplicates_percent: 0.0,
@@ -154,7 +178,7 @@ mod tests {
 
     #[test]
     fn exact_means_the_whole_address_letter_case_aside() {
-        let (options, world) = tenant(FilterMode::Exact, true);
+        let (options, world) = tenant(FilterMode::Exact, ListFilter::Honoured);
         let email = world.email(5).to_uppercase();
         let found = search(&options, &world, &[("filter[email]", &email)]);
         assert_eq!(
@@ -170,7 +194,7 @@ mod tests {
 
     #[test]
     fn partial_means_any_address_with_the_text_in_it() {
-        let (options, mut world) = tenant(FilterMode::Partial, true);
+        let (options, mut world) = tenant(FilterMode::Partial, ListFilter::Honoured);
         world.rename(1, "lou@example.com".to_owned());
         world.rename(2, "Mary-Lou@example.com".to_owned());
         let found = search(&options, &world, &[("filter[email]", "LOU@example.com")]);
@@ -179,24 +203,47 @@ mod tests {
 
     #[test]
     fn ignored_means_everybody() {
-        let (options, world) = tenant(FilterMode::Ignored, true);
+        let (options, world) = tenant(FilterMode::Ignored, ListFilter::Honoured);
         let found = search(&options, &world, &[("filter[email]", "lou@example.com")]);
         assert_eq!((found.total, found.rows.len()), (1_000, 15));
     }
 
     #[test]
     fn a_comma_list_is_honoured_or_ignored() {
-        for (filter_in, total) in [(true, 2), (false, 1_000)] {
+        for (filter_in, total) in [
+            (ListFilter::Honoured, 2),
+            (ListFilter::Ignored, 1_000),
+            (ListFilter::Sensitive, 0),
+        ] {
             let (options, world) = tenant(FilterMode::Exact, filter_in);
-            let list = format!("{}, {},x@example.com", world.email(9), world.email(3));
+            let list = format!("{}, {},x@example.com", world.email(9), world.email(3)).to_uppercase();
             let found = search(&options, &world, &[("filter[email][in]", &list)]);
             assert_eq!(found.total, total);
         }
     }
 
     #[test]
+    fn the_list_can_be_had_by_id() {
+        let (options, mut world) = tenant(FilterMode::Exact, ListFilter::Honoured);
+        world.delete(17);
+        let mut ids = Vec::new();
+        for number in 1..=10 {
+            let number = number.to_string();
+            let pairs = [
+                ("sort", "id"),
+                ("page[size]", "100"),
+                ("page[number]", number.as_str()),
+            ];
+            let found = search(&options, &world, &pairs);
+            ids.extend(found.rows.into_iter().map(|index| world.profile_id(index)));
+        }
+        assert_eq!(ids.len(), 999);
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
     fn holders_are_listed_page_by_page() {
-        let (options, mut world) = tenant(FilterMode::Exact, true);
+        let (options, mut world) = tenant(FilterMode::Exact, ListFilter::Honoured);
         let mut rows = Vec::new();
         for number in ["1", "2", "3", "4", "5"] {
             let pairs = [("filter[statuses.handle]", "vip"), ("page[number]", number)];
@@ -215,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_whole_list_leaves_out_the_deleted() {
-        let (options, mut world) = tenant(FilterMode::Exact, true);
+        let (options, mut world) = tenant(FilterMode::Exact, ListFilter::Honoured);
         let asked = [("page[size]", "100"), ("page[number]", "10")];
         assert_eq!(search(&options, &world, &asked).rows.len(), 100);
         world.delete(0);

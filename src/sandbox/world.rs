@@ -4,7 +4,7 @@
 //! seed. This file may not know about requests, batches or files.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::options::Options;
 use super::people::{self, Person, Roster};
@@ -41,6 +41,8 @@ pub(super) struct World {
     index: EmailIndex,
     edited_emails: HashMap<u32, String>,
     deleted: HashSet<u32>,
+    /// All indices in the order of their profile ids, once somebody has asked for it.
+    by_id: OnceLock<Vec<u32>>,
 }
 
 impl World {
@@ -68,6 +70,7 @@ impl World {
             index,
             edited_emails: HashMap::new(),
             deleted: HashSet::new(),
+            by_id: OnceLock::new(),
         }
     }
 
@@ -91,6 +94,15 @@ impl World {
 
     pub(super) fn profile_id(&self, index: u32) -> String {
         people::profile_id(self.roster.seed, index)
+    }
+
+    /// The indices of all profiles, deleted ones included, in the order of their ids.
+    pub(super) fn by_id(&self) -> &[u32] {
+        self.by_id.get_or_init(|| {
+            let mut all: Vec<u32> = (0..self.count()).collect();
+            all.sort_by_cached_key(|index| people::id_head(self.roster.seed, *index));
+            all
+        })
     }
 
     pub(super) fn email(&self, index: u32) -> String {
