@@ -11,6 +11,7 @@ pub const APPLICATION_ID: i64 = 0x524C_424B;
 pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_ledger.sql"),
     include_str!("../../migrations/0002_doubts.sql"),
+    include_str!("../../migrations/0003_scan.sql"),
 ];
 
 /// The version that this program writes.

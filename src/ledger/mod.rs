@@ -30,6 +30,7 @@ mod migrate;
 mod open;
 mod read;
 mod safety;
+mod scans;
 mod time;
 mod wal;
 mod walk;
@@ -44,6 +45,7 @@ pub use open::Ledger;
 pub use read::{
     Accepted, BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
 };
+pub use scans::{ScanState, Seen, Sighting};
 pub use time::now_ms;
 pub use walk::{EntryRow, RejectRow};
 pub use write::{AnswerRecord, MemberFate, Settlement};

@@ -357,7 +357,7 @@ pub(super) fn accepted(connection: &Connection, no: BatchNo) -> Result<Accepted,
     Ok(accepted)
 }
 
-fn handles_from_json(text: &str) -> Result<Vec<Handle>, LedgerError> {
+pub(super) fn handles_from_json(text: &str) -> Result<Vec<Handle>, LedgerError> {
     let words: Vec<String> =
         serde_json::from_str(text).map_err(|error| LedgerError::Damaged(format!("handles: {error}")))?;
     Ok(words.into_iter().map(Handle::new).collect())

@@ -249,7 +249,7 @@ impl Writer {
     }
 
     /// Returns once the write is in the open transaction: whatever is written later cannot overtake it.
-    async fn repeatable<R: Send + 'static>(
+    pub(super) async fn repeatable<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<R, LedgerError> + Send + 'static,
     ) -> Result<R, LedgerError> {

@@ -1,7 +1,7 @@
 //! The run: stages around a synchronous coordinator.
 //!
 //! `ingest` takes lists in, `preflight` checks and reckons, and then `run` goes on with whatever the ledger
-//! says is left: `resolve` looks entries up, `send` sends batches, `settle` learns what became of those that
+//! says is left: `scan` and `resolve` look entries up, `send` sends batches, `settle` learns what became of those that
 //! were accepted, `doubt` whether the others arrived. The stages do not know each other; `coordinator`, with `lookups`
 //! in it, decides who is next, `run` carries it out. `look` and `handles` are what several of them ask.
 //!
@@ -19,6 +19,7 @@ mod meter;
 pub mod preflight;
 mod resolve;
 pub mod run;
+mod scan;
 pub mod send;
 pub mod settle;
 pub mod survey;

@@ -9,7 +9,7 @@ use super::lookups::{Question, REFILL_ENTRIES};
 use super::meter::Meter;
 use super::send::Sent;
 use super::settle::Settled;
-use super::{doubt, resolve, send, settle};
+use super::{doubt, resolve, scan, send, settle};
 use crate::api::{Paced, Tenant};
 use crate::ledger::{Counts, LedgerError, Writer};
 use crate::model::batch::BatchState;
@@ -265,7 +265,7 @@ impl<T: Tenant> Shell<T> {
         let context = self.context.clone();
         match command {
             Command::Refill(after) => self.tasks.spawn(async move { refill(&context, after).await }),
-            Command::Scan => unreachable!("BUG: there is no scan yet"),
+            Command::Scan => self.tasks.spawn(async move { scan(&context).await }),
             Command::LookUp(question) => self.tasks.spawn(async move { look_up(&context, question).await }),
             Command::Record(verdicts) => self.tasks.spawn(async move { record(&context, verdicts).await }),
             Command::Seal(size) => self.tasks.spawn(async move { seal(&context, size).await }),
@@ -413,6 +413,21 @@ async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
     }
 }
 
+async fn scan<T: Tenant>(context: &Context<T>) -> Done {
+    match scan::scan(context).await {
+        Ok(states) => Done {
+            report: Report::Scanned(resolved(&states)),
+            change: Change::LookedUp(states),
+        },
+        Err(halt) => halted(Work::Scan, halt),
+    }
+}
+
+fn resolved(states: &[EntryState]) -> u64 {
+    let resolved = states.iter().filter(|state| **state == EntryState::Resolved);
+    resolved.count() as u64
+}
+
 async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
     let asked = question.len();
     match resolve::look_up(context, question).await {
@@ -427,16 +442,10 @@ async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
 async fn record<T: Tenant>(context: &Context<T>, verdicts: Vec<(EntryId, Verdict)>) -> Done {
     let size = verdicts.len();
     match context.ledger.lookups(verdicts).await {
-        Ok(states) => {
-            let resolved = states
-                .iter()
-                .filter(|state| **state == EntryState::Resolved)
-                .count();
-            Done {
-                report: Report::Recorded(size, resolved as u64),
-                change: Change::LookedUp(states),
-            }
-        }
+        Ok(states) => Done {
+            report: Report::Recorded(size, resolved(&states)),
+            change: Change::LookedUp(states),
+        },
         Err(error) => halted(Work::Record(size), error.into()),
     }
 }
