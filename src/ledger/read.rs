@@ -3,6 +3,7 @@
 use super::error::LedgerError;
 use super::open::open_for_reading;
 use crate::model::batch::BatchState;
+use crate::model::email::Email;
 use crate::model::entry::EntryState;
 use crate::model::ids::{Action, BatchId, BatchNo, EntryId, Handle, Job, ProfileId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -24,6 +25,8 @@ pub struct PendingEntry {
 pub struct SealedMember {
     /// The entry.
     pub id: EntryId,
+    /// The email that led to its profile.
+    pub email: Email,
     /// Its profile.
     pub profile: ProfileId,
     /// What the profile held when it was looked up.
@@ -325,19 +328,21 @@ pub(super) fn open_batches(connection: &Connection) -> Result<Vec<OpenBatch>, Le
 }
 
 pub(super) fn members(connection: &Connection, no: BatchNo) -> Result<Vec<SealedMember>, LedgerError> {
-    let mut query =
-        connection.prepare_cached("SELECT id, profile_id, held FROM entry WHERE batch = ?1 ORDER BY id")?;
+    let mut query = connection
+        .prepare_cached("SELECT id, profile_id, held, email FROM entry WHERE batch = ?1 ORDER BY id")?;
     let rows = query.query_map(params![no.0], |row| {
         Ok((
             EntryId(row.get(0)?),
             row.get::<_, String>(1)?,
             row.get::<_, String>(2)?,
+            row.get::<_, String>(3)?,
         ))
     })?;
     rows.map(|row| {
-        let (id, profile, held) = row?;
+        let (id, profile, held, email) = row?;
         Ok(SealedMember {
             id,
+            email: Email::from_ledger(&email),
             profile: ProfileId::new(profile),
             held: handles_from_json(&held)?,
         })

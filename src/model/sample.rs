@@ -15,13 +15,13 @@ pub enum Confirm {
 const FEWEST: usize = 2;
 
 impl Confirm {
-    /// How many of `size` members are to be read back.
+    /// How many of `size` members are to be read back, where one request shows as many as `together`.
     ///
     /// A member costs about one request to look up, so a hundredth of the members is about a hundredth
-    /// of the requests.
-    pub fn members(self, size: usize) -> usize {
+    /// of the requests. Where one request shows many, as many are seen for the price of one.
+    pub fn members(self, size: usize, together: usize) -> usize {
         match self {
-            Self::Sample => size.div_ceil(100).max(FEWEST).min(size),
+            Self::Sample => size.div_ceil(100).max(FEWEST).max(together).min(size),
             Self::All => size,
             Self::None => 0,
         }
@@ -42,10 +42,12 @@ mod tests {
 
     #[test]
     fn a_sample_is_a_hundredth_and_never_more_than_the_batch() {
-        let sample = |size| Confirm::Sample.members(size);
+        let sample = |size| Confirm::Sample.members(size, 1);
         assert_eq!([1, 2, 50, 300, 500].map(sample), [1, 2, 2, 3, 5]);
-        assert_eq!(Confirm::All.members(300), 300);
-        assert_eq!(Confirm::None.members(300), 0);
+        assert_eq!(Confirm::Sample.members(300, 93), 93);
+        assert_eq!(Confirm::Sample.members(50, 93), 50);
+        assert_eq!(Confirm::All.members(300, 93), 300);
+        assert_eq!(Confirm::None.members(300, 93), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the waiting, for everybody at once; what is decided here is only when to give up.
 
 use super::event::Events;
+use super::readback::Together;
 use crate::api::pacing::Class;
 use crate::api::{Paced, Tenant};
 use crate::ledger::{LedgerError, Writer};
@@ -71,6 +72,10 @@ pub struct Context<T> {
     pub events: Events,
     /// When the job's handles were last asked for because something did not show.
     pub handles_checked: Arc<Mutex<Option<Instant>>>,
+    /// How many changed profiles can be seen with one request.
+    pub together: Together,
+    /// How long the tenant usually takes over a batch, as far as this run has seen.
+    pub usual_time: Arc<Mutex<Option<Duration>>>,
     /// When this process last slept longer than it had wanted to: it was stopped, or the machine was.
     pub overslept: Arc<Mutex<Option<Instant>>>,
     /// Batches in doubt, and when the quiet period of each is over: what a run that does nothing waits for.
@@ -88,6 +93,8 @@ impl<T> Clone for Context<T> {
             settings: self.settings.clone(),
             events: self.events.clone(),
             handles_checked: self.handles_checked.clone(),
+            together: self.together.clone(),
+            usual_time: self.usual_time.clone(),
             overslept: self.overslept.clone(),
             quiet_ends: self.quiet_ends.clone(),
             stop: self.stop.clone(),

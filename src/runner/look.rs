@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between two looks at the same thing: short at first, since many tenants are quick, and then ever longer.
-const FIRST_WAIT: Duration = Duration::from_millis(400);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+pub const FIRST_WAIT: Duration = Duration::from_millis(400);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Between the first 404 for a profile and the second, which is believed.
 const BEFORE_GONE: Duration = Duration::from_secs(1);

@@ -3,7 +3,8 @@
 //! `ingest` takes lists in, `preflight` checks and reckons, and then `run` goes on with whatever the ledger
 //! says is left: `scan` and `resolve` look entries up, `send` sends batches, `settle` learns what became of those that
 //! were accepted, `doubt` whether the others arrived. The stages do not know each other; `coordinator`, with `lookups`
-//! in it, decides who is next, `run` carries it out. `look` and `handles` are what several of them ask.
+//! in it, decides who is next, `run` carries it out. `look`, `readback` and `handles` are what several of
+//! them ask.
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
@@ -17,6 +18,7 @@ mod look;
 pub mod lookups;
 mod meter;
 pub mod preflight;
+mod readback;
 mod resolve;
 pub mod run;
 mod scan;

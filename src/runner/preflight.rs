@@ -217,7 +217,7 @@ pub fn estimate(pending: u64, resolved: u64, settings: &RunSettings, rate: Rate)
     let lookups = limit.map_or(pending, |limit| pending.min(limit));
     let read_back = settings
         .confirm
-        .members(settings.batch_size.min(at_most as usize)) as u64;
+        .members(settings.batch_size.min(at_most as usize), 1) as u64;
     let requests = lookups + batches * (REQUESTS_PER_BATCH + read_back);
     let duration = rate
         .per_second()

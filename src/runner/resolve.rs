@@ -227,7 +227,7 @@ pub(super) async fn ask_together<T: Tenant>(
 }
 
 /// Asks, and gives up sooner than where there is no other way. Waiting is the gate's business.
-async fn ask_briefly<T: Tenant>(
+pub(super) async fn ask_briefly<T: Tenant>(
     context: &Context<T>,
     wanted: Wanted<'_>,
     slice: Slice,

@@ -7,6 +7,7 @@ use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
 use super::lookups::{Question, REFILL_ENTRIES};
 use super::meter::Meter;
+use super::readback::Together;
 use super::send::Sent;
 use super::settle::Settled;
 use super::{doubt, resolve, scan, send, settle};
@@ -61,6 +62,7 @@ pub async fn run<T: Tenant>(
     stop_requested: watch::Receiver<bool>,
 ) -> Result<Outcome, LedgerError> {
     let (halting, stop) = watch::channel(false);
+    let settings_group = settings.way.group();
     let context = Context {
         tenant,
         ledger,
@@ -68,6 +70,8 @@ pub async fn run<T: Tenant>(
         settings: Arc::new(settings),
         events,
         handles_checked: Arc::default(),
+        together: Together::new(settings_group),
+        usual_time: Arc::default(),
         overslept: Arc::default(),
         quiet_ends: Arc::default(),
         stop,

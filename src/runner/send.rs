@@ -210,6 +210,7 @@ mod tests {
 
     fn sealed(ids: &[i64]) -> Vec<SealedMember> {
         let member = |id: &i64| SealedMember {
+            email: crate::model::email::Email::from_ledger(&format!("p{id}@example.com")),
             id: EntryId(*id),
             profile: ProfileId::new(format!("p{id}")),
             held: vec![],

@@ -11,7 +11,8 @@
 
 use super::context::{Context, GaveUp, Halt};
 use super::handles;
-use super::look::{MISSES_A_LOOK, Patience, Sight, look_at};
+use super::look::{FIRST_WAIT, LONGEST_WAIT, MISSES_A_LOOK, Patience, Sight, look_at};
+use super::readback::seen_together;
 use crate::api::pacing::Class;
 use crate::api::{BatchProgress, BatchReport, Tenant};
 use crate::ledger::{MemberFate, SealedMember, Settlement};
@@ -19,6 +20,7 @@ use crate::model::entry::Evidence;
 use crate::model::ids::{BatchId, BatchNo, EntryId, ProfileId};
 use crate::model::sample::Confirm;
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -72,6 +74,7 @@ impl Reading {
     /// Looks at everybody who is unseen, until so many showed nothing. Those come last in the next look, so
     /// that a few who never change cannot hide the others for ever.
     async fn look<T: Tenant>(&mut self, context: &Context<T>, misses_limit: usize) -> Result<(), Halt> {
+        self.look_together(context).await?;
         let mut missed = Vec::new();
         let mut queue = std::mem::take(&mut self.unseen).into_iter();
         while missed.len() < misses_limit
@@ -96,6 +99,23 @@ impl Reading {
             }
         }
         self.unseen = queue.chain(missed).collect();
+        Ok(())
+    }
+
+    /// Looks at many with one request, where the tenant lets us. Says nothing about who is not seen by it.
+    async fn look_together<T: Tenant>(&mut self, context: &Context<T>) -> Result<(), Halt> {
+        let members: Vec<&SealedMember> = self.unseen.iter().map(|unseen| &unseen.member).collect();
+        let seen = seen_together(context, &members).await?;
+        for Unseen { member, unchanged } in self
+            .unseen
+            .extract_if(.., |unseen| seen.contains(&unseen.member.id))
+        {
+            if unchanged {
+                self.turned = Some(Instant::now());
+            }
+            self.fates
+                .push((member.id, MemberFate::Confirmed(Evidence::Seen)));
+        }
         Ok(())
     }
 
@@ -188,13 +208,29 @@ enum Polled {
 
 async fn poll<T: Tenant>(context: &Context<T>, id: &BatchId) -> Result<Polled, Halt> {
     let mut patience = Patience::new(context.settings.settle_deadline);
+    // A poll before it can be finished is a request for nothing.
+    let began = Instant::now();
+    let first = first_poll_after(context).min(context.settings.settle_deadline);
+    context.pause(first).await?;
+    let mut polls = 0;
     loop {
+        polls += 1;
         let when_time_is_up = match context
             .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
             .await
         {
             Ok(report) => match report.progress {
-                BatchProgress::Success | BatchProgress::Failed => return Ok(Polled::Finished(report)),
+                BatchProgress::Success | BatchProgress::Failed => {
+                    note_usual_time(
+                        context,
+                        if polls == 1 {
+                            first.mul_f64(0.9)
+                        } else {
+                            began.elapsed()
+                        },
+                    );
+                    return Ok(Polled::Finished(report));
+                }
                 BatchProgress::Pending => Polled::Unfinished("the tenant still calls it pending".into()),
                 BatchProgress::Unknown => Polled::CannotTell(format!(
                     "the tenant calls it `{}`, which says nothing",
@@ -211,6 +247,17 @@ async fn poll<T: Tenant>(context: &Context<T>, id: &BatchId) -> Result<Polled, H
             return Ok(when_time_is_up);
         }
     }
+}
+
+/// When a batch that was just accepted is worth a first poll: about when the others were finished. What is found finished
+/// at once makes the next wait a little shorter.
+fn first_poll_after<T>(context: &Context<T>) -> Duration {
+    let usual = context.usual_time.lock().unwrap_or_else(PoisonError::into_inner);
+    usual.unwrap_or(FIRST_WAIT).min(LONGEST_WAIT)
+}
+
+fn note_usual_time<T>(context: &Context<T>, time: Duration) {
+    *context.usual_time.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
 }
 
 /// What became of the members and when the last of them turned, or why that cannot be said yet.
@@ -244,10 +291,13 @@ async fn read_back<T: Tenant>(
             .push((member.id, MemberFate::Failed("refused_by_tenant", why)));
     }
     fastrand::shuffle(&mut expected);
-    let rest = expected.split_off(confirm.members(expected.len()));
+    let together = context.together.size();
+    let rest = expected.split_off(confirm.members(expected.len(), together));
     let sampled = expected.len();
     let mut reading = Reading::of(expected);
-    reading.look(context, usize::MAX).await?;
+    // Where one request shows many, a few misses say that the change does not show yet; asking for each would not.
+    let misses_limit = if together > 1 { MISSES_A_LOOK } else { usize::MAX };
+    reading.look(context, misses_limit).await?;
     let hits = reading
         .fates
         .iter()
