@@ -11,4 +11,5 @@ mod secrets;
 mod stages;
 mod support;
 mod tidy;
+mod ways;
 mod wire;

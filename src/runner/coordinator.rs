@@ -530,7 +530,7 @@ mod tests {
                         Report::Refilled(next.map(entry).collect())
                     }
                     Command::Scan => Report::Scanned(0),
-                    Command::LookUp(question) => Report::LookedUp(question.len(), answer(question)),
+                    Command::LookUp(question) => Report::LookedUp(question.entries(), answer(question)),
                     Command::Record(verdicts) => {
                         let before = resolved.len();
                         let wanting = verdicts.iter().filter(|(id, _)| id.0 % 5 != 0);

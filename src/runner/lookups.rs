@@ -37,7 +37,7 @@ pub enum Question {
 
 impl Question {
     /// How many entries it is about.
-    pub fn len(&self) -> usize {
+    pub fn entries(&self) -> usize {
         match self {
             Self::Alone { .. } => 1,
             Self::Group { entries, .. } => entries.len(),
@@ -171,7 +171,7 @@ impl Lookups {
 
     /// Entries that may turn out to be resolved.
     pub fn open(&self) -> usize {
-        let follow_ups: usize = self.follow_ups.iter().map(Question::len).sum();
+        let follow_ups: usize = self.follow_ups.iter().map(Question::entries).sum();
         self.asked + follow_ups + self.to_record.len() + self.recording
     }
 
@@ -216,14 +216,14 @@ impl Lookups {
                 Some(question) => question,
                 None => match self.next(room) {
                     Some(question) => {
-                        room -= question.len();
+                        room -= question.entries();
                         question
                     }
                     None => break,
                 },
             };
             self.questions += 1;
-            self.asked += question.len();
+            self.asked += question.entries();
             commands.push(Command::LookUp(question));
         }
         let low = self.pending.len() < REFILL_ENTRIES / 2;
@@ -289,7 +289,7 @@ mod tests {
         let mut commands = Vec::new();
         lookups.commands(room, &mut commands);
         let size = |command: &Command| match command {
-            Command::LookUp(question) => Some(question.len()),
+            Command::LookUp(question) => Some(question.entries()),
             _ => None,
         };
         commands.iter().filter_map(size).collect()

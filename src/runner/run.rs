@@ -433,7 +433,7 @@ fn resolved(states: &[EntryState]) -> u64 {
 }
 
 async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
-    let asked = question.len();
+    let asked = question.entries();
     match resolve::look_up(context, question).await {
         Ok(looked_up) => Done {
             report: Report::LookedUp(asked, looked_up),

@@ -1,0 +1,374 @@
+//! The three ways to look emails up lead to the same verdicts, over random tenants that others change meanwhile.
+
+use proptest::prelude::*;
+use rollbook::api::pacing::{Gate, PaceSettings};
+use rollbook::api::{BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted};
+use rollbook::ledger::{EntryRow, Ledger, LedgerError, ListIdentity, Reader};
+use rollbook::model::doubt::InDoubt;
+use rollbook::model::email::Email;
+use rollbook::model::ids::{Action, BatchId, Handle, Job, ProfileId};
+use rollbook::model::lookup::Found;
+use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
+use rollbook::model::rate::Rate;
+use rollbook::model::sample::Confirm;
+use rollbook::model::way::{Resolve, Way, choose};
+use rollbook::runner::context::RunSettings;
+use rollbook::runner::event::Events;
+use rollbook::runner::run::{Ending, run};
+use rollbook::runner::survey::survey;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How a filter for many emails works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Together {
+    Honoured,
+    Ignored,
+    Refused,
+    Broken,
+    Sensitive,
+    /// Only the first seven count.
+    Short,
+    /// It leaves out every profile whose id ends in a nine.
+    Forgetful,
+    /// Emails may have so many bytes together.
+    Bounded(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Character {
+    together: Together,
+    /// The single filter finds whoever contains the text.
+    partial: bool,
+    page_limit: usize,
+    /// Pages say how many there are.
+    tells_total: bool,
+    sorts: bool,
+    /// Lists say what profiles hold.
+    tells_held: bool,
+    /// Between any two requests so many of these strangers come or go.
+    churn: usize,
+    strangers: Vec<u32>,
+}
+
+struct Town {
+    character: Character,
+    people: Mutex<BTreeMap<String, (String, bool)>>,
+    churned: Mutex<usize>,
+}
+
+impl Town {
+    fn new(character: Character, people: &[(String, bool)]) -> Self {
+        let people = people.iter().enumerate().map(|(number, (email, holds))| {
+            // The order of ids is not the order in which they were made.
+            let id = format!("{:05}", (number * 7_919 + 13) % 99_991);
+            (id, (email.clone(), *holds))
+        });
+        Self {
+            character,
+            people: Mutex::new(people.collect()),
+            churned: Mutex::default(),
+        }
+    }
+
+    /// Lets some strangers come who were not there, and others go.
+    fn churn(&self) {
+        let (mut churned, mut people) = (self.churned.lock().unwrap(), self.people.lock().unwrap());
+        for _ in 0..self.character.churn {
+            let strangers = &self.character.strangers;
+            let Some(number) = strangers.get(*churned % strangers.len().max(1)) else {
+                return;
+            };
+            *churned += 1;
+            let id = format!("{number:05}x");
+            if people.remove(&id).is_none() {
+                people.insert(id, (format!("stranger{number}@example.net"), false));
+            }
+        }
+    }
+
+    fn matches(&self, wanted: Wanted<'_>, id: &str, email: &str, holds: bool) -> Result<bool, ReadFailure> {
+        let folded = email.trim().to_lowercase();
+        let one_of = |wanted: &[&str]| wanted.iter().any(|wanted| wanted.to_lowercase() == folded);
+        Ok(match wanted {
+            Wanted::Everybody => true,
+            Wanted::Holders(_) => holds,
+            Wanted::Email(wanted) if self.character.partial => folded.contains(&wanted.to_lowercase()),
+            Wanted::Email(wanted) => wanted.to_lowercase() == folded,
+            Wanted::Emails(wanted) => match self.character.together {
+                Together::Honoured => one_of(wanted),
+                Together::Ignored => true,
+                Together::Sensitive => wanted.contains(&email),
+                Together::Short => one_of(&wanted[..wanted.len().min(7)]),
+                Together::Forgetful => one_of(wanted) && !id.ends_with('9'),
+                Together::Refused => return Err(refused(422)),
+                Together::Broken => return Err(ReadFailure::Spoiled("HTTP 500".into())),
+                Together::Bounded(most) if wanted.concat().len() > most => return Err(refused(414)),
+                Together::Bounded(_) => one_of(wanted),
+            },
+        })
+    }
+}
+
+fn refused(status: u16) -> ReadFailure {
+    ReadFailure::Refused(Refusal {
+        status,
+        message: String::new(),
+    })
+}
+
+impl Tenant for Town {
+    async fn verify_token(&self) -> Result<(), ReadFailure> {
+        Ok(())
+    }
+
+    async fn statuses(&self, _: u32) -> Result<Page<StatusDefinition>, ReadFailure> {
+        Ok(Page::new(vec![], false))
+    }
+
+    async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
+        self.churn();
+        let people = self.people.lock().unwrap();
+        let mut found = Vec::new();
+        for (id, (email, holds)) in people.iter() {
+            if self.matches(wanted, id, email, *holds)? {
+                found.push(Found {
+                    profile: ProfileId::new(id.clone()),
+                    email: email.clone(),
+                    held: self.character.tells_held.then(|| held(*holds)),
+                });
+            }
+        }
+        if !self.character.sorts {
+            found.sort_by_key(|found| found.profile.as_str().chars().rev().collect::<String>());
+        }
+        let size = (slice.size as usize).min(self.character.page_limit);
+        let (total, skipped) = (found.len(), size * (slice.number as usize - 1));
+        let items: Vec<Found> = found.into_iter().skip(skipped).take(size).collect();
+        Ok(Page {
+            more: skipped + items.len() < total,
+            items,
+            total: self.character.tells_total.then_some(total as u64),
+            size: self.character.tells_total.then_some(size as u64),
+        })
+    }
+
+    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+        let people = self.people.lock().unwrap();
+        let (_, holds) = people.get(profile.as_str()).ok_or(ReadFailure::Missing)?;
+        Ok(held(*holds))
+    }
+
+    async fn batch(&self, _: &BatchId) -> Result<BatchReport, ReadFailure> {
+        Err(ReadFailure::Missing)
+    }
+
+    async fn batches(&self, _: u32) -> Result<Page<ListedBatch>, ReadFailure> {
+        Ok(Page::new(vec![], false))
+    }
+
+    async fn write(&self, _: Action, _: &[Member]) -> WriteAnswer {
+        panic!("a dry run sends nothing")
+    }
+}
+
+fn held(holds: bool) -> Vec<Handle> {
+    holds.then(|| Handle::new("vip")).into_iter().collect()
+}
+
+/// What became of every email.
+type Verdicts = BTreeMap<String, (String, Option<String>, Option<String>)>;
+
+/// Looks a list up in one way, and says which way it was in the end, and the requests that it took.
+async fn resolve(town: Town, list: &[String], asked: Resolve) -> (Verdicts, Way, u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let job = Job {
+        tenant: "https://api.acme.getomneo.com/api/v3".into(),
+        action: Action::Assign,
+        handles: vec![Handle::new("vip")],
+    };
+    let mut ledger = Ledger::create(&path, "assign").unwrap();
+    let mut loading = ledger.begin_load().unwrap();
+    loading.begin_list("list.txt", "text").unwrap();
+    for (line, written) in list.iter().enumerate() {
+        let email = Email::parse(written).unwrap();
+        loading.email(line as u64 + 1, email.as_str(), written).unwrap();
+    }
+    let identity = ListIdentity {
+        digest: [0; 32],
+        column: 1,
+    };
+    loading.end_list(&identity).unwrap();
+    loading.pin(&job, true).unwrap();
+    let sample = loading.sample(20).unwrap();
+    loading.commit().unwrap();
+    let pace = PaceSettings {
+        rate: Rate::Unlimited,
+        concurrency: 3,
+    };
+    let tenant = Paced::new(town, Gate::open(pace));
+    let surveyed = survey(&tenant, &job, &sample).await.unwrap();
+    let way = choose(asked, &surveyed.survey, list.len() as u64).way;
+    let settings = RunSettings {
+        concurrency: 3,
+        way,
+        page_size: surveyed.page_size.unwrap_or(100),
+        batch_size: 300,
+        send_limit: None,
+        dry_run: true,
+        confirm: Confirm::Sample,
+        settle_deadline: Duration::from_secs(2),
+        in_doubt: InDoubt::Verify,
+        quiet: Duration::from_millis(500),
+    };
+    let counts = ledger.counts().unwrap();
+    let writer = ledger.into_immediate_writer("assign").unwrap();
+    let (_keep, stop) = tokio::sync::watch::channel(false);
+    let outcome = run(tenant, writer, job, settings, &counts, Events::to(drop), stop)
+        .await
+        .unwrap();
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    let mut verdicts = Verdicts::new();
+    let note = |row: EntryRow<'_>| {
+        let verdict = (
+            row.state.to_string(),
+            row.reason.map(str::to_owned),
+            row.profile_id.map(str::to_owned),
+        );
+        verdicts.insert(row.email.to_owned(), verdict);
+        Ok::<_, LedgerError>(())
+    };
+    Reader::open(&path).unwrap().each_entry(note).unwrap();
+    (verdicts, way, outcome.progress.requests)
+}
+
+fn character() -> impl Strategy<Value = Character> {
+    let together = prop_oneof![
+        4 => Just(Together::Honoured),
+        1 => Just(Together::Ignored),
+        1 => Just(Together::Refused),
+        1 => Just(Together::Broken),
+        1 => Just(Together::Sensitive),
+        1 => Just(Together::Short),
+        2 => (40usize..2_000).prop_map(Together::Bounded),
+    ];
+    let page_limit = prop_oneof![Just(100usize), Just(500), 2usize..60];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let strangers = proptest::collection::vec(0u32..100_000, 0..40);
+    (together, page_limit, flags, 0usize..6, strangers).prop_map(
+        |(together, page_limit, (partial, tells_total, sorts, tells_held), churn, strangers)| Character {
+            together,
+            partial,
+            page_limit,
+            tells_total,
+            sorts,
+            tells_held,
+            churn,
+            strangers,
+        },
+    )
+}
+
+/// Who lives there: some share an email in another letter case, some hold the status already, some contain each other.
+fn people() -> impl Strategy<Value = Vec<(String, bool)>> {
+    let person = (0u32..250, 0u32..8, proptest::bool::weighted(0.1));
+    let person = person.prop_map(|(number, style, holds)| {
+        let email = match style {
+            0 => format!("Person{number}@Example.com"),
+            1 => format!("x.person{number}@example.com"),
+            2 => format!("person{number}+news@example.com"),
+            3 => format!("person{number}@example.com.au"),
+            _ => format!("person{number}@example.com"),
+        };
+        (email, holds)
+    });
+    proptest::collection::vec(person, 1..300)
+}
+
+fn list() -> impl Strategy<Value = Vec<String>> {
+    let email = (0u32..300, 0u32..12).prop_map(|(number, style)| match style {
+        0 => format!("PERSON{number}@example.com"),
+        1 => format!("person{number}+news@example.com"),
+        2 => format!("o'person{number}@example.com"),
+        3 => format!("person{number}@example.com.au"),
+        _ => format!("person{number}@example.com"),
+    });
+    proptest::collection::vec(email, 1..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(
+        std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24)))]
+
+    #[test]
+    fn every_way_leads_to_the_same_verdicts(character in character(), people in people(), list in list()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let town = |character: &Character| Town::new(character.clone(), &people);
+        let (one, way, _) = runtime.block_on(resolve(town(&character), &list, Resolve::One));
+        prop_assert_eq!(way, Way::One);
+        for asked in [Resolve::Many, Resolve::Scan, Resolve::Auto] {
+            let (verdicts, way, _) = runtime.block_on(resolve(town(&character), &list, asked));
+            for (email, verdict) in &one {
+                prop_assert_eq!(&verdicts[email], verdict, "{} by {:?}, taken as {:?}", email, asked, way);
+            }
+        }
+    }
+}
+
+fn friendly(together: Together) -> Character {
+    Character {
+        together,
+        partial: false,
+        page_limit: 100,
+        tells_total: true,
+        sorts: true,
+        tells_held: true,
+        churn: 1,
+        strangers: (0..40).map(|number| number * 2_000).collect(),
+    }
+}
+
+fn resolve_all(together: Together, asked: Resolve) -> (Verdicts, Way, u64) {
+    let people: Vec<_> = (0..2_000)
+        .map(|number| (format!("p{number}@example.com"), false))
+        .collect();
+    let list: Vec<String> = (0..1_900)
+        .map(|number| format!("p{number}@example.com"))
+        .collect();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(resolve(Town::new(friendly(together), &people), &list, asked))
+}
+
+/// The property above would hold for a program that always takes the slow way.
+#[test]
+fn a_tenant_that_supports_it_is_asked_far_less() {
+    for (asked, most) in [(Resolve::One, 2_000), (Resolve::Many, 60), (Resolve::Scan, 60)] {
+        let (verdicts, way, requests) = resolve_all(Together::Honoured, asked);
+        assert!(
+            verdicts.values().all(|verdict| verdict.0 == "resolved"),
+            "{asked:?}"
+        );
+        assert!(
+            requests <= most,
+            "{asked:?}, taken as {way:?}: {requests} requests"
+        );
+    }
+}
+
+/// The probe may not meet those who are left out; then the run notices, and asks one by one.
+#[test]
+fn nobody_is_lost_to_a_filter_that_leaves_some_out() {
+    let (verdicts, _, requests) = resolve_all(Together::Forgetful, Resolve::Many);
+    assert!(verdicts.values().all(|verdict| verdict.0 == "resolved"));
+    assert!(requests > 1_000, "groups were given up: {requests} requests");
+}
