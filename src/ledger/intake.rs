@@ -1,0 +1,226 @@
+//! Rows on their way into the ledger: gathered, told apart as new emails and repeats, and written together.
+//!
+//! A statement a row costs more than the row, and an index over emails is hit at random. So rows are gathered:
+//!
+//! - *append*, while no unique index stands: the set tells what is new, and rows go in as they come;
+//! - *merge*, into a ledger whose unique index stands: rows are sorted by email first, so that the index is walked
+//!   from one end to the other once for each gathering instead of hit at random for each row.
+//!
+//! Both number entries in the order of the list, and write repeats down in that order.
+
+use super::error::LedgerError;
+use super::seen::SeenEmails;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, params};
+use std::ops::Range;
+
+/// Entries in one statement: more gain nothing.
+const ROWS_A_STATEMENT: usize = 64;
+/// Rows that are appended together: as many as stay in the processor's cache.
+const APPEND_ROWS: usize = 1_024;
+/// Text and rows that are merged together: the more, the fewer walks over the index.
+const MERGE_BYTES: usize = 16 << 20;
+const MERGE_ROWS: usize = 512 << 10;
+
+/// Rows that wait to be written, all of one list.
+#[derive(Default)]
+pub(super) struct Rows {
+    text: String,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    line: u64,
+    email: Range<u32>,
+    /// Up to here the list's own spelling; nothing where it is the email.
+    written_end: u32,
+}
+
+/// What came of gathered rows.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) entries: u64,
+    pub(super) repeats: u64,
+}
+
+impl Rows {
+    pub(super) fn push(&mut self, line: u64, email: &str, written: &str) {
+        let at = |text: &String| u32::try_from(text.len()).expect("BUG: more text than rows are gathered of");
+        let start = at(&self.text);
+        self.text.push_str(email);
+        let end = at(&self.text);
+        if written != email {
+            self.text.push_str(written);
+        }
+        self.rows.push(Row {
+            line,
+            email: start..end,
+            written_end: at(&self.text),
+        });
+    }
+
+    pub(super) fn is_enough_to_append(&self) -> bool {
+        self.rows.len() >= APPEND_ROWS
+    }
+
+    pub(super) fn is_enough_to_merge(&self) -> bool {
+        self.rows.len() >= MERGE_ROWS || self.text.len() >= MERGE_BYTES
+    }
+
+    fn email(&self, row: usize) -> &str {
+        let Range { start, end } = self.rows[row].email;
+        &self.text[start as usize..end as usize]
+    }
+
+    fn written(&self, row: usize) -> Option<&str> {
+        let Row {
+            email, written_end, ..
+        } = &self.rows[row];
+        (email.end < *written_end).then(|| &self.text[email.end as usize..*written_end as usize])
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.rows.clear();
+    }
+
+    /// Writes the rows behind the entry before `next`, where `seen` tells what is new. Leaves none.
+    pub(super) fn append(
+        &mut self,
+        connection: &Connection,
+        list: i64,
+        next: i64,
+        seen: &mut SeenEmails,
+    ) -> Result<Outcome, LedgerError> {
+        // Apart from the look at the set, so that the processor can wait for many of its places at once.
+        let hashes: Vec<u64> = (0..self.rows.len())
+            .map(|row| seen.hash(self.email(row)))
+            .collect();
+        let mut new: Vec<(i64, usize)> = Vec::with_capacity(self.rows.len());
+        let mut repeats = Vec::new();
+        let mut compare = connection.prepare_cached("SELECT email = ?2 FROM entry WHERE id = ?1")?;
+        for (row, hash) in hashes.into_iter().enumerate() {
+            let (id, email) = (next + new.len() as i64, self.email(row));
+            let is_email_of = |known: i64| match usize::try_from(known - next) {
+                Ok(gathered) => Ok(self.email(new[gathered].1) == email),
+                Err(_) => compare.query_row(params![known, email], |row| row.get(0)),
+            };
+            match seen.first_or_insert(hash, email, id, is_email_of)? {
+                Some(entry) => repeats.push((entry, row)),
+                None => new.push((id, row)),
+            }
+        }
+        self.write(connection, list, &new, &repeats)
+    }
+
+    /// Writes the rows behind the entry before `next`, where the unique index tells what is new. Leaves none.
+    pub(super) fn merge(
+        &mut self,
+        connection: &Connection,
+        list: i64,
+        next: i64,
+    ) -> Result<Outcome, LedgerError> {
+        let mut sorted: Vec<usize> = (0..self.rows.len()).collect();
+        sorted.sort_unstable_by(|one, other| (self.email(*one), one).cmp(&(self.email(*other), other)));
+        let mut query = connection.prepare_cached("SELECT id FROM entry WHERE email = ?1")?;
+        // Whose entry each row is: one of the ledger, or the first row here that bears the email.
+        let mut owners = vec![Owner::Row(0); self.rows.len()];
+        for same in sorted.chunk_by(|one, other| self.email(*one) == self.email(*other)) {
+            let known = query
+                .query_row([self.email(same[0])], |row| row.get(0))
+                .optional()?;
+            let owner = known.map_or(Owner::Row(same[0]), Owner::Entry);
+            same.iter().for_each(|row| owners[*row] = owner);
+        }
+        let mut ids = vec![0; self.rows.len()];
+        let (mut added, mut repeats) = (0, Vec::new());
+        for (row, owner) in owners.iter().enumerate() {
+            ids[row] = match *owner {
+                Owner::Entry(id) => id,
+                Owner::Row(first) if first == row => {
+                    added += 1;
+                    next + added - 1
+                }
+                Owner::Row(first) => ids[first],
+            };
+            if *owner != Owner::Row(row) {
+                repeats.push((ids[row], row));
+            }
+        }
+        let is_new = |row: &usize| owners[*row] == Owner::Row(*row);
+        let new: Vec<(i64, usize)> = sorted
+            .into_iter()
+            .filter(is_new)
+            .map(|row| (ids[row], row))
+            .collect();
+        drop((owners, ids));
+        self.write(connection, list, &new, &repeats)
+    }
+
+    /// Writes new entries and repeats of entries down, in this order.
+    fn write(
+        &mut self,
+        connection: &Connection,
+        list: i64,
+        new: &[(i64, usize)],
+        repeats: &[(i64, usize)],
+    ) -> Result<Outcome, LedgerError> {
+        let mut groups = new.chunks_exact(ROWS_A_STATEMENT);
+        let mut insert = connection.prepare_cached(&insert_of(ROWS_A_STATEMENT))?;
+        groups.try_for_each(|group| self.insert(&mut insert, list, group))?;
+        let mut insert = connection.prepare_cached(&insert_of(1))?;
+        groups
+            .remainder()
+            .iter()
+            .try_for_each(|one| self.insert(&mut insert, list, std::slice::from_ref(one)))?;
+        let mut insert =
+            connection.prepare_cached("INSERT INTO repeated (list, line, entry) VALUES (?1, ?2, ?3)")?;
+        for (entry, row) in repeats {
+            insert.execute(params![list, self.rows[*row].line as i64, entry])?;
+        }
+        count_repeats(connection, repeats)?;
+        self.clear();
+        Ok(Outcome {
+            entries: new.len() as u64,
+            repeats: repeats.len() as u64,
+        })
+    }
+
+    fn insert(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        list: i64,
+        group: &[(i64, usize)],
+    ) -> Result<(), LedgerError> {
+        for (at, (id, row)) in group.iter().enumerate() {
+            let line = self.rows[*row].line as i64;
+            let values: [&dyn ToSql; 5] = [id, &self.email(*row), &self.written(*row), &list, &line];
+            for (column, value) in values.into_iter().enumerate() {
+                statement.raw_bind_parameter(at * 5 + column + 1, value)?;
+            }
+        }
+        Ok(statement.raw_execute().map(drop)?)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Entry(i64),
+    Row(usize),
+}
+
+fn insert_of(rows: usize) -> String {
+    let values = vec!["(?, ?, ?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO entry (id, email, written, list, line) VALUES {values}")
+}
+
+/// Raises the entries' occurrences, from the first entry to the last: they lie beside each other.
+fn count_repeats(connection: &Connection, repeats: &[(i64, usize)]) -> Result<(), LedgerError> {
+    let mut entries: Vec<i64> = repeats.iter().map(|(entry, _)| *entry).collect();
+    entries.sort_unstable();
+    let mut update =
+        connection.prepare_cached("UPDATE entry SET occurrences = occurrences + ?2 WHERE id = ?1")?;
+    for same in entries.chunk_by(i64::eq) {
+        update.execute(params![same[0], same.len() as i64])?;
+    }
+    Ok(())
+}
