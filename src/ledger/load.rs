@@ -252,14 +252,20 @@ impl Loading<'_> {
         super::write::pin(self.connection, job, confirmed_entries)
     }
 
+    fn build_indexes(&self) -> Result<(), LedgerError> {
+        let set = |pragma, value| self.connection.pragma_update(None, pragma, value);
+        set("cache_size", -SORTER_CACHE_KIB)?;
+        // A second thread sorts one part while the next is gathered.
+        set("threads", 1)?;
+        self.connection.execute_batch(INDEXES)?;
+        Ok(set("cache_size", -WRITER_CACHE_KIB)?)
+    }
+
     /// Builds what indexes are missing and makes everything durable.
     pub fn commit(mut self) -> Result<(), LedgerError> {
         assert!(self.open.is_none(), "BUG: a load was committed inside a list");
         if matches!(self.known, Known::Set(_)) {
-            let cache = |kib: i64| self.connection.pragma_update(None, "cache_size", -kib);
-            cache(SORTER_CACHE_KIB)?;
-            self.connection.execute_batch(INDEXES)?;
-            cache(WRITER_CACHE_KIB)?;
+            self.build_indexes()?;
         }
         let mut tally = Tally::default();
         tally.add(EntryState::Pending, "", self.added as i64);
