@@ -13,8 +13,11 @@ use super::seen::SeenEmails;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, params};
 use std::ops::Range;
 
-/// Entries in one statement: more gain nothing.
-const ROWS_A_STATEMENT: usize = 64;
+/// Entries in one statement while they are appended: more gain nothing.
+const APPEND_A_STATEMENT: usize = 64;
+/// In the midst of others each gets a statement of its own: one for several could fail half-way, so SQLite copies each
+/// page aside before it touches it, four times what there is to write.
+const MERGE_A_STATEMENT: usize = 1;
 /// Rows that are appended together: as many as stay in the processor's cache.
 const APPEND_ROWS: usize = 1_024;
 /// Text and rows that are merged together: the more, the fewer walks over the index.
@@ -109,7 +112,7 @@ impl Rows {
                 None => new.push((id, row)),
             }
         }
-        self.write(connection, list, &new, &repeats)
+        self.write(connection, list, APPEND_A_STATEMENT, &new, &repeats)
     }
 
     /// Writes the rows behind the entry before `next`, where the unique index tells what is new. Leaves none.
@@ -153,7 +156,7 @@ impl Rows {
             .map(|row| (ids[row], row))
             .collect();
         drop((owners, ids));
-        self.write(connection, list, &new, &repeats)
+        self.write(connection, list, MERGE_A_STATEMENT, &new, &repeats)
     }
 
     /// Writes new entries and repeats of entries down, in this order.
@@ -161,11 +164,12 @@ impl Rows {
         &mut self,
         connection: &Connection,
         list: i64,
+        at_once: usize,
         new: &[(i64, usize)],
         repeats: &[(i64, usize)],
     ) -> Result<Outcome, LedgerError> {
-        let mut groups = new.chunks_exact(ROWS_A_STATEMENT);
-        let mut insert = connection.prepare_cached(&insert_of(ROWS_A_STATEMENT))?;
+        let mut groups = new.chunks_exact(at_once);
+        let mut insert = connection.prepare_cached(&insert_of(at_once))?;
         groups.try_for_each(|group| self.insert(&mut insert, list, group))?;
         let mut insert = connection.prepare_cached(&insert_of(1))?;
         groups

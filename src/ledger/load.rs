@@ -123,7 +123,6 @@ impl Loading<'_> {
     /// Opens the next list; `layout` is for people.
     pub fn begin_list(&mut self, name: &str, layout: &str) -> Result<(), LedgerError> {
         assert!(self.open.is_none(), "BUG: a list was begun inside another");
-        self.connection.execute_batch("SAVEPOINT list")?;
         let id = self
             .connection
             .query_row("SELECT coalesce(max(id), 0) + 1 FROM list", [], |row| row.get(0))?;
@@ -207,7 +206,7 @@ impl Loading<'_> {
         let counts = list.counts;
         if let Some(name) = loaded_as(self.connection, identity)? {
             assert_eq!(counts.entries, 0, "BUG: a list that is known brought new entries");
-            self.connection.execute_batch("ROLLBACK TO list; RELEASE list")?;
+            self.take_back(list.id)?;
             return Ok(Loaded::Known(name));
         }
         assert_eq!(
@@ -231,9 +230,24 @@ impl Loading<'_> {
                 now_ms(),
             ],
         )?;
-        self.connection.execute_batch("RELEASE list")?;
         self.added += counts.entries;
         Ok(Loaded::New(counts))
+    }
+
+    /// Undoes what a list without new entries has left. A savepoint would do it too, at the price of a copy of each
+    /// page that any list touches.
+    fn take_back(&self, list: i64) -> Result<(), LedgerError> {
+        let statements = [
+            "UPDATE entry SET occurrences = occurrences - repeats FROM
+                 (SELECT entry, count(*) AS repeats FROM repeated WHERE list = ?1 GROUP BY entry) AS known
+                 WHERE entry.id = known.entry",
+            "DELETE FROM repeated WHERE list = ?1",
+            "DELETE FROM reject WHERE list = ?1",
+        ];
+        for statement in statements {
+            self.connection.execute(statement, [list])?;
+        }
+        Ok(())
     }
 
     /// Entries in the ledger that have not been looked up, those of this load included.
