@@ -20,15 +20,18 @@ const APPEND_A_STATEMENT: usize = 64;
 const MERGE_A_STATEMENT: usize = 1;
 /// Rows that are appended together: as many as stay in the processor's cache.
 const APPEND_ROWS: usize = 1_024;
-/// Text and rows that are merged together: the more, the fewer walks over the index.
-const MERGE_BYTES: usize = 16 << 20;
-const MERGE_ROWS: usize = 512 << 10;
+/// Rows that are merged together: the more, the fewer walks over the index.
+const MERGE_ROWS: usize = 400_000;
+/// Text that is gathered at the most.
+const TEXT_BYTES: usize = 16 << 20;
+/// An email and its spelling in a cell of the longest kind.
+const ROOM_FOR_ONE: usize = 128 << 10;
 
 /// Rows that wait to be written, all of one list.
-#[derive(Default)]
 pub(super) struct Rows {
     text: String,
     rows: Vec<Row>,
+    limit: usize,
 }
 
 struct Row {
@@ -39,13 +42,33 @@ struct Row {
 }
 
 /// What came of gathered rows.
-#[derive(Default)]
 pub(super) struct Outcome {
     pub(super) entries: u64,
     pub(super) repeats: u64,
 }
 
 impl Rows {
+    /// Rows to be appended.
+    pub(super) fn to_append() -> Self {
+        Self::up_to(APPEND_ROWS)
+    }
+
+    /// Rows to be merged.
+    pub(super) fn to_merge() -> Self {
+        let mut rows = Self::up_to(MERGE_ROWS);
+        // All the room at once: growing into it would take twice as much.
+        rows.text.reserve_exact(TEXT_BYTES);
+        rows
+    }
+
+    pub(super) fn up_to(limit: usize) -> Self {
+        Self {
+            text: String::new(),
+            rows: Vec::with_capacity(limit),
+            limit,
+        }
+    }
+
     pub(super) fn push(&mut self, line: u64, email: &str, written: &str) {
         let at = |text: &String| u32::try_from(text.len()).expect("BUG: more text than rows are gathered of");
         let start = at(&self.text);
@@ -61,12 +84,9 @@ impl Rows {
         });
     }
 
-    pub(super) fn is_enough_to_append(&self) -> bool {
-        self.rows.len() >= APPEND_ROWS
-    }
-
-    pub(super) fn is_enough_to_merge(&self) -> bool {
-        self.rows.len() >= MERGE_ROWS || self.text.len() >= MERGE_BYTES
+    /// Whether it is time to write them.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() >= self.limit || self.text.len() >= TEXT_BYTES - ROOM_FOR_ONE
     }
 
     fn email(&self, row: usize) -> &str {
@@ -227,4 +247,71 @@ fn count_repeats(connection: &Connection, repeats: &[(i64, usize)]) -> Result<()
         update.execute(params![same[0], same.len() as i64])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ledger::{Ledger, ListIdentity, Loaded};
+    use proptest::prelude::*;
+
+    /// Loads lists one by one, so many rows at once, and gives all that the ledger says of them.
+    fn load(lists: &[Vec<u8>], at_once: usize) -> (Vec<Loaded>, Vec<Vec<Option<String>>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::create(&folder.path().join("a.db"), "load").unwrap();
+        let mut loaded = Vec::new();
+        for (number, list) in lists.iter().enumerate() {
+            let mut loading = ledger.begin_load().unwrap();
+            loading.gather(at_once);
+            loading.begin_list("a.csv", "CSV").unwrap();
+            for (line, name) in list.iter().enumerate() {
+                let email = format!("{}@x.example", name / 2);
+                let written = if name % 2 == 0 {
+                    email.clone()
+                } else {
+                    email.to_uppercase()
+                };
+                loading.email(line as u64 + 1, &email, &written).unwrap();
+            }
+            let digest = [number as u8; 32];
+            loaded.push(loading.end_list(&ListIdentity { digest, column: 1 }).unwrap());
+            loading.commit().unwrap();
+        }
+        let mut rows = Vec::new();
+        for query in [
+            "SELECT id, email, written, list, line, occurrences FROM entry ORDER BY id",
+            "SELECT list, line, entry FROM repeated ORDER BY rowid",
+            "SELECT name FROM sqlite_schema WHERE type = 'index' ORDER BY name",
+            "SELECT * FROM pragma_integrity_check",
+            "SELECT state, reason, entries FROM tally",
+        ] {
+            let mut query = ledger.connection.prepare(query).unwrap();
+            let columns = query.column_count();
+            let read = query.query_map([], |row| {
+                let texts = (0..columns).map(|at| row.get::<_, rusqlite::types::Value>(at));
+                texts.map(|value| Ok(Some(format!("{:?}", value?)))).collect()
+            });
+            rows.extend(read.unwrap().map(Result::unwrap));
+        }
+        (loaded, rows)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Row by row every repeat is found by itself; gathered it must come out the same, also where a later list
+        /// makes the ledger leave its index.
+        #[test]
+        fn gathering_changes_nothing(lists in prop::collection::vec(prop::collection::vec(0u8..80, 0..150), 1..4)) {
+            let alone = load(&lists, 1);
+            let sum: u64 = lists.iter().map(|list| list.len() as u64).sum();
+            let counted: u64 = alone.0.iter().map(|loaded| match loaded {
+                Loaded::New(counts) => counts.entries + counts.repeats,
+                Loaded::Known(_) => unreachable!("each list has its own digest"),
+            }).sum();
+            prop_assert_eq!(sum, counted);
+            for at_once in [2, 7, 70, 1_000] {
+                prop_assert_eq!(&load(&lists, at_once), &alone);
+            }
+        }
+    }
 }

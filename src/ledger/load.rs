@@ -21,6 +21,9 @@ const INDEXES: &str = "CREATE UNIQUE INDEX entry_email ON entry (email);
     CREATE INDEX entry_pending ON entry (id) WHERE state = 0;";
 const NO_INDEXES: &str = "DROP INDEX entry_email; DROP INDEX entry_pending;";
 
+/// Pages that a load keeps in memory: it goes from one end to the other, and comes back to little.
+const LOAD_CACHE_KIB: i64 = 24 * 1_024;
+
 /// What SQLite sorts at once while it builds an index: as much as stays in the processor's cache. With 64 MB it
 /// takes twice as long.
 const SORTER_CACHE_KIB: i64 = 2 * 1_024;
@@ -89,6 +92,7 @@ impl Ledger {
     pub fn begin_load(&mut self) -> Result<Loading<'_>, LedgerError> {
         let connection = &self.connection;
         connection.execute_batch("BEGIN IMMEDIATE")?;
+        connection.pragma_update(None, "cache_size", -LOAD_CACHE_KIB)?;
         let last = "SELECT coalesce(max(id), 0) FROM entry";
         let before = connection.query_row(last, [], |row| row.get(0))?;
         let mut loading = Loading {
@@ -97,7 +101,7 @@ impl Ledger {
             before,
             next_entry: before + 1,
             open: None,
-            rows: Rows::default(),
+            rows: Rows::to_merge(),
             added: 0,
             finished: false,
         };
@@ -142,17 +146,19 @@ impl Loading<'_> {
         let list = self.open.as_mut().expect("BUG: a row outside of a list");
         list.counts.rows += 1;
         self.rows.push(line, email, written);
-        match self.known {
-            Known::Set(_) if self.rows.is_enough_to_append() => self.write_rows(),
-            Known::Index if self.rows.is_enough_to_merge() => {
-                self.write_rows()?;
-                if self.next_entry - 1 > self.before * 2 {
-                    self.leave_index()?;
-                }
-                Ok(())
+        if self.rows.is_full() {
+            self.write_rows()?;
+            if matches!(self.known, Known::Index) && self.next_entry - 1 > self.before * 2 {
+                self.leave_index()?;
             }
-            _ => Ok(()),
         }
+        Ok(())
+    }
+
+    /// Gathers so many rows at once, whichever way they are written.
+    #[cfg(test)]
+    pub(super) fn gather(&mut self, rows: usize) {
+        self.rows = Rows::up_to(rows);
     }
 
     /// Writes down what was gathered.
@@ -174,6 +180,7 @@ impl Loading<'_> {
         let seen = SeenEmails::of(self.connection)?;
         self.connection.execute_batch(NO_INDEXES)?;
         self.known = Known::Set(seen);
+        self.rows = Rows::to_append();
         Ok(())
     }
 
@@ -271,8 +278,7 @@ impl Loading<'_> {
         set("cache_size", -SORTER_CACHE_KIB)?;
         // A second thread sorts one part while the next is gathered.
         set("threads", 1)?;
-        self.connection.execute_batch(INDEXES)?;
-        Ok(set("cache_size", -WRITER_CACHE_KIB)?)
+        Ok(self.connection.execute_batch(INDEXES)?)
     }
 
     /// Builds what indexes are missing and makes everything durable.
@@ -285,6 +291,8 @@ impl Loading<'_> {
         tally.add(EntryState::Pending, "", self.added as i64);
         save_tally(self.connection, &tally)?;
         self.connection.execute_batch("COMMIT")?;
+        self.connection
+            .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         self.finished = true;
         Ok(())
     }
@@ -389,5 +397,16 @@ mod tests {
             1
         );
         assert!(matches!(load(&mut ledger, 1, &["a@x.example"]), Loaded::New(_)));
+    }
+
+    #[test]
+    fn a_known_list_that_is_recognised_at_its_end_leaves_nothing_behind() {
+        let (_folder, mut ledger) = ledger();
+        load(&mut ledger, 1, &["a@x.example", "b@x.example", "a@x.example", ""]);
+        let again = load(&mut ledger, 1, &["a@x.example", "b@x.example", "a@x.example", ""]);
+        assert_eq!(again, Loaded::Known("a.csv".into()));
+        assert_eq!(count(&ledger, "SELECT sum(occurrences) FROM entry"), 3);
+        assert_eq!(count(&ledger, "SELECT count(*) FROM repeated"), 1);
+        assert_eq!(count(&ledger, "SELECT count(*) FROM reject"), 1);
     }
 }
