@@ -1,28 +1,34 @@
 //! Taking lists in: one transaction from the first row to the last, or nothing.
 //!
-//! A kill at any point leaves the ledger as it was, so a load is repeated, never repaired. Into an empty
-//! ledger, rows are appended without their indexes, which are built at the end, and a set in memory tells
-//! new emails from repeats: 2 to 3 times faster than keeping a unique index up, because an index over
-//! emails is hit at random. The set holds 16 bytes an entry, 40 at worst while it grows; each hit is
-//! checked against the row, so two emails of one hash stay two entries. Into a ledger that has entries
-//! already, the unique index decides.
+//! A kill at any point leaves the ledger as it was, so a load is repeated, never repaired. Rows are written in
+//! gatherings (`intake.rs`). Into an empty ledger they are appended without their indexes, which are built at the
+//! end, and a set in memory tells new emails from repeats: 2 to 3 times faster than keeping a unique index up,
+//! because an index over emails is hit at random. Into a ledger that has entries already, the unique index decides,
+//! until more has come than there was: then the rest is appended, too.
 //!
 //! What is deliberately absent: removing entries. A corrected list adds what it has that is new.
 
 use super::error::LedgerError;
-use super::open::Ledger;
+use super::intake::Rows;
+use super::open::{Ledger, WRITER_CACHE_KIB};
+use super::seen::SeenEmails;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
 use crate::model::email::Email;
 use crate::model::entry::EntryState;
 use crate::model::ids::EntryId;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use rusqlite::{Connection, OptionalExtension, params};
 
 const INDEXES: &str = "CREATE UNIQUE INDEX entry_email ON entry (email);
     CREATE INDEX entry_pending ON entry (id) WHERE state = 0;";
 const NO_INDEXES: &str = "DROP INDEX entry_email; DROP INDEX entry_pending;";
+
+/// Pages that a load keeps in memory: it goes from one end to the other, and comes back to little.
+const LOAD_CACHE_KIB: i64 = 24 * 1_024;
+
+/// What SQLite sorts at once while it builds an index: as much as stays in the processor's cache. With 64 MB it
+/// takes twice as long.
+const SORTER_CACHE_KIB: i64 = 2 * 1_024;
 
 /// How a list came out. `rows = entries + repeats + rejects`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,8 +65,11 @@ pub struct ListIdentity {
 pub struct Loading<'l> {
     connection: &'l Connection,
     known: Known,
+    /// Entries that the ledger had when the load began.
+    before: i64,
     next_entry: i64,
     open: Option<OpenList>,
+    rows: Rows,
     added: u64,
     finished: bool,
 }
@@ -85,21 +94,21 @@ impl Ledger {
     pub fn begin_load(&mut self) -> Result<Loading<'_>, LedgerError> {
         let connection = &self.connection;
         connection.execute_batch("BEGIN IMMEDIATE")?;
+        connection.pragma_update(None, "cache_size", -LOAD_CACHE_KIB)?;
+        let last = "SELECT coalesce(max(id), 0) FROM entry";
+        let before = connection.query_row(last, [], |row| row.get(0))?;
         let mut loading = Loading {
             connection,
             known: Known::Index,
-            next_entry: 1,
+            before,
+            next_entry: before + 1,
             open: None,
+            rows: Rows::to_merge(),
             added: 0,
             finished: false,
         };
-        let last: Option<i64> = connection.query_row("SELECT max(id) FROM entry", [], |row| row.get(0))?;
-        match last {
-            Some(last) => loading.next_entry = last + 1,
-            None => {
-                connection.execute_batch(NO_INDEXES)?;
-                loading.known = Known::Set(SeenEmails::default());
-            }
+        if before == 0 {
+            loading.leave_index()?;
         }
         Ok(loading)
     }
@@ -120,7 +129,6 @@ impl Loading<'_> {
     /// Opens the next list; `layout` is for people.
     pub fn begin_list(&mut self, name: &str, layout: &str) -> Result<(), LedgerError> {
         assert!(self.open.is_none(), "BUG: a list was begun inside another");
-        self.connection.execute_batch("SAVEPOINT list")?;
         let id = self
             .connection
             .query_row("SELECT coalesce(max(id), 0) + 1 FROM list", [], |row| row.get(0))?;
@@ -137,30 +145,44 @@ impl Loading<'_> {
     ///
     /// `email` is trimmed and case-folded; `written` is what the list said.
     pub fn email(&mut self, line: u64, email: &str, written: &str) -> Result<(), LedgerError> {
-        let id = self.next_entry;
-        let repeated = match &mut self.known {
-            Known::Set(seen) => seen.first_or_insert(self.connection, email, id)?,
-            Known::Index => entry_of(self.connection, email)?,
-        };
         let list = self.open.as_mut().expect("BUG: a row outside of a list");
         list.counts.rows += 1;
-        let line = line as i64;
-        if let Some(entry) = repeated {
-            list.counts.repeats += 1;
-            self.connection
-                .prepare_cached("INSERT INTO repeated (list, line, entry) VALUES (?1, ?2, ?3)")?
-                .execute(params![list.id, line, entry])?;
-            self.connection
-                .prepare_cached("UPDATE entry SET occurrences = occurrences + 1 WHERE id = ?1")?
-                .execute(params![entry])?;
-            return Ok(());
+        self.rows.push(line, email, written);
+        if self.rows.is_full() {
+            self.write_rows()?;
+            if matches!(self.known, Known::Index) && self.next_entry - 1 > self.before * 2 {
+                self.leave_index()?;
+            }
         }
-        list.counts.entries += 1;
-        self.next_entry += 1;
-        let written = Some(written).filter(|written| *written != email);
-        self.connection
-            .prepare_cached("INSERT INTO entry (id, email, written, list, line) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![id, email, written, list.id, line])?;
+        Ok(())
+    }
+
+    /// Gathers so many rows at once, whichever way they are written.
+    #[cfg(test)]
+    pub(super) fn gather(&mut self, rows: usize) {
+        self.rows = Rows::up_to(rows);
+    }
+
+    /// Writes down what was gathered.
+    fn write_rows(&mut self) -> Result<(), LedgerError> {
+        let list = self.open.as_mut().expect("BUG: rows outside of a list");
+        let (list_id, next) = (list.id, self.next_entry);
+        let written = match &mut self.known {
+            Known::Set(seen) => self.rows.append(self.connection, list_id, next, seen)?,
+            Known::Index => self.rows.merge(self.connection, list_id, next)?,
+        };
+        list.counts.entries += written.entries;
+        list.counts.repeats += written.repeats;
+        self.next_entry += written.entries as i64;
+        Ok(())
+    }
+
+    /// Goes on without the indexes, which [`Loading::commit`] builds again.
+    fn leave_index(&mut self) -> Result<(), LedgerError> {
+        let seen = SeenEmails::of(self.connection)?;
+        self.connection.execute_batch(NO_INDEXES)?;
+        self.known = Known::Set(seen);
+        self.rows = Rows::to_append();
         Ok(())
     }
 
@@ -185,6 +207,7 @@ impl Loading<'_> {
 
     /// Closes the list. One that turns out to be known leaves nothing behind.
     pub fn end_list(&mut self, identity: &ListIdentity) -> Result<Loaded, LedgerError> {
+        self.write_rows()?;
         let list = self
             .open
             .take()
@@ -192,7 +215,7 @@ impl Loading<'_> {
         let counts = list.counts;
         if let Some(name) = loaded_as(self.connection, identity)? {
             assert_eq!(counts.entries, 0, "BUG: a list that is known brought new entries");
-            self.connection.execute_batch("ROLLBACK TO list; RELEASE list")?;
+            self.take_back(list.id)?;
             return Ok(Loaded::Known(name));
         }
         assert_eq!(
@@ -216,9 +239,24 @@ impl Loading<'_> {
                 now_ms(),
             ],
         )?;
-        self.connection.execute_batch("RELEASE list")?;
         self.added += counts.entries;
         Ok(Loaded::New(counts))
+    }
+
+    /// Undoes what a list without new entries has left. A savepoint would do it too, at the price of a copy of each
+    /// page that any list touches.
+    fn take_back(&self, list: i64) -> Result<(), LedgerError> {
+        let statements = [
+            "UPDATE entry SET occurrences = occurrences - repeats FROM
+                 (SELECT entry, count(*) AS repeats FROM repeated WHERE list = ?1 GROUP BY entry) AS known
+                 WHERE entry.id = known.entry",
+            "DELETE FROM repeated WHERE list = ?1",
+            "DELETE FROM reject WHERE list = ?1",
+        ];
+        for statement in statements {
+            self.connection.execute(statement, [list])?;
+        }
+        Ok(())
     }
 
     /// Entries in the ledger that have not been looked up, those of this load included.
@@ -251,16 +289,26 @@ impl Loading<'_> {
         super::write::pin(self.connection, job, confirmed_entries)
     }
 
+    fn build_indexes(&self) -> Result<(), LedgerError> {
+        let set = |pragma, value| self.connection.pragma_update(None, pragma, value);
+        set("cache_size", -SORTER_CACHE_KIB)?;
+        // A second thread sorts one part while the next is gathered.
+        set("threads", 1)?;
+        Ok(self.connection.execute_batch(INDEXES)?)
+    }
+
     /// Builds what indexes are missing and makes everything durable.
     pub fn commit(mut self) -> Result<(), LedgerError> {
         assert!(self.open.is_none(), "BUG: a load was committed inside a list");
         if matches!(self.known, Known::Set(_)) {
-            self.connection.execute_batch(INDEXES)?;
+            self.build_indexes()?;
         }
         let mut tally = Tally::default();
         tally.add(EntryState::Pending, "", self.added as i64);
         save_tally(self.connection, &tally)?;
         self.connection.execute_batch("COMMIT")?;
+        self.connection
+            .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         self.finished = true;
         Ok(())
     }
@@ -284,78 +332,6 @@ fn loaded_as(connection: &Connection, identity: &ListIdentity) -> Result<Option<
         )
         .optional()?;
     Ok(name)
-}
-
-fn entry_of(connection: &Connection, email: &str) -> Result<Option<i64>, LedgerError> {
-    let mut query = connection.prepare_cached("SELECT id FROM entry WHERE email = ?1")?;
-    Ok(query.query_row(params![email], |row| row.get(0)).optional()?)
-}
-
-/// The emails of this load, by hash, each with the entry that it belongs to.
-#[derive(Default)]
-struct SeenEmails {
-    /// Keyed anew in each process, so that no list can be made whose emails all collide.
-    hasher: RandomState,
-    first: HashMap<u64, u32, PassThrough>,
-    /// Emails whose hash belongs to another one: practically none.
-    collided: HashMap<String, i64>,
-}
-
-impl SeenEmails {
-    /// The entry that has `email` already, or notes that `id` does from now on.
-    fn first_or_insert(
-        &mut self,
-        connection: &Connection,
-        email: &str,
-        id: i64,
-    ) -> Result<Option<i64>, LedgerError> {
-        let short = u32::try_from(id).expect("BUG: more entries than a load can number");
-        let known = match self.first.entry(self.hasher.hash_one(email)) {
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(short);
-                return Ok(None);
-            }
-            std::collections::hash_map::Entry::Occupied(known) => i64::from(*known.get()),
-        };
-        let mut query: CachedStatement<'_> =
-            connection.prepare_cached("SELECT email = ?2 FROM entry WHERE id = ?1")?;
-        if query.query_row(params![known, email], |row| row.get(0))? {
-            return Ok(Some(known));
-        }
-        if let Some(known) = self.collided.get(email) {
-            return Ok(Some(*known));
-        }
-        self.collided.insert(email.to_owned(), id);
-        Ok(None)
-    }
-}
-
-/// A hasher for keys that are hashes already.
-#[derive(Clone, Copy, Default)]
-struct PassThrough;
-
-struct PassThroughHasher(u64);
-
-impl BuildHasher for PassThrough {
-    type Hasher = PassThroughHasher;
-
-    fn build_hasher(&self) -> PassThroughHasher {
-        PassThroughHasher(0)
-    }
-}
-
-impl std::hash::Hasher for PassThroughHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("BUG: only u64 keys are hashed here");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
 }
 
 #[cfg(test)]
@@ -440,17 +416,13 @@ mod tests {
     }
 
     #[test]
-    fn emails_of_one_hash_stay_two_entries() {
-        let (_folder, ledger) = ledger();
-        ledger
-            .connection
-            .execute_batch("INSERT INTO entry (id, email, list, line) VALUES (1, 'a', 1, 1), (2, 'b', 1, 2)")
-            .unwrap();
-        let mut seen = SeenEmails::default();
-        let hash = seen.hasher.hash_one("b");
-        seen.first.insert(hash, 1);
-        let mut ask = |email, id| seen.first_or_insert(&ledger.connection, email, id).unwrap();
-        assert_eq!(ask("b", 2), None);
-        assert_eq!(ask("b", 3), Some(2));
+    fn a_known_list_that_is_recognised_at_its_end_leaves_nothing_behind() {
+        let (_folder, mut ledger) = ledger();
+        load(&mut ledger, 1, &["a@x.example", "b@x.example", "a@x.example", ""]);
+        let again = load(&mut ledger, 1, &["a@x.example", "b@x.example", "a@x.example", ""]);
+        assert_eq!(again, Loaded::Known("a.csv".into()));
+        assert_eq!(count(&ledger, "SELECT sum(occurrences) FROM entry"), 3);
+        assert_eq!(count(&ledger, "SELECT count(*) FROM repeated"), 1);
+        assert_eq!(count(&ledger, "SELECT count(*) FROM reject"), 1);
     }
 }

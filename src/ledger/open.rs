@@ -20,7 +20,7 @@ const SQLITE_AT_LEAST: i32 = 3_051_003;
 const PAGE_SIZE_BYTES: i64 = 8_192;
 
 /// Pages that the writing connection keeps in memory, and again as much while it sorts an index.
-const WRITER_CACHE_KIB: i64 = 64 * 1_024;
+pub(super) const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 
 /// Pages that a reading connection keeps: it walks from one end to the other and comes back to little.
 const READER_CACHE_KIB: i64 = 4 * 1_024;

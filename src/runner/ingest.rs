@@ -1,11 +1,20 @@
-//! Lists into an open load of the ledger, row by row. Contacts nobody.
+//! Lists into an open load of the ledger. Contacts nobody.
+//!
+//! One thread reads and judges rows while the caller's writes them: each keeps a core busy. Rows go over in portions,
+//! of which few wait, so that memory stays flat.
 
 use super::event::{Event, Events};
-use crate::input::{ColumnChoice, Layout, List, ListError, RowContent, Source};
+use crate::input::{ColumnChoice, Digest, Layout, List, ListError, RejectReason, RowContent, Source};
 use crate::ledger::{LedgerError, ListIdentity, Loaded, Loading};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Rows between two signs of life.
-const ROWS_PER_EVENT: u64 = 20_000;
+/// Portions between two signs of life: some twenty thousand rows.
+const PORTIONS_PER_EVENT: usize = 20;
+/// Rows in a portion, and their text at the least that ends it.
+const PORTION_ROWS: usize = 1_024;
+const PORTION_BYTES: usize = 256 << 10;
+/// Portions that wait to be written.
+const PORTIONS_WAITING: usize = 4;
 
 /// Why a list could not be taken in. Nothing of the whole load is kept.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +41,7 @@ pub fn ingest(
     events: &Events,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Loaded, IngestError> {
-    let mut list = List::open(source, column)?;
+    let list = List::open(source, column)?;
     let name = source.name();
     let layout = describe(list.layout());
     let column = list.layout().column;
@@ -51,37 +60,127 @@ pub fn ingest(
         }
     }
     loading.begin_list(&name, &layout)?;
-    let mut rows = 0;
-    loop {
-        if rows % ROWS_PER_EVENT == 0 {
-            let share = list
-                .total_bytes()
-                .map(|total| list.bytes_read() as f64 / total.max(1) as f64);
+    let digest = std::thread::scope(|scope| {
+        let (portions, read) = sync_channel(PORTIONS_WAITING);
+        let reader = scope.spawn(|| read_rows(list, portions));
+        // Returning early drops the receiver, which is what ends the reader.
+        write_rows(read, loading, |rows, share| {
             let list = name.clone();
             events.tell(Event::Loading { list, rows, share });
-            if is_stopped() {
-                return Err(IngestError::Stopped);
-            }
+            is_stopped()
+        })?;
+        match reader.join() {
+            Ok(digest) => digest.map_err(IngestError::from),
+            Err(panic) => std::panic::resume_unwind(panic),
         }
-        let Some(row) = list.next_row()? else { break };
-        rows += 1;
-        match row.content {
-            RowContent::Email { email, written } => loading.email(row.line, email.as_str(), written)?,
-            RowContent::Reject {
-                reason,
-                detail,
-                excerpt,
-            } => {
-                loading.reject(row.line, reason.as_str(), &detail, &excerpt)?;
-            }
-        }
-    }
+    })?;
+    let digest = digest.expect("BUG: a list was not read to its end");
     let identity = ListIdentity {
-        digest: *list.finish()?.as_bytes(),
+        digest: *digest.as_bytes(),
         column,
     };
     let loaded = loading.end_list(&identity)?;
     Ok(told(events, name, layout, loaded))
+}
+
+/// Some rows that follow one another.
+#[derive(Default)]
+struct Portion {
+    /// What they hold, one after the other.
+    text: String,
+    rows: Vec<(u64, Content)>,
+    /// How much of the list is read, between 0 and 1, where that is known.
+    share: Option<f64>,
+}
+
+enum Content {
+    /// Up to where in the text the email goes, and then the list's spelling.
+    Email { email_end: usize, written_end: usize },
+    Reject {
+        reason: RejectReason,
+        detail: String,
+        excerpt: String,
+    },
+}
+
+/// Reads a list to its end, or until nobody takes the rows any more.
+fn read_rows(mut list: List, portions: SyncSender<Portion>) -> Result<Option<Digest>, ListError> {
+    loop {
+        let mut portion = Portion::default();
+        while portion.rows.len() < PORTION_ROWS && portion.text.len() < PORTION_BYTES {
+            let Some(row) = list.next_row()? else { break };
+            let content = match row.content {
+                RowContent::Email { email, written } => {
+                    portion.text.push_str(email.as_str());
+                    let email_end = portion.text.len();
+                    portion.text.push_str(written);
+                    let written_end = portion.text.len();
+                    Content::Email {
+                        email_end,
+                        written_end,
+                    }
+                }
+                RowContent::Reject {
+                    reason,
+                    detail,
+                    excerpt,
+                } => Content::Reject {
+                    reason,
+                    detail,
+                    excerpt,
+                },
+            };
+            portion.rows.push((row.line, content));
+        }
+        portion.share = list
+            .total_bytes()
+            .map(|total| list.bytes_read() as f64 / total.max(1) as f64);
+        if portion.rows.is_empty() {
+            return list.finish().map(Some);
+        }
+        if portions.send(portion).is_err() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Writes rows as they come; `tell` says how far it is, and whether somebody wants it to stop.
+fn write_rows(
+    portions: Receiver<Portion>,
+    loading: &mut Loading<'_>,
+    tell: impl Fn(u64, Option<f64>) -> bool,
+) -> Result<(), IngestError> {
+    let mut rows = 0;
+    for (number, portion) in portions.into_iter().enumerate() {
+        if number.is_multiple_of(PORTIONS_PER_EVENT) && tell(rows, portion.share) {
+            return Err(IngestError::Stopped);
+        }
+        let mut start = 0;
+        rows += portion.rows.len() as u64;
+        for (line, content) in portion.rows {
+            match content {
+                Content::Email {
+                    email_end,
+                    written_end,
+                } => {
+                    let (email, written) = (
+                        &portion.text[start..email_end],
+                        &portion.text[email_end..written_end],
+                    );
+                    loading.email(line, email, written)?;
+                    start = written_end;
+                }
+                Content::Reject {
+                    reason,
+                    detail,
+                    excerpt,
+                } => {
+                    loading.reject(line, reason.as_str(), &detail, &excerpt)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A layout in words for people: `CSV, gzip; column 2, Customer Email`.

@@ -114,30 +114,71 @@ fn kills_while_answers_are_lost() {
     verdict("kills while one answer in ten is lost", kills, 20);
 }
 
-/// Kills during the load: nothing of it, or all of it, and the same command again loads what is missing.
+/// Kills all over a load, of a first list and of a later one: nothing of it is there, or all of it, and the same
+/// command again ends where an undisturbed load does.
 #[test]
 fn kills_during_a_load() {
-    let scene = Scene::offline();
-    let rows = 300_000;
-    let list: String = (0..rows).map(|index| format!("p{index}@example.com\n")).collect();
-    scene.write("list.txt", &list);
+    let rows = share(1_000_000, 150_000);
     let mut random = fastrand::Rng::with_seed(7);
-    let mut landed = 0;
-    for _ in 0..12 {
-        let mut child = scene.spawn(&["load", "list.txt"]);
-        std::thread::sleep(Duration::from_millis(random.u64(1..600)));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if scene.path("rollbook.db").exists() && scene.run(&["status", "--json"]).code == Some(0) {
-            let entries = scene.status()["entries"].as_u64().unwrap();
-            assert!(entries == 0 || entries == rows, "{entries}");
-            landed += u64::from(entries > 0);
+    let mut list = |first: u32, rows: u32| -> String {
+        let row = |row| match random.u32(..100) {
+            0 => "nobody\n".into(),
+            1..5 => format!("P{}@example.com\n", random.u32(first..=first + row)),
+            _ => format!("p{}@example.com\n", first + row),
+        };
+        (0..rows).map(row).collect()
+    };
+    let (first, later) = (list(0, rows), list(rows / 2, rows));
+    let scene = || {
+        let scene = Scene::offline();
+        scene.write("first.txt", &first);
+        scene.write("later.txt", &later);
+        scene
+    };
+    let (calm, stormy) = (scene(), scene());
+    let (mut kills, mut landed) = (0, 0);
+    for list in ["first.txt", "later.txt"] {
+        let before = entries(&stormy);
+        let begun = Instant::now();
+        calm.run(&["load", list]).expect(0);
+        let (took, after) = (begun.elapsed(), entries(&calm));
+        let points = share(60, 10);
+        for point in 1..=points {
+            let mut child = stormy.spawn(&["load", list]);
+            std::thread::sleep(took * point / points);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+            let found = entries(&stormy);
+            assert!(found == before || found == after, "{before}, {found} or {after}");
+            landed += u32::from(found == after);
         }
+        stormy.run(&["load", list]).expect(0);
     }
-    println!("{landed} of 12 kills came after the load");
-    scene.run(&["load", "list.txt"]).expect(0);
-    assert_eq!(scene.status()["entries"], rows);
-    check_doctor(&scene, &scene.path("rollbook.db"));
+    println!("{kills} kills during loads of {rows} rows, {landed} of them when all was in");
+    assert!(landed < kills, "no load was killed before its end");
+    for question in [
+        &["status", "--json"][..],
+        &["export", "--rows", "all", "--format", "csv"],
+    ] {
+        let answer = |scene: &Scene| scene.run(question).expect(0).stdout;
+        assert!(
+            answer(&calm) == answer(&stormy),
+            "{question:?} answers differently"
+        );
+    }
+    check_doctor(&stormy, &stormy.path("rollbook.db"));
+}
+
+/// Entries that a ledger holds, none where there is no ledger yet.
+fn entries(scene: &Scene) -> u64 {
+    let ran = scene.run(&["status", "--json"]);
+    match ran.code {
+        Some(0) => serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()["entries"]
+            .as_u64()
+            .unwrap(),
+        _ => 0,
+    }
 }
 
 /// The first TERM records what is under way; the job goes on as if nothing had happened.
