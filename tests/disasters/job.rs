@@ -180,6 +180,7 @@ impl Machine {
             Some(ledger) => ledger,
             None => Ledger::create(&path, "assign")?,
         };
+        assert!(self.disk.logs_ahead(), "a power cut could take commits back");
         load(&mut ledger, &vip)?;
         ledger.claim()?;
         let counts = ledger.counts()?;
