@@ -169,9 +169,10 @@ impl<T: Tenant> Context<T> {
 
     /// The time since an instant, as far as it says something about the tenant: not where this process was held up
     /// meanwhile, or the tenant was away.
-    pub fn time_since(&self, instant: Instant) -> Option<Duration> {
+    pub async fn time_since(&self, instant: Instant) -> Option<Duration> {
+        let outage_ended = self.tenant.gate().caught_up().await.outage_ended;
         let overslept = *self.overslept.lock().unwrap_or_else(PoisonError::into_inner);
-        let disturbed = overslept.max(self.tenant.gate().view().outage_ended);
+        let disturbed = overslept.max(outage_ended);
         disturbed
             .is_none_or(|disturbed| disturbed < instant)
             .then(|| instant.elapsed())

@@ -156,7 +156,7 @@ impl<T: Tenant> Look<'_, T> {
 
     /// One look at everything. What must be known *before* the members are looked at is asked first.
     async fn gather(&mut self, time_is_up: bool) -> Result<Evidence, Halt> {
-        self.begin_anew_after_an_outage();
+        self.begin_anew_after_an_outage().await;
         let began = Instant::now();
         let quiet = began >= self.quiet_ends;
         let later = self.context.ledger.later(self.no).await?;
@@ -169,7 +169,7 @@ impl<T: Tenant> Look<'_, T> {
             seen: self.count(),
             moved: self.moved,
             // An outage that this look sat through may have begun before the period was over.
-            quiet: quiet && self.context.time_since(began).is_some(),
+            quiet: quiet && self.context.time_since(began).await.is_some(),
             later,
             ruled_absent: self.doubt.ruled_absent,
             time_is_up,
@@ -177,8 +177,8 @@ impl<T: Tenant> Look<'_, T> {
     }
 
     /// While the tenant was away it may not have worked on anything either: none of that time was quiet.
-    fn begin_anew_after_an_outage(&mut self) {
-        if let Some(ended) = self.context.tenant.gate().view().outage_ended {
+    async fn begin_anew_after_an_outage(&mut self) {
+        if let Some(ended) = self.context.tenant.gate().caught_up().await.outage_ended {
             self.quiet_ends = self.quiet_ends.max(ended + self.quiet);
             quiet_ends(self.context).insert(self.no, self.quiet_ends);
         }
@@ -316,7 +316,7 @@ impl<T: Tenant> Look<'_, T> {
     async fn reached(self, since: Instant) -> Result<Cleared, Halt> {
         let mut settlement = Settlement {
             rung: Some("reached"),
-            took: self.context.time_since(since),
+            took: self.context.time_since(since).await,
             ..Settlement::default()
         };
         let (mut changed, mut gone) = (0, 0);

@@ -190,6 +190,11 @@ impl World {
         self.state().before += time;
     }
 
+    /// How much time has passed since it began to exist.
+    pub fn age(&self) -> Duration {
+        self.state().now()
+    }
+
     /// Calls of the process of now.
     pub fn calls(&self) -> u64 {
         self.state().calls
