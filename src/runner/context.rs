@@ -43,7 +43,8 @@ pub struct RunSettings {
     pub dry_run: bool,
     /// How much is read back.
     pub confirm: Confirm,
-    /// How long a batch may stay unclear before the run goes on without it.
+    /// How long a batch may stay unclear before the run goes on without it. One in doubt has its quiet period beside
+    /// that, unless this is shorter than any.
     pub settle_deadline: Duration,
     /// How far a batch in doubt is cleared up without a person.
     pub in_doubt: InDoubt,

@@ -1,4 +1,4 @@
-//! How long a lost batch is waited for: no longer because the tenant was away.
+//! How long a lost batch is waited for: as long as the tenant is slow, and no longer because it was away.
 
 use super::cases;
 use super::job::{Disturbance, Machine};
@@ -30,6 +30,16 @@ fn job(seed: u64, weather: Weather) -> Result<Duration, String> {
         }
     }
     Err("it does not get done".into())
+}
+
+#[test]
+fn a_slow_tenant_is_waited_for_beyond_the_deadline() {
+    let seeds: Vec<u64> = (0..SEEDS).collect();
+    let slow = Weather {
+        applying_ms: 800_000,
+        ..Weather::default()
+    };
+    cases::each(&seeds, |seed| job(*seed, slow.clone()));
 }
 
 #[test]
