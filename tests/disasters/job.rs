@@ -103,6 +103,7 @@ impl From<LedgerError> for End {
 pub struct Machine {
     pub disk: Arc<Disk>,
     pub world: Arc<World>,
+    pub settings: RunSettings,
 }
 
 impl Machine {
@@ -117,6 +118,7 @@ impl Machine {
         Self {
             disk: Disk::new(),
             world,
+            settings: settings(),
         }
     }
 
@@ -194,7 +196,8 @@ impl Machine {
             stopper.send_replace(true);
             std::future::pending().await
         };
-        let running = run(tenant, writer, vip, settings(), &counts, Events::to(drop), stop);
+        let settings = self.settings.clone();
+        let running = run(tenant, writer, vip, settings, &counts, Events::to(drop), stop);
         tokio::select! {
             biased;
             outcome = running => Ok(outcome?),
@@ -323,7 +326,7 @@ impl Machine {
     }
 
     /// The batches that a person must rule on, and why.
-    fn held(&self) -> Vec<String> {
+    pub fn held(&self) -> Vec<String> {
         let batches = Reader::open(&self.disk.ledger()).unwrap().batches().unwrap();
         let held = batches
             .into_iter()
