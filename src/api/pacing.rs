@@ -91,6 +91,7 @@ pub struct Gate {
 enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Left(Instant, Signal),
+    Look(oneshot::Sender<PaceView>),
 }
 
 /// The right to have one request under way.
@@ -141,9 +142,18 @@ impl Gate {
         permit.await.expect("BUG: the gate's keeper has left")
     }
 
-    /// What the gate looks like now.
+    /// What the gate looked like a moment ago. It may not know yet how the request went that has just left it.
     pub fn view(&self) -> PaceView {
         self.view.borrow().clone()
+    }
+
+    /// What the gate looks like once it knows how everything went that has left it by now.
+    pub async fn caught_up(&self) -> PaceView {
+        let (reply, view) = oneshot::channel();
+        // Messages are taken in their order, so that this one comes after those.
+        let sent = self.messages.send(Message::Look(reply));
+        assert!(sent.is_ok(), "BUG: the gate's keeper has left");
+        view.await.expect("BUG: the gate's keeper has left")
     }
 }
 
@@ -208,6 +218,8 @@ impl Keeper {
                 message = inbox.recv() => match message {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
+                    // Whoever has gone meanwhile needs no answer.
+                    Some(Message::Look(reply)) => drop(reply.send(self.view.borrow().clone())),
                     None => return,
                 },
                 () = sleep_until(departure) => {}
@@ -551,15 +563,17 @@ mod tests {
         let trouble = || Signal::Trouble("no route".into());
         gate.enter(Class::Lookup).await.leave(trouble());
         gate.enter(Class::Lookup).await.leave(Signal::Fine);
-        drop(gate.enter(Class::Lookup).await);
-        assert_eq!(gate.view().outage_ended, None);
+        assert_eq!(gate.caught_up().await.outage_ended, None);
         let began = Instant::now();
         while began.elapsed() < OUTAGE_AT_LEAST {
             gate.enter(Class::Lookup).await.leave(trouble());
         }
         gate.enter(Class::Lookup).await.leave(Signal::Fine);
-        drop(gate.enter(Class::Lookup).await);
-        assert!(gate.view().outage_ended.is_some_and(|ended| ended > began));
+        let ended = gate.caught_up().await.outage_ended;
+        assert!(
+            ended.is_some_and(|ended| ended > began),
+            "whoever met its end knows of it"
+        );
     }
 
     #[tokio::test(start_paused = true)]

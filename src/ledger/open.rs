@@ -158,18 +158,28 @@ fn furnish(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> 
 fn remove_with_companions(path: &Path) {
     let _ = std::fs::remove_file(path);
     let _ = File::open(safety::folder_of(path)).and_then(|folder| folder.sync_all());
-    for companion in ["-wal", "-shm", ".lock"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(companion);
-        let _ = std::fs::remove_file(PathBuf::from(name));
+    for ending in ["-wal", "-shm", "-journal", ".lock"] {
+        let _ = std::fs::remove_file(companion(path, ending));
     }
+}
+
+fn companion(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Opens a ledger for reading; a run may be going on beside it.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
     let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
     safety::check_file(path, &about)?;
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| {
+        if is_half_made(path, about.len()) {
+            LedgerError::Missing(path.to_owned())
+        } else {
+            error
+        }
+    })?;
     if is_blank(&connection)? {
         return Err(LedgerError::Missing(path.to_owned()));
     }
@@ -219,13 +229,34 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
+/// Whether a crash left a journal that takes all there is in the file back: its first page. Only the making of a
+/// ledger uses such a journal, and a reader cannot carry it out.
+fn is_half_made(path: &Path, bytes: u64) -> bool {
+    bytes <= PAGE_SIZE_BYTES as u64 && companion(path, "-journal").exists()
+}
+
 /// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes
 /// acknowledged commits back, and with them the knowledge that a batch has left.
 fn configure(connection: &Connection) -> Result<(), LedgerError> {
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    log_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "cell_size_check", true)?;
     Ok(())
+}
+
+/// Without a log ahead nobody reads beside a run, and a power cut brings a removed journal back, which takes an
+/// acknowledged commit away.
+///
+/// The statement gives its row *before* it commits: only its end says whether the file has changed.
+fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
+    let mut change = connection.prepare("PRAGMA journal_mode = wal")?;
+    let modes: Result<Vec<String>, _> = change.query_map([], |row| row.get(0))?.collect();
+    match modes?.as_slice() {
+        [mode] if mode == "wal" => Ok(()),
+        modes => Err(LedgerError::Disk(format!(
+            "it cannot have a log there: {modes:?}"
+        ))),
+    }
 }
 
 fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
@@ -325,6 +356,27 @@ mod tests {
             Err(LedgerError::Newer { found: 99, .. })
         ));
         assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_without_a_log_is_no_ledger_to_work_with() {
+        let in_memory = Connection::open_in_memory().unwrap();
+        let refusal = configure(&in_memory).unwrap_err();
+        assert!(matches!(refusal, LedgerError::Disk(_)), "{refusal}");
+    }
+
+    #[test]
+    fn a_ledger_whose_making_was_cut_off_is_none_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        // What a crash leaves between the writing of the first page and the removal of the journal.
+        let mut first_page = b"SQLite format 3\0".to_vec();
+        first_page.resize(PAGE_SIZE_BYTES as usize, 0);
+        std::fs::write(&path, first_page).unwrap();
+        let journal = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+        std::fs::write(companion(&path, "-journal"), journal).unwrap();
+        let refusal = open_for_reading(&path).map(drop).unwrap_err();
+        assert!(matches!(refusal, LedgerError::Missing(_)), "{refusal}");
     }
 
     #[test]

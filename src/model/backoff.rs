@@ -47,5 +47,6 @@ mod tests {
             Duration::from_millis(100)
         );
         assert_eq!(wait_as_told(None, 0, 1.0), Duration::from_millis(500));
+        assert_eq!(wait_as_told(None, 2, 1.0), Duration::from_secs(2));
     }
 }

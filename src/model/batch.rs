@@ -174,6 +174,7 @@ mod tests {
                 let next = apply(state, event).map_or(".", BatchState::as_str);
                 assert_eq!(next, cell, "{state} by {event:?}");
             }
+            assert_eq!(format!("{state:>9}"), format!("{:>9}", state.as_str()));
             assert_eq!(BatchState::from_code(state.code()), Some(state));
         }
     }

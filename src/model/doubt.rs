@@ -367,6 +367,93 @@ mod tests {
     }
 
     #[test]
+    fn one_that_says_otherwise_is_enough_against_all() {
+        for number in 0..3_usize.pow(5) {
+            let [changed, partly, unchanged, gone, unknown] =
+                [1, 3, 9, 27, 81].map(|digit| number / digit % 3);
+            let seen = Sightings {
+                changed,
+                partly,
+                unchanged,
+                gone,
+                unknown,
+            };
+            let none = |counts: &[usize]| counts.iter().all(|count| *count == 0);
+            assert_eq!(
+                seen.all_changed(),
+                changed > 0 && none(&[partly, unchanged, unknown]),
+                "{seen:?}"
+            );
+            assert_eq!(
+                seen.none_changed(),
+                unchanged > 0 && none(&[changed, partly, unknown]),
+                "{seen:?}"
+            );
+            assert_eq!(
+                seen.all_gone(),
+                gone > 0 && none(&[changed, partly, unchanged, unknown]),
+                "{seen:?}"
+            );
+        }
+    }
+
+    /// Whoever rules needs to know what kept the batch from being decided.
+    #[test]
+    fn a_held_batch_says_what_is_missing() {
+        let held = |spoil: fn(&mut Evidence), in_doubt| {
+            let mut evidence = evidence();
+            spoil(&mut evidence);
+            why_undecided(&evidence, in_doubt)
+        };
+        let verify = |spoil| held(spoil, InDoubt::Verify);
+        let counts = "(0 with the change, 3 without)";
+        for (why, expected) in [
+            (
+                verify(|e| e.listed = Listed::Several),
+                "lists several batches that could be it",
+            ),
+            (
+                verify(|e| e.listed = one(false)),
+                "lists a batch that could be it",
+            ),
+            (
+                verify(|e| e.listed = Listed::Unclear),
+                "could not be read far enough back",
+            ),
+            (verify(|e| e.ruled_absent = true), "it was ruled absent, but"),
+            (
+                verify(|e| e.moved = true),
+                "show or have shown the change, so it may have arrived",
+            ),
+            (held(|_| {}, InDoubt::Hold), "--in-doubt hold goes no further"),
+            (verify(|e| e.quiet = false), "the quiet period was not over"),
+            (
+                verify(|e| e.later = Later::Waiting),
+                "no batch that was sent after it has taken effect yet",
+            ),
+            (verify(|_| {}), "not every profile could be looked at"),
+        ] {
+            assert!(
+                why.contains(expected) && why.ends_with(counts),
+                "{expected}: {why}"
+            );
+        }
+        let why = verify(|e| {
+            e.seen = Sightings {
+                changed: 1,
+                partly: 2,
+                unchanged: 4,
+                gone: 8,
+                unknown: 16,
+            }
+        });
+        assert!(
+            why.ends_with("(3 with the change, 4 without, 8 gone, 16 not asked)"),
+            "{why}"
+        );
+    }
+
+    #[test]
     fn a_ruling_is_acted_on_only_where_the_profiles_agree() {
         let ruled = Evidence {
             ruled_absent: true,

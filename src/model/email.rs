@@ -216,20 +216,16 @@ fn check_grammar(folded: &str) -> Result<(), InvalidEmail> {
     }
 }
 
+/// The kinds that are left; spaces, quotes and lengths have been refused by now.
 fn in_our_words(error: Malformed) -> InvalidEmail {
     InvalidEmail::Grammar(match error {
-        Malformed::MissingSeparator => return InvalidEmail::NoAt,
         Malformed::LocalPartEmpty => "nothing before the @",
         Malformed::LocalPartTooLong => "more than 64 bytes before the @",
         Malformed::DomainEmpty => "nothing after the @",
-        Malformed::DomainTooLong => "domain longer than 254 bytes",
         Malformed::SubDomainEmpty => "a stray dot in the domain",
         Malformed::SubDomainTooLong => "a part of the domain longer than 63 bytes",
         Malformed::DomainTooFew => "no dot in the domain",
         Malformed::UnsupportedDomainLiteral => "an IP address for a domain",
-        Malformed::UnsupportedDisplayName | Malformed::MissingDisplayName | Malformed::MissingEndBracket => {
-            "text around the address"
-        }
         _ => "a character or dot that an email cannot hold there",
     })
 }
@@ -349,6 +345,12 @@ mod tests {
         assert_eq!(reason("ann@[192.0.2.1]"), "an IP address for a domain");
         assert_eq!(reason("ann@exam/ple.com"), "character U+002F in the domain");
         assert_eq!(reason("ann@example..com"), "a stray dot in the domain");
+        assert_eq!(reason("@example.com"), "nothing before the @");
+        assert_eq!(reason("ann@"), "nothing after the @");
+        assert_eq!(
+            reason(&format!("ann@{}.com", "a".repeat(64))),
+            "a part of the domain longer than 63 bytes"
+        );
         assert_eq!(
             reason(&format!("{}@example.com", "a".repeat(65))),
             "more than 64 bytes before the @"
@@ -357,6 +359,30 @@ mod tests {
             reason(&"a".repeat(EMAIL_LIMIT_BYTES + 1)),
             "longer than 254 bytes"
         );
+    }
+
+    #[test]
+    fn counts_bytes_to_the_last() {
+        let of_length = |bytes: usize| {
+            let domain = "b".repeat(60) + "." + &"c".repeat(60) + "." + &"d".repeat(60) + ".example";
+            "ü".to_owned() + &"a".repeat(bytes - 3 - domain.len()) + "@" + &domain
+        };
+        assert_eq!(of_length(EMAIL_LIMIT_BYTES).len(), EMAIL_LIMIT_BYTES);
+        assert!(Email::parse(&of_length(EMAIL_LIMIT_BYTES)).is_ok());
+        assert_eq!(reason(&of_length(EMAIL_LIMIT_BYTES + 1)), "longer than 254 bytes");
+        let with_space = "a b".to_owned() + &"a".repeat(EMAIL_LIMIT_BYTES);
+        assert_eq!(
+            reason(&with_space),
+            "longer than 254 bytes",
+            "whatever else is wrong"
+        );
+    }
+
+    #[test]
+    fn ordinary_addresses_take_the_short_way() {
+        for plain in ["ann-marie.o'neil+news@my-shop.example.com", "1_2@3.example"] {
+            assert!(is_plain(plain.as_bytes()), "{plain}");
+        }
     }
 
     #[test]

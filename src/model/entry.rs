@@ -214,11 +214,27 @@ mod tests {
     fn every_pair_is_as_the_table_says() {
         for (state, (name, row)) in EntryState::ALL.into_iter().zip(TABLE) {
             assert_eq!(state.as_str(), name);
+            assert_eq!(format!("{state:>9}"), format!("{name:>9}"));
             for (event, cell) in EVENTS.into_iter().zip(row.split(' ')) {
                 let first = apply(state, event).map(|next| next.as_str()[..1].to_string());
                 assert_eq!(first.unwrap_or_else(|_| ".".into()), cell, "{state} by {event:?}");
             }
         }
+    }
+
+    /// Ledgers and exports outlive versions, so these never change.
+    #[test]
+    fn words_are_what_ledgers_hold() {
+        let skips = [
+            SkipReason::NotFound,
+            SkipReason::AlreadyAssigned,
+            SkipReason::NotAssigned,
+            SkipReason::SameProfile,
+        ];
+        let words = ["not_found", "already_assigned", "not_assigned", "same_profile"];
+        assert_eq!(skips.map(SkipReason::as_str), words);
+        let evidence = [Evidence::Seen, Evidence::Sampled, Evidence::Reported];
+        assert_eq!(evidence.map(Evidence::as_str), ["seen", "sampled", "reported"]);
     }
 
     #[test]

@@ -160,6 +160,21 @@ mod tests {
     }
 
     #[test]
+    fn words_are_what_ledgers_hold() {
+        for (action, word) in [(Action::Assign, "assign"), (Action::Remove, "remove")] {
+            assert_eq!(action.to_string(), word);
+            assert_eq!(Action::from_word(word), Some(action));
+        }
+        assert_eq!(Action::from_word("replace"), None);
+        let job = Job {
+            tenant: "https://api.acme.getomneo.com/api/v3".into(),
+            action: Action::Assign,
+            handles: handles(&["gold", "vip"]),
+        };
+        assert_eq!(job.handles_text(), "gold, vip");
+    }
+
+    #[test]
     fn only_what_changes_is_sent() {
         let job = handles(&["gold", "vip"]);
         assert_eq!(

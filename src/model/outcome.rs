@@ -161,6 +161,35 @@ mod tests {
     }
 
     #[test]
+    fn a_read_says_when_to_ask_again() {
+        let read = |status| classify_read(status, Some(Duration::from_secs(7)), Complaint::default());
+        assert_eq!(read(429), ReadFailure::SlowDown(Some(Duration::from_secs(7))));
+        assert_eq!(read(404), ReadFailure::Missing);
+        for status in [502, 503, 504] {
+            assert!(matches!(read(status), ReadFailure::Unreachable(_)), "{status}");
+        }
+        for status in [401, 403] {
+            assert!(matches!(read(status), ReadFailure::Denied(_)), "{status}");
+        }
+        for status in [301, 302, 400, 405, 410, 422, 499] {
+            assert!(matches!(read(status), ReadFailure::Refused(_)), "{status}");
+        }
+        for status in [200, 204, 408, 425, 500, 501, 505, 520] {
+            assert!(matches!(read(status), ReadFailure::Spoiled(_)), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_tenant() {
+        let told = |message: &str| {
+            let message = message.to_owned();
+            Refusal { status: 403, message }.to_string()
+        };
+        assert_eq!(told(""), "HTTP 403");
+        assert_eq!(told("Invalid scope."), "HTTP 403: Invalid scope.");
+    }
+
+    #[test]
     fn a_422_says_what_it_objects_to() {
         let list = Complaint {
             about_the_list: true,

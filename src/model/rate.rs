@@ -115,7 +115,17 @@ mod tests {
         }
         assert_eq!("0/s".parse::<Rate>(), Err(RateError::Zero));
         assert_eq!("99999999/s".parse::<Rate>(), Err(RateError::Absurd));
+        assert!("10000/s".parse::<Rate>().is_ok() && "600000/min".parse::<Rate>().is_ok());
+        assert_eq!("600001/min".parse::<Rate>(), Err(RateError::Absurd));
         assert_eq!("99999999999999/s".parse::<Rate>(), Err(RateError::Absurd));
+    }
+
+    #[test]
+    fn a_rate_is_so_many_a_second() {
+        let per_second = |text: &str| text.parse::<Rate>().unwrap().per_second();
+        assert_eq!(per_second("10/s"), Some(10.0));
+        assert_eq!(per_second("30/min"), Some(0.5));
+        assert_eq!(per_second("unlimited"), None);
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub struct RunSettings {
     pub dry_run: bool,
     /// How much is read back.
     pub confirm: Confirm,
-    /// How long a batch may stay unclear before the run goes on without it.
+    /// How long a batch may stay unclear before the run goes on without it. One in doubt has its quiet period beside
+    /// that, unless this is shorter than any.
     pub settle_deadline: Duration,
     /// How far a batch in doubt is cleared up without a person.
     pub in_doubt: InDoubt,
@@ -181,9 +182,10 @@ impl<T: Tenant> Context<T> {
 
     /// The time since an instant, as far as it says something about the tenant: not where this process was held up
     /// meanwhile, or the tenant was away.
-    pub fn time_since(&self, instant: Instant) -> Option<Duration> {
+    pub async fn time_since(&self, instant: Instant) -> Option<Duration> {
+        let outage_ended = self.tenant.gate().caught_up().await.outage_ended;
         let overslept = *self.overslept.lock().unwrap_or_else(PoisonError::into_inner);
-        let disturbed = overslept.max(self.tenant.gate().view().outage_ended);
+        let disturbed = overslept.max(outage_ended);
         disturbed
             .is_none_or(|disturbed| disturbed < instant)
             .then(|| instant.elapsed())

@@ -105,7 +105,7 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
     };
     let mut patience = Patience::new(look.time(doubted));
     loop {
-        let time_is_up = patience.is_over();
+        let time_is_up = patience.is_over() && look.quiet_ahead().is_none();
         let evidence = look.gather(time_is_up).await?;
         match doubt::decide(&evidence, context.settings.in_doubt) {
             Decision::Wait => {}
@@ -120,7 +120,10 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
                 return Ok(Cleared::Held(why));
             }
         }
-        patience.next_look_by(context, Some(look.quiet_ends)).await?;
+        match look.quiet_ahead() {
+            Some(ends) => patience.next_look_by(context, ends).await?,
+            None => drop(patience.next_look(context).await?),
+        }
     }
 }
 
@@ -140,23 +143,42 @@ struct Look<'c, T> {
 }
 
 impl<T: Tenant> Look<'_, T> {
-    /// How long to look. What an earlier run gave up on is only looked at for as long as something new can come
-    /// of it.
+    /// How long to look, beside the quiet period where that is waited for. What an earlier run gave up on is only
+    /// looked at for as long as something new can come of it.
     fn time(&self, doubted: Doubted) -> Duration {
-        let verify = self.context.settings.in_doubt == doubt::InDoubt::Verify;
+        let settings = &self.context.settings;
+        let verify = settings.in_doubt == doubt::InDoubt::Verify;
         if self.doubt.ruled_absent || (doubted.again && (self.moved || !verify)) {
             Duration::ZERO
-        } else if doubted.again {
-            let ahead = self.quiet_ends.saturating_duration_since(Instant::now());
-            self.context.settings.settle_deadline.min(ahead + LAST_LOOK)
+        } else if doubted.again && self.waits_for_quiet() {
+            settings.settle_deadline.min(LAST_LOOK)
         } else {
-            self.context.settings.settle_deadline
+            settings.settle_deadline
         }
+    }
+
+    /// Whether the end of the quiet period can bring what decides, and is waited for.
+    ///
+    /// The deadline bounds how long a tenant may leave open what it could show. Before the end of the quiet period
+    /// nothing can show that a request never arrived, and how long that is depends on how slow the tenant was seen
+    /// to be: a deadline that counted this time, too, would at a slow tenant hold every batch that was lost, in this
+    /// run and in each that follows. One that is shorter than any quiet period says that nobody wants to wait.
+    fn waits_for_quiet(&self) -> bool {
+        let settings = &self.context.settings;
+        settings.in_doubt == doubt::InDoubt::Verify
+            && settings.settle_deadline >= settings.quiet
+            && !self.moved
+            && !self.doubt.ruled_absent
+    }
+
+    /// The end of the quiet period, where it is waited for and still ahead.
+    fn quiet_ahead(&self) -> Option<Instant> {
+        (self.waits_for_quiet() && self.quiet_ends > Instant::now()).then_some(self.quiet_ends)
     }
 
     /// One look at everything. What must be known *before* the members are looked at is asked first.
     async fn gather(&mut self, time_is_up: bool) -> Result<Evidence, Halt> {
-        self.begin_anew_after_an_outage();
+        self.begin_anew_after_an_outage().await;
         let began = Instant::now();
         let quiet = began >= self.quiet_ends;
         let later = self.context.ledger.later(self.no).await?;
@@ -169,7 +191,7 @@ impl<T: Tenant> Look<'_, T> {
             seen: self.count(),
             moved: self.moved,
             // An outage that this look sat through may have begun before the period was over.
-            quiet: quiet && self.context.time_since(began).is_some(),
+            quiet: quiet && self.context.time_since(began).await.is_some(),
             later,
             ruled_absent: self.doubt.ruled_absent,
             time_is_up,
@@ -177,8 +199,8 @@ impl<T: Tenant> Look<'_, T> {
     }
 
     /// While the tenant was away it may not have worked on anything either: none of that time was quiet.
-    fn begin_anew_after_an_outage(&mut self) {
-        if let Some(ended) = self.context.tenant.gate().view().outage_ended {
+    async fn begin_anew_after_an_outage(&mut self) {
+        if let Some(ended) = self.context.tenant.gate().caught_up().await.outage_ended {
             self.quiet_ends = self.quiet_ends.max(ended + self.quiet);
             quiet_ends(self.context).insert(self.no, self.quiet_ends);
         }
@@ -316,7 +338,7 @@ impl<T: Tenant> Look<'_, T> {
     async fn reached(self, since: Instant) -> Result<Cleared, Halt> {
         let mut settlement = Settlement {
             rung: Some("reached"),
-            took: self.context.time_since(since),
+            took: self.context.time_since(since).await,
             ..Settlement::default()
         };
         let (mut changed, mut gone) = (0, 0);

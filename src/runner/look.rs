@@ -41,27 +41,30 @@ impl Patience {
 
     /// Waits for the next look; false when the time is up.
     pub async fn next_look<T: Tenant>(&mut self, context: &Context<T>) -> Result<bool, Halt> {
-        self.next_look_by(context, None).await
-    }
-
-    /// Waits for the next look, but not beyond an instant at which there is something new to see.
-    pub async fn next_look_by<T: Tenant>(
-        &mut self,
-        context: &Context<T>,
-        instant: Option<Instant>,
-    ) -> Result<bool, Halt> {
         if self.is_over() {
             return Ok(false);
         }
-        let mut wait = self.wait.min(self.left);
-        let ahead = instant.map(|instant| instant.saturating_duration_since(Instant::now()));
-        if let Some(ahead) = ahead.filter(|ahead| !ahead.is_zero()) {
-            wait = wait.min(ahead);
-        }
-        context.pause(wait).await?;
+        let wait = self.wait.min(self.left);
         self.left -= wait;
-        self.wait = self.wait.mul_f64(1.6).min(LONGEST_WAIT);
+        self.wait(context, wait).await?;
         Ok(true)
+    }
+
+    /// Waits for the next look, but not beyond an instant that lies ahead. Until then nobody can know enough, so
+    /// this waiting is not counted.
+    pub async fn next_look_by<T: Tenant>(
+        &mut self,
+        context: &Context<T>,
+        instant: Instant,
+    ) -> Result<(), Halt> {
+        let ahead = instant.saturating_duration_since(Instant::now());
+        self.wait(context, self.wait.min(ahead)).await
+    }
+
+    async fn wait<T: Tenant>(&mut self, context: &Context<T>, wait: Duration) -> Result<(), Halt> {
+        context.pause(wait).await?;
+        self.wait = self.wait.mul_f64(1.6).min(LONGEST_WAIT);
+        Ok(())
     }
 }
 

@@ -166,7 +166,7 @@ pub async fn settle<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Sett
         None if accepted.by_ruling => Polled::CannotTell("it was ruled to have been sent".into()),
         None => Polled::CannotTell("it has no batch id".into()),
     };
-    let finished = context.time_since(began);
+    let finished = context.time_since(began).await;
     let learned = match polled {
         Polled::Finished(report) => read_back(context, members, &report).await?,
         Polled::Unfinished(why) => Err(why),
@@ -174,7 +174,7 @@ pub async fn settle<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Sett
     };
     match learned {
         Ok((mut settlement, turned)) => {
-            let undisturbed = context.time_since(began);
+            let undisturbed = context.time_since(began).await;
             settlement.took = match turned {
                 Some(turned) => undisturbed.map(|_| turned - began),
                 None => finished,

@@ -18,6 +18,12 @@ pub fn only_seed() -> Option<u64> {
     Some(seed.parse().expect("ROLLBOOK_SEED is a number"))
 }
 
+/// Where the seeds begin: other people may try other ones.
+pub fn first_seed() -> u64 {
+    std::env::var("ROLLBOOK_FIRST_SEED")
+        .map_or(0, |seed| seed.parse().expect("ROLLBOOK_FIRST_SEED is a number"))
+}
+
 /// Runs all cases on all processors; the answers are in the order of the cases. Panics with the first failures.
 pub fn each<C: Sync + std::fmt::Debug, R: Send>(
     cases: &[C],

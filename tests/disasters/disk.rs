@@ -353,6 +353,13 @@ impl Disk {
         }
     }
 
+    /// Whether what the ledger's file says of itself is that it has a log ahead.
+    pub fn logs_ahead(&self) -> bool {
+        let state = self.state();
+        let file = state.names.get(&self.name_of_ledger());
+        file.is_some_and(|file| state.files[*file].bytes.get(18..20) == Some(&[2, 2]))
+    }
+
     /// Shows a process that is about to begin the log that another one left behind.
     pub fn show_log(&self) {
         let name = self.name_of_ledger() + "-wal";

@@ -104,6 +104,7 @@ impl From<LedgerError> for End {
 pub struct Machine {
     pub disk: Arc<Disk>,
     pub world: Arc<World>,
+    pub settings: RunSettings,
 }
 
 impl Machine {
@@ -118,6 +119,7 @@ impl Machine {
         Self {
             disk: Disk::new(),
             world,
+            settings: settings(),
         }
     }
 
@@ -181,6 +183,7 @@ impl Machine {
             Some(ledger) => ledger,
             None => Ledger::create(&path, "assign")?,
         };
+        assert!(self.disk.logs_ahead(), "a power cut could take commits back");
         load(&mut ledger, &vip)?;
         ledger.claim()?;
         let counts = ledger.counts()?;
@@ -194,7 +197,8 @@ impl Machine {
             stopper.send_replace(true);
             std::future::pending().await
         };
-        let running = run(tenant, writer, vip, settings(), &counts, Events::to(drop), stop);
+        let settings = self.settings.clone();
+        let running = run(tenant, writer, vip, settings, &counts, Events::to(drop), stop);
         tokio::select! {
             biased;
             outcome = running => Ok(outcome?),
@@ -323,7 +327,7 @@ impl Machine {
     }
 
     /// The batches that a person must rule on, and why.
-    fn held(&self) -> Vec<String> {
+    pub fn held(&self) -> Vec<String> {
         let batches = Reader::open(&self.disk.ledger()).unwrap().batches().unwrap();
         let held = batches
             .into_iter()

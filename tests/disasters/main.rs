@@ -5,6 +5,7 @@
 mod cases;
 mod disk;
 mod job;
+mod patience;
 mod power;
 mod storage;
 mod vfs;

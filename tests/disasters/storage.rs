@@ -96,7 +96,10 @@ fn storage_errors_at_every_operation() {
     if !cases::is_full() {
         // The step must not keep to one error or one sequel.
         let step = all.len() / SHARE / 6 * 6 + 1;
-        all = all.into_iter().step_by(step.max(1)).collect();
+        let all_of_them = all.into_iter().enumerate();
+        // Nobody has noticed yet what fails first: a ledger that is being made has its own ways.
+        let share = all_of_them.filter(|(number, case)| number % step == 0 || case.fault.at == 1);
+        all = share.map(|(_, case)| case).collect();
     }
     let stopped = cases::each(&all, fail)
         .into_iter()

@@ -33,6 +33,8 @@ pub struct Weather {
     pub bad_reads: u32,
     /// Writes whose answer says nothing, or no.
     pub bad_writes: u32,
+    /// The first so many writes, which never arrive.
+    pub lost_writes: u32,
     /// How often it may refuse the token, all in all.
     pub denials: u32,
     /// When nobody can reach it.
@@ -188,6 +190,11 @@ impl World {
     /// Time passes while no process runs.
     pub fn pass(&self, time: Duration) {
         self.state().before += time;
+    }
+
+    /// How much time has passed since it began to exist.
+    pub fn age(&self) -> Duration {
+        self.state().now()
     }
 
     /// Calls of the process of now.
@@ -364,6 +371,10 @@ impl State {
                 message: String::new(),
             };
             return (soon, WriteAnswer::TooLarge(refusal));
+        }
+        if self.weather.lost_writes > 0 {
+            self.weather.lost_writes -= 1;
+            return (WRITE_TIMEOUT, doubt("timed out; it never arrives"));
         }
         let now = self.now();
         if !self.happens(self.weather.bad_writes) {

@@ -1,7 +1,8 @@
 //! Whole worlds from one number: a bad tenant, a bad disk, impatient people, dying processes, clocks that jump, and
 //! somebody else who edits the same profiles. Whatever happens, the promises hold.
 //!
-//! A world that fails is named by its seed; `ROLLBOOK_SEED=n` runs it alone and prints what happened in it.
+//! A world that fails is named by its seed; `ROLLBOOK_SEED=n` runs it alone and prints what happened in it, and
+//! `ROLLBOOK_FIRST_SEED=n` runs as many others.
 
 use super::cases;
 use super::disk::{Crash, Fault, Kind, StorageError};
@@ -10,9 +11,9 @@ use super::world::{Death, Listing, Weather};
 use std::time::Duration;
 
 /// Worlds of the whole proof.
-const WORLDS: u64 = 10_000;
+const WORLDS: usize = 10_000;
 /// Worlds of the share.
-const SHARE: u64 = 250;
+const SHARE: usize = 250;
 
 /// Of so many worlds, one may hold a batch that was merely lost: where the tenant's list says that somebody sent
 /// something, and not whom it names, that may be this batch or another that was doubted beside it.
@@ -43,6 +44,7 @@ fn weather(chance: &mut fastrand::Rng, strangers: bool) -> Weather {
         outages: outages.collect(),
         bad_reads: [0, 5, 20, 40][chance.usize(..4)],
         bad_writes: [0, 20, 50, 80][chance.usize(..4)],
+        lost_writes: 0,
         denials: chance.u32(..2),
         applying_ms: [0, 2_000, 15_000][chance.usize(..3)],
         showing_ms: [0, 1_000, 5_000][chance.usize(..3)],
@@ -162,7 +164,10 @@ fn play(seed: u64) -> Result<Story, (String, Vec<String>)> {
 fn seeded_worlds() {
     let seeds: Vec<u64> = match cases::only_seed() {
         Some(seed) => vec![seed],
-        None => (0..if cases::is_full() { WORLDS } else { SHARE }).collect(),
+        None => {
+            let worlds = if cases::is_full() { WORLDS } else { SHARE };
+            (cases::first_seed()..).take(worlds).collect()
+        }
     };
     let stories = cases::each(&seeds, |seed| {
         play(*seed).map_err(|(why, trace)| {

@@ -1,0 +1,158 @@
+//! How long a batch whose answer was lost is waited for: as long as it takes to know, and no longer.
+
+use super::cases;
+use super::job::{Disturbance, Machine};
+use super::world::{Listing, WRITE_TIMEOUT, Weather};
+use rollbook::model::doubt::InDoubt;
+use std::ops::Range;
+use std::time::Duration;
+
+const SEEDS: u64 = 30;
+/// A run ends early where too many of its writes go wrong.
+const RUNS_LIMIT: u32 = 4;
+/// Far beyond the deadline of these jobs.
+const OUTAGE: Duration = Duration::from_secs(3_600);
+/// What a run needs beside the waiting.
+const WORK: Duration = Duration::from_secs(15);
+
+/// A job in which answers to writes get lost, and the time at its end. Nothing may be held.
+fn job(seed: u64, weather: Weather) -> Result<Duration, String> {
+    fastrand::seed(seed);
+    let machine = Machine::new(
+        seed,
+        Weather {
+            bad_writes: 40,
+            ..weather
+        },
+    );
+    for _ in 0..RUNS_LIMIT {
+        let end = machine.live(&Disturbance::default());
+        if end.is_done() {
+            machine.check_nothing_is_open()?;
+            machine.check_entries(false)?;
+            return Ok(machine.world.age());
+        }
+    }
+    Err("it does not get done".into())
+}
+
+#[test]
+fn a_slow_tenant_is_waited_for_beyond_the_deadline() {
+    let seeds: Vec<u64> = (0..SEEDS).collect();
+    let slow = Weather {
+        applying_ms: 800_000,
+        ..Weather::default()
+    };
+    cases::each(&seeds, |seed| job(*seed, slow.clone()));
+}
+
+#[test]
+fn an_outage_is_not_the_time_that_a_tenant_takes() {
+    let seeds: Vec<u64> = (0..SEEDS).collect();
+    let away = |began: u64| {
+        let began = Duration::from_millis(began);
+        Weather {
+            applying_ms: 2_000,
+            travel_ms: 50,
+            outages: vec![began..began + OUTAGE],
+            ..Weather::default()
+        }
+    };
+    let ages = cases::each(&seeds, |seed| job(*seed, away(150 + 10 * seed)));
+    let longest = ages.into_iter().max().unwrap();
+    assert!(longest < OUTAGE * 2, "{longest:?}");
+}
+
+/// A tenant that loses the first write and is quick otherwise.
+fn forgetful() -> Machine {
+    fastrand::seed(1);
+    let weather = Weather {
+        lost_writes: 1,
+        travel_ms: 5,
+        ..Weather::default()
+    };
+    Machine::new(1, weather)
+}
+
+/// How long one run takes, which must get done.
+fn run(machine: &Machine) -> Duration {
+    let began = machine.world.age();
+    let end = machine.live(&Disturbance::default());
+    assert!(end.is_done(), "{end:?}");
+    machine.world.age() - began
+}
+
+#[track_caller]
+fn assert_takes(took: Duration, waiting: Duration) {
+    let expected: Range<Duration> = waiting..waiting + WORK;
+    assert!(expected.contains(&took), "{took:?} and not {expected:?}");
+}
+
+#[test]
+fn what_was_lost_is_sent_again_as_soon_as_its_quiet_period_is_over() {
+    let machine = forgetful();
+    assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.quiet);
+    assert_eq!(machine.check_entries(false), Ok(0));
+}
+
+#[test]
+fn a_deadline_that_is_shorter_than_any_quiet_period_is_kept() {
+    let mut machine = forgetful();
+    machine.settings.settle_deadline = Duration::from_secs(20);
+    assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.settle_deadline);
+    assert_eq!(machine.held().len(), 1);
+    // Nothing was concluded: with more patience it is.
+    machine.settings.settle_deadline = machine.settings.quiet;
+    assert_takes(run(&machine), machine.settings.quiet);
+    assert_eq!(machine.check_entries(false), Ok(0));
+}
+
+#[test]
+fn what_may_not_be_concluded_is_waited_for_once() {
+    let mut machine = forgetful();
+    machine.settings.in_doubt = InDoubt::Hold;
+    assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.settle_deadline);
+    assert_takes(run(&machine), Duration::ZERO);
+    assert_eq!(machine.held().len(), 1);
+    machine.settings.in_doubt = InDoubt::Verify;
+    run(&machine);
+    assert_eq!(machine.check_entries(false), Ok(0));
+}
+
+#[test]
+fn what_somebody_else_has_touched_is_waited_for_once() {
+    let machine = forgetful();
+    let touched = WRITE_TIMEOUT + Duration::from_secs(10);
+    for profile in ["p-ann", "p-eve", "p-gus"] {
+        machine.world.edit(profile, touched, true);
+    }
+    let took = run(&machine);
+    assert_eq!(machine.held().len(), 1, "{:?}", machine.world.trace());
+    assert!(took >= machine.settings.settle_deadline, "{took:?}");
+    assert_takes(run(&machine), Duration::ZERO);
+    assert_eq!(machine.held().len(), 1);
+}
+
+#[test]
+fn what_may_be_listed_is_looked_at_once_more_in_every_run() {
+    let mut held = 0;
+    for seed in 0..SEEDS {
+        fastrand::seed(seed);
+        let weather = Weather {
+            lost_writes: 1,
+            listing: Listing::Sized,
+            strangers: true,
+            ..Weather::default()
+        };
+        let machine = Machine::new(seed, weather);
+        let took = run(&machine);
+        if machine.held().is_empty() {
+            continue;
+        }
+        held += 1;
+        let settings = &machine.settings;
+        assert_takes(took, WRITE_TIMEOUT + settings.quiet + settings.settle_deadline);
+        assert_takes(run(&machine), settings.quiet + Duration::from_secs(5));
+    }
+    assert!(held > 0);
+}
