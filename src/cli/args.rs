@@ -178,8 +178,8 @@ pub struct RunArgs {
     /// Do not ask before sending
     #[arg(short, long)]
     pub yes: bool,
-    /// Requests in a time, all kinds together: 10/s, 600/min, unlimited
-    #[arg(long, value_name = "RATE", default_value = "10/s")]
+    /// Requests in a time, all kinds together: 10/s, 600/min, both as 10/s,400/min, unlimited
+    #[arg(long, value_name = "RATE", default_value = "10/s", allow_hyphen_values = true)]
     pub rate: Rate,
     /// Requests under way at the same time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]

@@ -28,7 +28,8 @@ impl Window {
     /// A window as a process must take it to be that has just started: full.
     ///
     /// A one-second window is full as of now. A longer one is taken to have been filled evenly, which is how a
-    /// run fills it; refusing to start for an hour after a kill would serve nobody.
+    /// run fills it; refusing to start for an hour after a kill would serve nobody. So after a restart one goes on
+    /// at the even pace, and may run ahead of it only by what the window has left since.
     pub(super) fn full((most, length): (usize, Duration), now: Instant) -> Self {
         let mut window = Self {
             most,
