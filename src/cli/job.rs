@@ -179,7 +179,11 @@ impl Undertaking<'_> {
         };
         let outcome = runtime.block_on(async {
             let mut stop = signals::stop_on_signals();
-            let tenant = settings::tenant(&base, &token, pace)?;
+            let budget = settings::budget(&base).map_err(|why| {
+                let alone = "so this run keeps its own rate, whatever others on this host send";
+                screen.events().notice(format!("{why}; {alone}"));
+            });
+            let tenant = settings::tenant(&base, &token, pace, budget.ok())?;
             tokio::select! {
                 checked = preflight::check(&tenant, &self.job) => checked?,
                 Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),

@@ -124,7 +124,7 @@ pub fn statuses(args: &StatusesArgs) -> Result<ExitCode, Failure> {
     let token = settings::token(&args.connection)?;
     let runtime = settings::runtime()?;
     let mut defined = runtime.block_on(async {
-        let tenant = settings::tenant(&base, &token, GENTLE)?;
+        let tenant = settings::tenant(&base, &token, GENTLE, settings::as_guest(&base))?;
         Ok::<_, Failure>(preflight::statuses(&tenant).await?)
     })?;
     defined.sort_by(|one, other| one.handle.cmp(&other.handle));

@@ -1,9 +1,11 @@
 //! The task behind the gate: who waits, who is under way, and what holds everybody up.
 
 use super::allowance::{Allowance, Words};
+use super::budget::Budget;
+use super::shared::{Share, Standing};
 use super::spread::Spread;
 use super::tempo::Tempo;
-use super::window::{UsualLatency, Window};
+use super::window::{UsualLatency, Windows};
 use super::{Message, PaceSettings, PaceView, Pause, Permit, Signal};
 use crate::model::backoff;
 use std::collections::VecDeque;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+/// The shortest wait.
+const SOON: Duration = Duration::from_millis(1);
 /// Trouble that lasts longer is an outage, and not a slip.
 pub(super) const OUTAGE_AT_LEAST: Duration = Duration::from_secs(30);
 
@@ -20,11 +24,12 @@ pub(super) struct Keeper {
     view: watch::Sender<PaceView>,
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
     under_way: usize,
-    windows: Vec<Window>,
+    windows: Windows,
     usual: UsualLatency,
     spread: Spread,
     tempo: Tempo,
     words: Words,
+    share: Option<Share>,
     pause: Option<Pause>,
     failures: u32,
     /// When the first of these failures was met.
@@ -37,12 +42,12 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         settings: PaceSettings,
+        budget: Option<Budget>,
         messages: mpsc::WeakUnboundedSender<Message>,
         view: watch::Sender<PaceView>,
     ) -> Self {
         let now = Instant::now();
         // What an earlier process sent in its last moments is not known, so the second begins used up.
-        let window = |window| Window::full(window, now);
         let tempo = Tempo::new(settings.rate, now);
         let mut keeper = Self {
             settings,
@@ -50,11 +55,12 @@ impl Keeper {
             view,
             waiting: Default::default(),
             under_way: 0,
-            windows: settings.rate.windows().into_iter().map(window).collect(),
+            windows: Windows::full(settings.rate.windows(), now),
             usual: UsualLatency::default(),
             spread: Spread::new(now, settings.rate.ahead()),
             tempo,
             words: Words::default(),
+            share: budget.map(|budget| Share::new(budget, now)),
             pause: None,
             failures: 0,
             failing_since: now,
@@ -69,6 +75,12 @@ impl Keeper {
         loop {
             let departure = self.next_departure();
             let now = Instant::now();
+            let sign = self.share.as_ref().map(|share| share.next_sign(now));
+            if sign.is_some_and(|at| at <= now) {
+                self.ask_others(now, false);
+                continue;
+            }
+            let wake = departure.into_iter().chain(sign).min();
             if departure.is_some_and(|at| at <= now) && self.let_through(now) {
                 continue;
             }
@@ -80,37 +92,105 @@ impl Keeper {
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
                     None => return,
                 },
-                () = sleep_until(departure) => {}
+                () = sleep_until(wake) => {}
             }
         }
     }
 
     /// When the next of those who wait may go; `None` until a message changes something.
     fn next_departure(&mut self) -> Option<Instant> {
-        if self.waiting.iter().all(VecDeque::is_empty) {
+        if !self.is_held_by_pace() {
             return None;
         }
+        let now = Instant::now();
+        let at = self.earliest(now);
+        let Some(share) = &self.share else { return at };
+        if share.may_depart(now) {
+            return at;
+        }
+        // Where others are all that holds us up, that they have moved on is in the record only.
+        if at.is_some_and(|at| at > now) {
+            return at;
+        }
+        let next = share.next_lease(now);
+        if next > now {
+            return Some(next);
+        }
+        self.ask_others(now, true);
+        let share = self.share.as_ref()?;
+        if share.may_depart(now) {
+            self.earliest(now)
+        } else {
+            Some(share.next_lease(now).max(now + SOON))
+        }
+    }
+
+    /// Whether somebody waits, and neither the tenant's state nor too many requests under way are why.
+    fn is_held_by_pace(&self) -> bool {
         // One at a time feels its way while the tenant is unwell or objects.
         let room = if self.failures > 0 || self.told_to_slow > 0 {
             1
         } else {
             self.settings.concurrency
         };
-        if self.under_way >= room {
-            return None;
-        }
-        let now = Instant::now();
-        let mut at = now;
+        self.under_way < room && !self.waiting.iter().all(VecDeque::is_empty)
+    }
+
+    /// When the next request may depart, as far as we know by ourselves.
+    fn earliest(&mut self, now: Instant) -> Option<Instant> {
+        let open = self.under_way + self.share.as_ref().map_or(0, Share::others_open);
+        let mut at = self.windows.next_departure(now, open)?;
         if let Some(pause) = &self.pause {
             at = at.max(pause.until);
         }
-        for window in &mut self.windows {
-            at = at.max(window.next_departure(now, self.under_way)?);
-        }
-        Some(match self.tempo.per_second(now) {
+        Some(match self.pace(now) {
             Some(_) => at.max(self.spread.next_departure()),
             None => at,
         })
+    }
+
+    /// Requests a second to aim at now.
+    fn pace(&self, now: Instant) -> Option<f64> {
+        let own = self.tempo.per_second(now);
+        match &self.share {
+            Some(share) => share.pace(own, self.tempo.limit_pace(now)),
+            None => own,
+        }
+    }
+
+    /// Tells other processes how we stand, and takes over what they have learned.
+    fn ask_others(&mut self, now: Instant, wants: bool) {
+        let (hungry, pace) = (self.is_held_by_pace(), self.pace(now));
+        let Some(share) = &mut self.share else { return };
+        let is_told = self.told_to_slow > 0;
+        let news = share.ask(
+            now,
+            Standing {
+                windows: &mut self.windows,
+                under_way: self.under_way,
+                wants,
+                hungry: hungry && self.pause.as_ref().is_none_or(|pause| pause.until <= now),
+                pace,
+                hold: self.pause.as_ref().filter(|_| is_told).map(|pause| pause.until),
+                limit: self.tempo.limit(),
+            },
+        );
+        if let Some(limit) = news.limit {
+            self.tempo.adopt(limit);
+            self.told_to_slow = 0;
+        }
+        self.tempo.accepted(now, news.sent);
+        if let Some(until) = news.hold {
+            if self.told_to_slow == 0 {
+                self.told_to_slow = 1;
+                self.episode = now;
+                self.tempo.refused(now);
+            }
+            self.hold(
+                until,
+                "the tenant asked another rollbook to slow down (429)".into(),
+            );
+        }
     }
 
     /// Lets the first of the best class go.
@@ -129,8 +209,11 @@ impl Keeper {
                 match reply.send(permit) {
                     Ok(()) => {
                         self.under_way += 1;
-                        if let Some(rate) = self.tempo.per_second(now) {
+                        if let Some(rate) = self.pace(now) {
                             self.spread.depart(now, rate);
+                        }
+                        if let Some(share) = &mut self.share {
+                            share.depart();
                         }
                         self.publish(|view| view.requests += 1);
                         return true;
@@ -150,8 +233,9 @@ impl Keeper {
             Signal::Unknown => now.saturating_duration_since(departed),
             _ => self.usual.excess(now, now.saturating_duration_since(departed)),
         };
-        for window in &mut self.windows {
-            window.note(departed + late);
+        self.windows.note(departed + late);
+        if let Some(share) = &mut self.share {
+            share.answered(departed + late);
         }
         match signal {
             Signal::Fine => self.fine(now, departed),
@@ -169,7 +253,9 @@ impl Keeper {
             }
             self.failures = 0;
             self.told_to_slow = 0;
-            self.tempo.recovered(departed);
+            if self.tempo.recovered(departed) {
+                self.ask_others(now, false);
+            }
         }
         self.tempo.accepted(now, 1);
         self.publish(|view| view.successes += 1);
@@ -196,6 +282,7 @@ impl Keeper {
             self.words.doubt();
         }
         self.hold(until, "the tenant asks to slow down (429)".into());
+        self.ask_others(now, false);
         self.publish(|view| view.refusals += 1);
     }
 
@@ -222,7 +309,7 @@ impl Keeper {
     }
 
     fn publish(&mut self, change: impl FnOnce(&mut PaceView)) {
-        let (pause, per_second) = (self.pause.clone(), self.tempo.per_second(Instant::now()));
+        let (pause, per_second) = (self.pause.clone(), self.pace(Instant::now()));
         self.view.send_modify(|view| {
             change(view);
             view.pause = pause;

@@ -11,16 +11,21 @@
 //! | `tempo` | how fast to go: the user's ceiling, and below it what the tenant was seen to take |
 //! | `granted` | what the tenant took since it last objected |
 //! | `allowance` | what its own words tell of its limit |
+//! | `shared`, `record`, `budget` | the same across processes: one's part, what all know, the file |
 
 pub mod allowance;
+mod budget;
 mod granted;
 mod keeper;
+mod record;
+mod shared;
 mod spread;
 mod tempo;
 mod window;
 
 use crate::model::rate::Rate;
 use allowance::Allowance;
+pub use budget::{Budget, Unshared};
 use keeper::Keeper;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -141,9 +146,14 @@ impl Ear {
 impl Gate {
     /// Sets up the gate and the task that keeps it. The task ends with the last handle and permit.
     pub fn open(settings: PaceSettings) -> Self {
+        Self::sharing(settings, None)
+    }
+
+    /// The same, with a budget that is shared with other processes.
+    pub fn sharing(settings: PaceSettings, budget: Option<Budget>) -> Self {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (view, watched) = watch::channel(PaceView::default());
-        let keeper = Keeper::new(settings, messages.downgrade(), view);
+        let keeper = Keeper::new(settings, budget, messages.downgrade(), view);
         tokio::spawn(keeper.keep(inbox));
         Self {
             messages,

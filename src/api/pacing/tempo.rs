@@ -100,16 +100,35 @@ impl Tempo {
 
     /// Requests a second to aim at now; `None` where nothing limits them.
     pub(super) fn per_second(&self, now: Instant) -> Option<f64> {
-        let granted = self.limit.map(|limit| limit.pace(now));
+        let granted = self.limit_pace(now);
         match (self.ceiling, granted) {
             (Some(ceiling), Some(granted)) => Some(ceiling.min(granted)),
             (ceiling, granted) => ceiling.or(granted),
         }
     }
 
+    /// What is known of the tenant's limit.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// The pace that the tenant's limit allows, whatever the user's.
+    pub(super) fn limit_pace(&self, now: Instant) -> Option<f64> {
+        self.limit.map(|limit| limit.pace(now))
+    }
+
+    /// Takes over what another process found out about the limit.
+    pub(super) fn adopt(&mut self, limit: Limit) {
+        self.limit = Some(limit);
+        self.objection = None;
+        self.granted = Granted::since(limit.since);
+    }
+
     /// The tenant has taken requests.
     pub(super) fn accepted(&mut self, now: Instant, requests: u64) {
-        self.granted.add(now, requests);
+        if requests > 0 {
+            self.granted.add(now, requests);
+        }
     }
 
     /// The tenant objects to the pace.
@@ -119,10 +138,10 @@ impl Tempo {
         }
     }
 
-    /// The tenant has accepted a request that departed after its objection.
-    pub(super) fn recovered(&mut self, departed: Instant) {
+    /// The tenant has accepted a request that departed after its objection; says whether there was one.
+    pub(super) fn recovered(&mut self, departed: Instant) -> bool {
         let Some((since, pace)) = self.objection.take() else {
-            return;
+            return false;
         };
         let hold = departed.saturating_duration_since(since);
         let age = departed.saturating_duration_since(self.granted.began());
@@ -166,6 +185,7 @@ impl Tempo {
         if self.granted.total() >= TOO_FEW {
             self.granted = Granted::since(departed);
         }
+        true
     }
 
     /// What an objection leaves of the pace at least, however little was accepted before it: that little may be chance,
