@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+/// How many requests of higher classes go before one of a lower class does: it gets one in four at the least.
+const PATIENCE: u32 = 3;
 /// The shortest wait.
 const SOON: Duration = Duration::from_millis(1);
 /// Trouble that lasts longer is an outage, and not a slip.
@@ -23,6 +25,8 @@ pub(super) struct Keeper {
     messages: mpsc::WeakUnboundedSender<Message>,
     view: watch::Sender<PaceView>,
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
+    /// How often in a row each class has waited while a higher one went.
+    passed_over: [u32; 3],
     under_way: usize,
     windows: Windows,
     usual: UsualLatency,
@@ -54,6 +58,7 @@ impl Keeper {
             messages,
             view,
             waiting: Default::default(),
+            passed_over: [0; 3],
             under_way: 0,
             windows: Windows::full(settings.rate.windows(), now),
             usual: UsualLatency::default(),
@@ -198,9 +203,7 @@ impl Keeper {
         if self.pause.take().is_some() {
             self.publish(|_| {});
         }
-        // A write that meets an outage ends in doubt, so a read goes ahead to see whether it is over.
-        let order: [usize; 3] = if self.failures > 0 { [1, 2, 0] } else { [0, 1, 2] };
-        for class in order {
+        for class in self.order() {
             while let Some(reply) = self.waiting[class].pop_front() {
                 let permit = Permit {
                     departed: now,
@@ -209,6 +212,7 @@ impl Keeper {
                 match reply.send(permit) {
                     Ok(()) => {
                         self.under_way += 1;
+                        self.count_passed_over(class);
                         if let Some(rate) = self.pace(now) {
                             self.spread.depart(now, rate);
                         }
@@ -224,6 +228,28 @@ impl Keeper {
             }
         }
         false
+    }
+
+    /// Who goes first. Everybody waits for the higher classes, but none of them for good.
+    fn order(&self) -> [usize; 3] {
+        if self.failures > 0 {
+            // A write that meets an outage ends in doubt, so a read goes ahead to see whether it is over.
+            return [1, 2, 0];
+        }
+        match self.passed_over {
+            [_, settles, _] if settles >= PATIENCE => [1, 0, 2],
+            [_, _, lookups] if lookups >= PATIENCE => [2, 0, 1],
+            _ => [0, 1, 2],
+        }
+    }
+
+    /// Notes who had to wait while this class went.
+    fn count_passed_over(&mut self, class: usize) {
+        self.passed_over[class] = 0;
+        for lower in class + 1..3 {
+            let waits = !self.waiting[lower].is_empty();
+            self.passed_over[lower] = if waits { self.passed_over[lower] + 1 } else { 0 };
+        }
     }
 
     fn left(&mut self, departed: Instant, signal: Signal) {

@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-/// What a request is for. The order is the order at the gate.
+/// What a request is for. The order is the order at the gate; a lower class gets one request in four at the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// A batch: few, and everything waits for them.
@@ -334,5 +334,35 @@ mod tests {
         assert!(third.is_err());
         drop(first);
         gate.enter(Class::Write).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_class_starves_another() {
+        use Class::{Lookup, Settle, Write};
+        for (flood, others) in [
+            (Lookup, vec![Write, Settle]),
+            (Settle, vec![Lookup]),
+            (Write, vec![Settle, Lookup]),
+        ] {
+            let gate = gate("100/s", 1);
+            let (told, mut went) = mpsc::unbounded_channel();
+            let all = std::iter::repeat_n(flood, 400).chain(others.iter().flat_map(|class| [*class; 20]));
+            for class in all {
+                let (gate, told) = (gate.clone(), told.clone());
+                tokio::spawn(async move {
+                    let permit = gate.enter(class).await;
+                    told.send(class).unwrap();
+                    permit.leave(Signal::Fine);
+                });
+            }
+            let mut order = Vec::new();
+            while order.len() < 200 {
+                order.push(went.recv().await.unwrap());
+            }
+            for class in others {
+                let its = order.iter().filter(|went| **went == class).count();
+                assert_eq!(its, 20, "{class:?} amid {flood:?}");
+            }
+        }
     }
 }
