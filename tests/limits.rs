@@ -2,6 +2,7 @@
 
 use rollbook::api::pacing::allowance::Allowance;
 use rollbook::api::pacing::{Class, Gate, PaceSettings, Signal};
+use rollbook::model::reserve::Reserve;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -156,6 +157,7 @@ struct Story {
     says: Says,
     latency_ms: u64,
     rate: &'static str,
+    reserve: &'static str,
 }
 
 impl fmt::Display for Story {
@@ -166,10 +168,11 @@ impl fmt::Display for Story {
             says,
             latency_ms,
             rate,
+            reserve,
         } = self;
         write!(
             f,
-            "{kind:?} {count}/{seconds}s, retry after {says:?}, {latency_ms} ms, --rate {rate}"
+            "{kind:?} {count}/{seconds}s, retry after {says:?}, {latency_ms} ms, --rate {rate} --reserve {reserve}"
         )
     }
 }
@@ -193,6 +196,7 @@ impl Story {
         });
         let gate = Gate::open(PaceSettings {
             rate: self.rate.parse().unwrap(),
+            reserve: self.reserve.parse::<Reserve>().unwrap(),
             concurrency: 32,
         });
         for _ in 0..32 {
@@ -243,6 +247,7 @@ fn stories() -> Vec<Story> {
                         says,
                         latency_ms,
                         rate,
+                        reserve: "0%",
                     });
                 }
             }
@@ -296,6 +301,7 @@ fn a_limit_that_changes_is_found_again() {
                 says: Says::Seconds,
                 latency_ms: 20,
                 rate: "200/s",
+                reserve: "0%",
             };
             let world = play(async move {
                 let world = story.begin().await;
@@ -330,6 +336,7 @@ fn words_about_the_limit_are_believed() {
             says: Says::Left,
             latency_ms: 40,
             rate: "500/s",
+            reserve: "0%",
         };
         let world = play(async move {
             let world = story.begin().await;
@@ -352,5 +359,33 @@ fn words_about_the_limit_are_believed() {
         );
         assert!((0.95..=1.01).contains(&share), "{story}: {share}");
         assert!(refused < 0.005, "{story}: {refused}");
+    }
+}
+
+/// A reserve stays unused: of the tenant's limit where that is known, by its words or by its 429s, and else of the rate.
+#[test]
+fn a_reserve_is_left_to_others() {
+    for (says, rate, limit, usual) in [
+        (Says::Left, "500/s", (600, 60), 8.0),
+        (Says::Seconds, "500/s", (600, 60), 8.0),
+        (Says::Seconds, "10/s", (6_000, 60), 8.0),
+    ] {
+        let story = Story {
+            kind: Kind::Fixed,
+            limit,
+            says,
+            latency_ms: 40,
+            rate,
+            reserve: "20%",
+        };
+        let world = play(async move {
+            let world = story.begin().await;
+            sleep(SECOND * 420).await;
+            world
+        });
+        let (kept, refused) = world.between(180, 420);
+        println!("{story}: {kept:.2}/s, {:.2} % refused", refused * 100.0);
+        assert!((usual * 0.94..=usual * 1.01).contains(&kept), "{story}: {kept}");
+        assert_eq!(refused, 0.0, "{story}");
     }
 }

@@ -175,6 +175,7 @@ impl Undertaking<'_> {
         let screen = Screen::open(mode, self.common.verbose);
         let pace = PaceSettings {
             rate: self.run.rate,
+            reserve: self.run.reserve,
             concurrency: usize::from(self.run.concurrency),
         };
         let outcome = runtime.block_on(async {

@@ -9,6 +9,7 @@ use crate::audit::export::{ExportError, export};
 use crate::audit::output::Aside;
 use crate::ledger::{BatchRow, Reader, holder_of};
 use crate::model::rate::{Rate, Span};
+use crate::model::reserve::Reserve;
 use crate::runner::preflight;
 use crate::ui::format::{count, counted, moment};
 use crate::ui::say;
@@ -150,5 +151,6 @@ pub fn statuses(args: &StatusesArgs) -> Result<ExitCode, Failure> {
 /// The pace of commands that ask a handful of questions.
 pub const GENTLE: PaceSettings = PaceSettings {
     rate: Rate::at_most(NonZeroU32::MIN.saturating_add(4), Span::Second),
+    reserve: Reserve::NONE,
     concurrency: 1,
 };

@@ -11,5 +11,6 @@ pub mod ids;
 pub mod lookup;
 pub mod outcome;
 pub mod rate;
+pub mod reserve;
 pub mod resume;
 pub mod sample;

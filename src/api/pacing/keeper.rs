@@ -52,7 +52,7 @@ impl Keeper {
     ) -> Self {
         let now = Instant::now();
         // What an earlier process sent in its last moments is not known, so the second begins used up.
-        let tempo = Tempo::new(settings.rate, now);
+        let tempo = Tempo::new(settings.rate, settings.reserve, now);
         let mut keeper = Self {
             settings,
             messages,
@@ -158,7 +158,7 @@ impl Keeper {
     fn pace(&self, now: Instant) -> Option<f64> {
         let own = self.tempo.per_second(now);
         match &self.share {
-            Some(share) => share.pace(own, self.tempo.limit_pace(now)),
+            Some(share) => share.pace(own, |ceiling| self.tempo.under(ceiling, now)),
             None => own,
         }
     }

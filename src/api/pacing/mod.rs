@@ -24,6 +24,7 @@ mod tempo;
 mod window;
 
 use crate::model::rate::Rate;
+use crate::model::reserve::Reserve;
 use allowance::Allowance;
 pub use budget::{Budget, Unshared};
 use keeper::Keeper;
@@ -86,6 +87,8 @@ pub struct Pause {
 pub struct PaceSettings {
     /// The ceiling; the tenant may push us below it.
     pub rate: Rate,
+    /// What is left to others of the tenant's limit; of the ceiling, as long as no lower limit is known.
+    pub reserve: Reserve,
     /// Requests under way at the same time.
     pub concurrency: usize,
 }
@@ -188,6 +191,7 @@ mod tests {
     fn gate(rate: &str, concurrency: usize) -> Gate {
         Gate::open(PaceSettings {
             rate: rate.parse().unwrap(),
+            reserve: Reserve::NONE,
             concurrency,
         })
     }

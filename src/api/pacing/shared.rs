@@ -168,14 +168,15 @@ impl Share {
     }
 
     /// What of the pace of all is ours: a fair share of it, but no more than our own.
-    pub(super) fn pace(&self, own: Option<f64>, limit: Option<f64>) -> Option<f64> {
-        let total = match (self.ceiling, limit) {
-            (Some(ceiling), Some(limit)) => Some(ceiling.min(limit)),
-            (ceiling, limit) => ceiling.or(limit),
-        };
+    pub(super) fn pace(
+        &self,
+        own: Option<f64>,
+        under: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) -> Option<f64> {
         if self.others_wish.is_empty() {
             return own;
         }
+        let total = under(self.ceiling);
         let fair = total.map(|total| fair_share(total, &self.others_wish));
         match (fair, own) {
             (Some(fair), Some(own)) => Some(fair.min(own)),

@@ -8,6 +8,7 @@
 
 use super::granted::Granted;
 use crate::model::rate::Rate;
+use crate::model::reserve::Reserve;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,6 +23,8 @@ const REQUESTS_PER_SECOND_OF_PATIENCE: f64 = 6.0;
 const MINUTE: Duration = Duration::from_secs(60);
 /// How much later than that a tenant's clock may be.
 const BEYOND_THE_MINUTE: Duration = Duration::from_millis(300);
+/// The least of it where a reserve is to be left: a limit is tried out by going beyond it, which uses the reserve up.
+const RESERVED_RETURN: Duration = Duration::from_secs(300);
 /// No return takes longer, however long the tenant's window is.
 const RETURN_LIMIT: Duration = Duration::from_secs(1_800);
 /// A tenant that holds us off for longer counts in windows of about the time since it last did.
@@ -41,6 +44,7 @@ const SLOWEST: f64 = 1.0 / 60.0;
 #[derive(Debug)]
 pub(super) struct Tempo {
     ceiling: Option<f64>,
+    reserve: Reserve,
     limit: Option<Limit>,
     granted: Granted,
     /// When the tenant began to object, and what the pace was then; until it accepts again.
@@ -86,9 +90,10 @@ impl Limit {
 }
 
 impl Tempo {
-    pub(super) fn new(rate: Rate, now: Instant) -> Self {
+    pub(super) fn new(rate: Rate, reserve: Reserve, now: Instant) -> Self {
         Self {
             ceiling: rate.per_second(),
+            reserve,
             limit: None,
             granted: Granted::since(now),
             objection: None,
@@ -100,21 +105,23 @@ impl Tempo {
 
     /// Requests a second to aim at now; `None` where nothing limits them.
     pub(super) fn per_second(&self, now: Instant) -> Option<f64> {
-        let granted = self.limit_pace(now);
-        match (self.ceiling, granted) {
+        self.under(self.ceiling, now)
+    }
+
+    /// The same under another ceiling.
+    pub(super) fn under(&self, ceiling: Option<f64>, now: Instant) -> Option<f64> {
+        let usable = self.reserve.usable();
+        let granted = self.limit.map(|limit| limit.pace(now) * usable);
+        match (ceiling, granted) {
             (Some(ceiling), Some(granted)) => Some(ceiling.min(granted)),
-            (ceiling, granted) => ceiling.or(granted),
+            (Some(ceiling), None) => Some(ceiling * usable),
+            (None, granted) => granted,
         }
     }
 
     /// What is known of the tenant's limit.
     pub(super) fn limit(&self) -> Option<Limit> {
         self.limit
-    }
-
-    /// The pace that the tenant's limit allows, whatever the user's.
-    pub(super) fn limit_pace(&self, now: Instant) -> Option<f64> {
-        self.limit.map(|limit| limit.pace(now))
     }
 
     /// Takes over what another process found out about the limit.
@@ -176,6 +183,11 @@ impl Tempo {
             .patience
             .max(by_number)
             .max(self.window / 2)
+            .max(if self.reserve.is_none() {
+                Duration::ZERO
+            } else {
+                RESERVED_RETURN
+            })
             .min(RETURN_LIMIT);
         self.limit = Some(Limit {
             per_second: measured,
