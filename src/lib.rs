@@ -33,7 +33,7 @@
 //! | [`cli`] | arguments, settings, one function a verb, failures with hints | hold business rules |
 //!
 //! `tests/tidy.rs` holds these directions, and that each crate stays where it belongs: rusqlite in `ledger`,
-//! reqwest in `api`, governor in the pacing file, and so on.
+//! reqwest in `api`, and so on.
 //!
 //! # Where to change what
 //!
@@ -43,7 +43,7 @@
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`].
-//! - Speed, 429s, outages: [`api::pacing`]; the promise that no second holds too much: `api/window.rs`.
+//! - Speed, 429s, outages: [`api::pacing`]; the promise that no window holds too much: `api/pacing/window.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.
 //!

@@ -548,7 +548,11 @@ fn senseless_numbers_are_refused_in_clear_words() {
         ran.stderr.lines().next().unwrap_or_default().to_owned()
     };
     assert_snapshot!(ran("--rate", "0/s"), @r"error: invalid value '0/s' for '--rate <RATE>': a rate of zero would never send anything; expected at least 1/h");
-    assert_snapshot!(ran("--rate", "fast"), @r"error: invalid value 'fast' for '--rate <RATE>': expected a rate such as 10/s, 600/min or unlimited");
+    assert_snapshot!(ran("--rate", "fast"), @r"error: invalid value 'fast' for '--rate <RATE>': expected a rate such as 10/s, 600/min, both as 10/s,400/min, or unlimited");
+    assert_snapshot!(ran("--rate", "-3/s"), @r"error: invalid value '-3/s' for '--rate <RATE>': a rate cannot be negative; expected at least 1/h");
+    assert_snapshot!(ran("--rate", "10/s,600/min"), @r"error: invalid value '10/s,600/min' for '--rate <RATE>': 600/min holds nothing back that 10/s lets through; leave it out, or write less than 600/min");
+    assert_snapshot!(ran("--reserve", "95%"), @r"error: invalid value '95%' for '--reserve <SHARE>': 95% would leave too little to send with; expected at most 90%, or a lower --rate");
+    assert_snapshot!(ran("--reserve", "-5%"), @r"error: invalid value '-5%' for '--reserve <SHARE>': expected a whole share in per cent, such as 20%");
     assert_snapshot!(ran("--batch-size", "501"), @r"error: invalid value '501' for '--batch-size <N>': 501 is not in 1..=500");
     assert_snapshot!(ran("--batch-size", "0"), @r"error: invalid value '0' for '--batch-size <N>': 0 is not in 1..=500");
     let words = ran("--limit", "0");

@@ -6,6 +6,7 @@ mod doubts;
 mod faults;
 mod journey;
 mod ledger_files;
+mod limits;
 mod pace;
 mod secrets;
 mod stages;

@@ -41,6 +41,53 @@ fn no_second_holds_more_than_the_rate() {
     }
 }
 
+/// Two processes on one host share one budget, also where one is killed, another comes, or the record is spoilt: no second holds more
+/// than one of them may send, and nobody starves.
+#[test]
+fn processes_on_one_host_share_one_budget() {
+    let (scene, _) = scene(15);
+    let job = |ledger| {
+        [
+            "assign", "--status", "vip", "list.csv", "--yes", "--rate", "40/s", "--ledger", ledger,
+        ]
+    };
+    let mut first = scene.spawn(&job("first.db"));
+    let mut second = scene.spawn(&job("second.db"));
+    let record_is_there = || std::fs::read_dir(scene.state()).unwrap().count() == 1;
+    std::thread::sleep(Duration::from_secs(3));
+    for entry in std::fs::read_dir(scene.state()).unwrap() {
+        std::fs::write(entry.unwrap().path(), "{rubbish").unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    for child in [&mut first, &mut second] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(record_is_there(), "they shared something");
+    let seen = scene.tenant().requests().len();
+    let done = |ledger| {
+        let status = scene
+            .run(&["status", "--json", "--ledger", ledger])
+            .expect(0)
+            .stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        400 - status["states"]["pending"].as_u64().unwrap()
+    };
+    let (one, other) = (done("first.db"), done("second.db"));
+    let mut third = scene.spawn(&job("third.db"));
+    let mut fourth = scene.spawn(&job("first.db"));
+    std::thread::sleep(Duration::from_secs(3));
+    for child in [&mut third, &mut fourth] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let busiest = scene.tenant().busiest_second();
+    println!("{seen} requests, entries done {one} and {other}, busiest second {busiest}");
+    assert!(busiest <= 40, "{busiest}");
+    assert!(one.min(other) * 3 > one.max(other), "{one} {other}");
+    assert!(seen > 120, "{seen} requests in seven seconds at 40/s");
+}
+
 /// Killed and started again in quick succession, the process still keeps the rate: the new one cannot know
 /// what its predecessor sent in its last moments, and behaves as if that had been all it may.
 #[test]

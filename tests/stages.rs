@@ -11,6 +11,7 @@ use rollbook::model::ids::{Action, BatchId, Handle, Job, ProfileId};
 use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
 use rollbook::model::rate::Rate;
+use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
 use rollbook::model::way::Way;
 use rollbook::runner::context::{Halt, NOBODY, RunSettings};
@@ -159,6 +160,7 @@ fn job(
         let (writer, thread) = ledger.into_writer("assign").unwrap();
         let pace = PaceSettings {
             rate: Rate::Unlimited,
+            reserve: Reserve::NONE,
             concurrency: 4,
         };
         let (_keep, stop) = tokio::sync::watch::channel(false);

@@ -29,10 +29,9 @@ const DIRECTIONS: [(&str, &[&str]); 10] = [
 ];
 
 /// Where each crate lives.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("rusqlite", &["ledger/"]),
     ("reqwest", &["api/"]),
-    ("governor", &["api/pacing.rs"]),
     ("indicatif", &["ui/"]),
     ("clap", &["cli/"]),
     ("csv", &["input/", "audit/"]),
@@ -594,7 +593,7 @@ fn each_crate_lives_in_one_place() {
     tells(
         rule,
         "api/client.rs",
-        &["use governor::Quota;", "use axum::Router;"],
+        &["use axum::Router;"],
         &["use reqwest::Client;"],
     );
     tells(

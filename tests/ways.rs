@@ -10,6 +10,7 @@ use rollbook::model::ids::{Action, BatchId, Handle, Job, ProfileId};
 use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
 use rollbook::model::rate::Rate;
+use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
 use rollbook::model::way::{Resolve, Way, choose};
 use rollbook::runner::context::RunSettings;
@@ -206,6 +207,7 @@ async fn resolve(town: Town, list: &[String], asked: Resolve) -> (Verdicts, Way,
     loading.commit().unwrap();
     let pace = PaceSettings {
         rate: Rate::Unlimited,
+        reserve: Reserve::NONE,
         concurrency: 3,
     };
     let tenant = Paced::new(town, Gate::open(pace));

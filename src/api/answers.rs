@@ -326,6 +326,12 @@ pub(super) fn retry_after(value: &str, server_date: Option<&str>) -> Option<Dura
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
+/// The seconds since 1970 of a date in a header.
+pub(super) fn moment(date: &str) -> Option<i64> {
+    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date);
+    parsed.ok().map(jiff::Timestamp::as_second)
+}
+
 /// Foreign text made fit to be shown and kept: no control characters, no addresses, not too long.
 pub(super) fn clean(text: &str) -> String {
     let words = text

@@ -7,6 +7,7 @@
 
 use super::answers;
 use super::base_url::BaseUrl;
+use super::pacing::{Ear, allowance};
 use super::{BatchReport, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
@@ -55,6 +56,7 @@ pub struct Client {
     writer: reqwest::Client,
     /// Known here so that a tenant which echoes it is not quoted.
     token: SecretString,
+    ear: Option<Ear>,
 }
 
 /// Why no client could be made.
@@ -124,13 +126,31 @@ impl Client {
             reader,
             writer,
             token,
+            ear: None,
         })
+    }
+
+    /// Tells what answers say of the tenant's limit.
+    pub fn telling(mut self, ear: Ear) -> Self {
+        self.ear = Some(ear);
+        self
+    }
+
+    /// What any answer says beside its content: its status, and how long to wait where it is a 429.
+    fn head(&self, response: &Response) -> (StatusCode, Option<Duration>) {
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let said = allowance::allowance(text("x-ratelimit-limit"), text("x-ratelimit-remaining"));
+        if let (Some(ear), Some(said)) = (&self.ear, said) {
+            ear.hear(said);
+        }
+        let reset = || allowance::reset(text("x-ratelimit-reset")?, answers::moment(text("date")?));
+        (response.status(), retry_after(response).or_else(reset))
     }
 
     /// One GET; the body of a 2xx, or why there is none.
     async fn get(&self, url: Url) -> Result<Vec<u8>, ReadFailure> {
         let response = self.reader.get(url).send().await.map_err(read_failure)?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = self.head(&response);
         let location = location(&response);
         let body = body(response).await.map_err(ReadFailure::Spoiled)?;
         if status.is_success() {
@@ -163,7 +183,7 @@ impl Client {
     }
 
     async fn write_answer(&self, response: Response) -> WriteAnswer {
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = self.head(&response);
         let location = location(&response);
         let body = match body(response).await {
             Ok(body) => body,

@@ -12,7 +12,6 @@ pub mod client;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod pacing;
-mod window;
 
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;

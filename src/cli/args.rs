@@ -5,6 +5,7 @@ use crate::input::ColumnChoice;
 use crate::ledger::Verdict;
 use crate::model::doubt::InDoubt;
 use crate::model::rate::Rate;
+use crate::model::reserve::Reserve;
 use crate::model::sample::Confirm;
 use crate::model::way::Resolve;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -179,12 +180,15 @@ pub struct RunArgs {
     /// Do not ask before sending
     #[arg(short, long)]
     pub yes: bool,
-    /// Requests in a time, all kinds together: 10/s, 600/min, unlimited
-    #[arg(long, value_name = "RATE", default_value = "10/s")]
+    /// Requests in a time, all kinds together: 10/s, 600/min, both as 10/s,400/min, unlimited
+    #[arg(long, value_name = "RATE", default_value = "10/s", allow_hyphen_values = true)]
     pub rate: Rate,
     /// How emails become profiles: one by one, many in a request, a scan of everybody, or auto (the fewest requests)
     #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ResolveArg::Auto)]
     pub resolve: ResolveArg,
+    /// What is left to others, such as the live shop: of what the tenant allows, or else of --rate
+    #[arg(long, value_name = "SHARE", default_value_t = Reserve::NONE, allow_hyphen_values = true)]
+    pub reserve: Reserve,
     /// Requests under way at the same time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub concurrency: u16,

@@ -68,7 +68,7 @@ fn check_connection(args: &ConnectionArgs) -> Result<bool, Failure> {
     let token = settings::token(args)?;
     let runtime = settings::runtime()?;
     let answer = runtime.block_on(async {
-        let tenant = settings::tenant(&base, &token, GENTLE)?;
+        let tenant = settings::tenant(&base, &token, GENTLE, settings::as_guest(&base))?;
         Ok::<_, Failure>(preflight::verify(&tenant).await)
     })?;
     match &answer {

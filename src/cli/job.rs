@@ -177,11 +177,16 @@ impl Undertaking<'_> {
         let screen = Screen::open(mode, self.common.verbose);
         let pace = PaceSettings {
             rate: self.run.rate,
+            reserve: self.run.reserve,
             concurrency: usize::from(self.run.concurrency),
         };
         let outcome = runtime.block_on(async {
             let mut stop = signals::stop_on_signals();
-            let tenant = settings::tenant(&base, &token, pace)?;
+            let budget = settings::budget(&base).map_err(|why| {
+                let alone = "so this run keeps its own rate, whatever others on this host send";
+                screen.events().notice(format!("{why}; {alone}"));
+            });
+            let tenant = settings::tenant(&base, &token, pace, budget.ok())?;
             tokio::select! {
                 checked = preflight::check(&tenant, &self.job) => checked?,
                 Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),

@@ -8,14 +8,15 @@ use crate::api::pacing::PaceSettings;
 use crate::audit::export::{ExportError, export};
 use crate::audit::output::Aside;
 use crate::ledger::{BatchRow, Reader, holder_of};
-use crate::model::rate::Rate;
+use crate::model::rate::{Rate, Span};
+use crate::model::reserve::Reserve;
 use crate::runner::preflight;
 use crate::ui::format::{count, counted, moment};
 use crate::ui::say;
 use std::fmt::Write;
 use std::io;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// `status`.
 pub fn status(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
@@ -124,7 +125,7 @@ pub fn statuses(args: &StatusesArgs) -> Result<ExitCode, Failure> {
     let token = settings::token(&args.connection)?;
     let runtime = settings::runtime()?;
     let mut defined = runtime.block_on(async {
-        let tenant = settings::tenant(&base, &token, GENTLE)?;
+        let tenant = settings::tenant(&base, &token, GENTLE, settings::as_guest(&base))?;
         Ok::<_, Failure>(preflight::statuses(&tenant).await?)
     })?;
     defined.sort_by(|one, other| one.handle.cmp(&other.handle));
@@ -149,9 +150,7 @@ pub fn statuses(args: &StatusesArgs) -> Result<ExitCode, Failure> {
 
 /// The pace of commands that ask a handful of questions.
 pub const GENTLE: PaceSettings = PaceSettings {
-    rate: Rate::Limited {
-        count: 5,
-        per: Duration::from_secs(1),
-    },
+    rate: Rate::at_most(NonZeroU32::MIN.saturating_add(4), Span::Second),
+    reserve: Reserve::NONE,
     concurrency: 1,
 };

@@ -4,7 +4,7 @@ use super::args::{ConnectionArgs, ProgressArg, RunArgs};
 use super::error::{Failure, Kind};
 use crate::api::base_url::BaseUrl;
 use crate::api::client::{Client, Timeouts};
-use crate::api::pacing::{Gate, PaceSettings};
+use crate::api::pacing::{Budget, Gate, PaceSettings, Unshared};
 use crate::api::{Paced, Slice};
 use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
@@ -13,7 +13,7 @@ use crate::runner::context::RunSettings;
 use crate::runner::send::DEPARTURE_LIMIT;
 use crate::ui::Mode;
 use secrecy::{ExposeSecret, SecretString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest token file that is read.
@@ -98,8 +98,35 @@ pub fn job(action: Action, status: &[String], base: &BaseUrl) -> Result<Job, Fai
 }
 
 /// The tenant behind its gate. Must be called inside a runtime.
-pub fn tenant(base: &BaseUrl, token: &SecretString, pace: PaceSettings) -> Result<Paced<Client>, Failure> {
-    Ok(Paced::new(Client::new(base.clone(), token)?, Gate::open(pace)))
+pub fn tenant(
+    base: &BaseUrl,
+    token: &SecretString,
+    pace: PaceSettings,
+    budget: Option<Budget>,
+) -> Result<Paced<Client>, Failure> {
+    let client = Client::new(base.clone(), token)?;
+    let gate = Gate::sharing(pace, budget);
+    Ok(Paced::new(client.telling(gate.ear()), gate))
+}
+
+/// The budget that all processes of this user on this host share for a tenant.
+pub fn budget(base: &BaseUrl) -> Result<Budget, Unshared> {
+    // By the XDG rules, a path that is not absolute is as good as none.
+    let folder = |name: &str, below: &str| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then(|| path.join(below))
+    };
+    let folder = folder("ROLLBOOK_STATE_DIR", "")
+        .or_else(|| folder("XDG_RUNTIME_DIR", "rollbook"))
+        .or_else(|| folder("XDG_STATE_HOME", "rollbook"))
+        .or_else(|| folder("HOME", ".local/state/rollbook"));
+    let folder = folder.ok_or(Unshared::NoFolder)?;
+    Budget::open(&folder, &base.to_string())
+}
+
+/// The same for a command that asks a handful of questions, where there is one.
+pub fn as_guest(base: &BaseUrl) -> Option<Budget> {
+    budget(base).ok().map(Budget::as_guest)
 }
 
 /// The lists; each is looked at before anything else is done.

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod lookup;
 pub mod outcome;
 pub mod rate;
+pub mod reserve;
 pub mod resume;
 pub mod sample;
 pub mod walk;

@@ -11,6 +11,7 @@ use rollbook::model::doubt::InDoubt;
 use rollbook::model::entry::EntryState;
 use rollbook::model::ids::{Action, Handle, Job};
 use rollbook::model::rate::Rate;
+use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
 use rollbook::model::way::Way;
 use rollbook::runner::context::{Halt, RunSettings};
@@ -175,6 +176,7 @@ impl Machine {
         };
         let pace = PaceSettings {
             rate: Rate::Unlimited,
+            reserve: Reserve::NONE,
             concurrency: 4,
         };
         let tenant = Paced::new(Api(self.world.clone()), Gate::open(pace));

@@ -15,6 +15,7 @@ use rollbook::model::ids::{Action, BatchId, Handle, Job, ProfileId};
 use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, WriteAnswer};
 use rollbook::model::rate::Rate;
+use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
 use rollbook::model::way::Way;
 use rollbook::runner::context::RunSettings;
@@ -159,6 +160,7 @@ impl Stage {
         };
         let pace = PaceSettings {
             rate: Rate::Unlimited,
+            reserve: Reserve::NONE,
             concurrency: self.concurrency,
         };
         self.runtime.block_on(async {

@@ -13,6 +13,8 @@ pub const TOKEN: &str = "secret-canary-4f1e9d";
 /// A folder, and a tenant where one is wanted.
 pub struct Scene {
     folder: tempfile::TempDir,
+    /// Where the processes of the scene share their budget.
+    state: tempfile::TempDir,
     tenant: Option<Sandbox>,
 }
 
@@ -40,6 +42,7 @@ impl Scene {
     pub fn offline() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            state: tempfile::tempdir().unwrap(),
             tenant: None,
         }
     }
@@ -71,6 +74,11 @@ impl Scene {
         self.folder.path().join(name)
     }
 
+    /// Where the processes of the scene share their budget.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
     /// Writes a file into the folder.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         std::fs::write(self.path(name), content).unwrap();
@@ -83,6 +91,7 @@ impl Scene {
         command
             .env_clear()
             .current_dir(self.folder.path())
+            .env("ROLLBOOK_STATE_DIR", self.state.path())
             .args(arguments)
             .stdin(Stdio::null());
         if let Some(tenant) = &self.tenant {

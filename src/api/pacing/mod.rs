@@ -1,0 +1,384 @@
+//! The gate that every request of the process passes: rate, concurrency, and when to hold still.
+//!
+//! One task owns all of it, so nobody backs off alone: a 429 or an outage that one request meets slows
+//! everybody. Several things decide when the next request departs:
+//!
+//! | file | holds |
+//! |---|---|
+//! | `keeper` | the task: who waits, who is under way, what a pause or an outage holds up |
+//! | `window` | the law: no window of time holds more requests than allowed, as the server counts |
+//! | `spread` | departures at even distances within it |
+//! | `tempo` | how fast to go: the user's ceiling, and below it what the tenant was seen to take |
+//! | `granted` | what the tenant took since it last objected |
+//! | `allowance` | what its own words tell of its limit |
+//! | `shared`, `record`, `budget` | the same across processes: one's part, what all know, the file |
+
+pub mod allowance;
+mod budget;
+mod granted;
+mod keeper;
+mod record;
+mod shared;
+mod spread;
+mod tempo;
+mod window;
+
+use crate::model::rate::Rate;
+use crate::model::reserve::Reserve;
+use allowance::Allowance;
+pub use budget::{Budget, Unshared};
+use keeper::Keeper;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// What a request is for. The order is the order at the gate; a lower class gets one request in four at the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A batch: few, and everything waits for them.
+    Write,
+    /// Polls and read-backs, a few for each batch.
+    Settle,
+    /// Look-ups: as many as there are entries.
+    Lookup,
+}
+
+/// How a request went, as far as the pace is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// The tenant is well, whatever it said.
+    Fine,
+    /// It told us to slow down.
+    SlowDown(Option<Duration>),
+    /// It cannot be reached, or answers rubbish.
+    Trouble(String),
+    /// The request was given up before anything could be learned.
+    Unknown,
+}
+
+/// What the gate looks like from outside.
+#[derive(Clone, Debug, Default)]
+pub struct PaceView {
+    /// Requests a second that are aimed at now; `None` where there is no limit.
+    pub per_second: Option<f64>,
+    /// Requests let through so far.
+    pub requests: u64,
+    /// Answers of the tenant that it was well.
+    pub successes: u64,
+    /// 429s so far.
+    pub refusals: u64,
+    /// Why nothing departs, and until when.
+    pub pause: Option<Pause>,
+    /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
+    pub outage_ended: Option<Instant>,
+}
+
+/// Why nothing departs for a while.
+#[derive(Clone, Debug)]
+pub struct Pause {
+    /// In words for people.
+    pub why: String,
+    /// When the next request is tried.
+    pub until: Instant,
+}
+
+/// How the gate is set.
+#[derive(Clone, Copy, Debug)]
+pub struct PaceSettings {
+    /// The ceiling; the tenant may push us below it.
+    pub rate: Rate,
+    /// What is left to others of the tenant's limit; of the ceiling, as long as no lower limit is known.
+    pub reserve: Reserve,
+    /// Requests under way at the same time.
+    pub concurrency: usize,
+}
+
+/// A handle to the gate; clones share it.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    messages: mpsc::UnboundedSender<Message>,
+    view: watch::Receiver<PaceView>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Enter(Class, oneshot::Sender<Permit>),
+    Heard(Allowance),
+    Left(Instant, Signal),
+    Look(oneshot::Sender<PaceView>),
+}
+
+/// The right to have one request under way.
+#[derive(Debug)]
+pub struct Permit {
+    departed: Instant,
+    gate: Option<mpsc::UnboundedSender<Message>>,
+}
+
+impl Permit {
+    /// Gives the place back and says how it went.
+    pub fn leave(mut self, signal: Signal) {
+        self.give_back(signal);
+    }
+
+    fn give_back(&mut self, signal: Signal) {
+        if let Some(gate) = self.gate.take() {
+            // The gate is gone only where the whole run is.
+            let _ = gate.send(Message::Left(self.departed, signal));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.give_back(Signal::Unknown);
+    }
+}
+
+/// Where what answers say of the tenant's limit is told, before the permit of the request is given back.
+#[derive(Clone, Debug)]
+pub struct Ear(mpsc::UnboundedSender<Message>);
+
+impl Ear {
+    /// Tells the gate what an answer says.
+    pub fn hear(&self, said: Allowance) {
+        // The gate is gone only where the whole run is.
+        let _ = self.0.send(Message::Heard(said));
+    }
+}
+
+impl Gate {
+    /// Sets up the gate and the task that keeps it. The task ends with the last handle and permit.
+    pub fn open(settings: PaceSettings) -> Self {
+        Self::sharing(settings, None)
+    }
+
+    /// The same, with a budget that is shared with other processes.
+    pub fn sharing(settings: PaceSettings, budget: Option<Budget>) -> Self {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let (view, watched) = watch::channel(PaceView::default());
+        let keeper = Keeper::new(settings, budget, messages.downgrade(), view);
+        tokio::spawn(keeper.keep(inbox));
+        Self {
+            messages,
+            view: watched,
+        }
+    }
+
+    /// Waits until a request of this class may depart.
+    pub async fn enter(&self, class: Class) -> Permit {
+        let (reply, permit) = oneshot::channel();
+        let sent = self.messages.send(Message::Enter(class, reply));
+        assert!(sent.is_ok(), "BUG: the gate's keeper has left");
+        permit.await.expect("BUG: the gate's keeper has left")
+    }
+
+    /// Where what answers say of the tenant's limit is to be told.
+    pub fn ear(&self) -> Ear {
+        Ear(self.messages.clone())
+    }
+
+    /// What the gate looked like a moment ago. It may not know yet how the request went that has just left it.
+    pub fn view(&self) -> PaceView {
+        self.view.borrow().clone()
+    }
+
+    /// What the gate looks like once it knows how everything went that has left it by now.
+    pub async fn caught_up(&self) -> PaceView {
+        let (reply, view) = oneshot::channel();
+        // Messages are taken in their order, so that this one comes after those.
+        let sent = self.messages.send(Message::Look(reply));
+        assert!(sent.is_ok(), "BUG: the gate's keeper has left");
+        view.await.expect("BUG: the gate's keeper has left")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keeper::OUTAGE_AT_LEAST;
+    use super::*;
+
+    fn gate(rate: &str, concurrency: usize) -> Gate {
+        Gate::open(PaceSettings {
+            rate: rate.parse().unwrap(),
+            reserve: Reserve::NONE,
+            concurrency,
+        })
+    }
+
+    /// Lets `count` requests through, each answered after `latency`, and says when each departed.
+    async fn departures(gate: &Gate, count: usize, latency: Duration) -> Vec<Duration> {
+        let start = Instant::now();
+        let mut times = Vec::new();
+        for _ in 0..count {
+            let permit = gate.enter(Class::Lookup).await;
+            times.push(start.elapsed());
+            tokio::spawn(async move {
+                tokio::time::sleep(latency).await;
+                permit.leave(Signal::Fine);
+            });
+        }
+        times
+    }
+
+    /// The most of these ascending times that any window of this length holds.
+    fn busiest(times: &[Duration], length: Duration) -> usize {
+        let within = |place: usize| {
+            times[place..]
+                .iter()
+                .take_while(move |time| **time < times[place] + length)
+        };
+        (0..times.len())
+            .map(|place| within(place).count())
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn busiest_second(times: &[Duration]) -> usize {
+        busiest(times, Duration::from_secs(1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_second_holds_more_than_the_rate_and_little_is_lost() {
+        for (rate, per_second) in [("10/s", 10), ("50/s", 50), ("1000/s", 1_000)] {
+            let gate = gate(rate, 256);
+            let times = departures(&gate, per_second * 20, Duration::from_millis(30)).await;
+            assert!(
+                busiest_second(&times) <= per_second,
+                "{rate}: {}",
+                busiest_second(&times)
+            );
+            let taken = *times.last().unwrap() - times[0];
+            let achieved = (times.len() - 1) as f64 / taken.as_secs_f64();
+            assert!(achieved > per_second as f64 * 0.985, "{rate}: {achieved}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_windows_hold_at_once_and_the_slowest_is_kept_up() {
+        let gate = gate("10/s,300/min", 8);
+        let latency = Duration::from_millis(30);
+        let first = departures(&gate, 600, latency).await;
+        assert!(busiest(&first, Duration::from_secs(60)) <= 300);
+        assert!(first.last().unwrap().as_secs_f64() < 122.0, "{:?}", first.last());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let rest = departures(&gate, 100, latency).await;
+        let at_once = busiest(&rest, Duration::from_secs(1));
+        assert!(
+            (6..=10).contains(&at_once),
+            "made up for within the second: {at_once}"
+        );
+        let all = first
+            .iter()
+            .copied()
+            .chain(rest.iter().map(|at| *at + first[599] + Duration::from_secs(5)));
+        assert!(busiest(&all.collect::<Vec<_>>(), Duration::from_secs(60)) <= 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_does_not_get_a_second_helping() {
+        let gate = gate("10/s", 8);
+        let times = departures(&gate, 12, Duration::from_millis(5)).await;
+        assert!(times[0] >= Duration::from_secs(1), "{:?}", times[0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_429_holds_everybody_and_the_pace_comes_back() {
+        let gate = gate("100/s", 64);
+        gate.enter(Class::Lookup)
+            .await
+            .leave(Signal::SlowDown(Some(Duration::from_secs(7))));
+        let start = Instant::now();
+        let permit = gate.enter(Class::Write).await;
+        assert!(
+            start.elapsed() >= Duration::from_millis(6_990),
+            "{:?}",
+            start.elapsed()
+        );
+        permit.leave(Signal::Fine);
+        assert!(gate.view().per_second.unwrap() <= 100.0);
+        departures(&gate, 2_000, Duration::from_millis(5)).await;
+        assert_eq!(gate.view().per_second, Some(100.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_felt_for_one_at_a_time_and_reads_go_first() {
+        let gate = gate("100/s", 64);
+        gate.enter(Class::Lookup)
+            .await
+            .leave(Signal::Trouble("no route".into()));
+        tokio::task::yield_now().await;
+        let (mut order, mut permits) = (Vec::new(), tokio::task::JoinSet::new());
+        for class in [Class::Write, Class::Lookup, Class::Settle] {
+            let gate = gate.clone();
+            permits.spawn(async move {
+                let permit = gate.enter(class).await;
+                permit.leave(Signal::Trouble("no route".into()));
+                class
+            });
+        }
+        while let Some(class) = permits.join_next().await {
+            order.push(class.unwrap());
+        }
+        assert_eq!(order, [Class::Settle, Class::Lookup, Class::Write]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_outage_is_told_and_that_of_a_slip_is_not() {
+        let gate = gate("100/s", 64);
+        let trouble = || Signal::Trouble("no route".into());
+        gate.enter(Class::Lookup).await.leave(trouble());
+        gate.enter(Class::Lookup).await.leave(Signal::Fine);
+        assert_eq!(gate.caught_up().await.outage_ended, None);
+        let began = Instant::now();
+        while began.elapsed() < OUTAGE_AT_LEAST {
+            gate.enter(Class::Lookup).await.leave(trouble());
+        }
+        gate.enter(Class::Lookup).await.leave(Signal::Fine);
+        let ended = gate.caught_up().await.outage_ended;
+        assert!(
+            ended.is_some_and(|ended| ended > began),
+            "whoever met its end knows of it"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_under_way_than_allowed() {
+        let gate = gate("unlimited", 2);
+        let (first, _second) = (gate.enter(Class::Lookup).await, gate.enter(Class::Lookup).await);
+        let third = tokio::time::timeout(Duration::from_secs(5), gate.enter(Class::Write)).await;
+        assert!(third.is_err());
+        drop(first);
+        gate.enter(Class::Write).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_class_starves_another() {
+        use Class::{Lookup, Settle, Write};
+        for (flood, others) in [
+            (Lookup, vec![Write, Settle]),
+            (Settle, vec![Lookup]),
+            (Write, vec![Settle, Lookup]),
+        ] {
+            let gate = gate("100/s", 1);
+            let (told, mut went) = mpsc::unbounded_channel();
+            let all = std::iter::repeat_n(flood, 400).chain(others.iter().flat_map(|class| [*class; 20]));
+            for class in all {
+                let (gate, told) = (gate.clone(), told.clone());
+                tokio::spawn(async move {
+                    let permit = gate.enter(class).await;
+                    told.send(class).unwrap();
+                    permit.leave(Signal::Fine);
+                });
+            }
+            let mut order = Vec::new();
+            while order.len() < 200 {
+                order.push(went.recv().await.unwrap());
+            }
+            for class in others {
+                let its = order.iter().filter(|went| **went == class).count();
+                assert_eq!(its, 20, "{class:?} amid {flood:?}");
+            }
+        }
+    }
+}
