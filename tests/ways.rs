@@ -1,5 +1,6 @@
 //! The three ways to look emails up lead to the same verdicts, over random tenants that others change meanwhile.
 
+use crate::support::{Scene, cast, check_promises, options};
 use proptest::prelude::*;
 use rollbook::api::pacing::{Gate, PaceSettings};
 use rollbook::api::{BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted};
@@ -17,6 +18,7 @@ use rollbook::runner::context::RunSettings;
 use rollbook::runner::event::Events;
 use rollbook::runner::run::{Ending, run};
 use rollbook::runner::survey::survey;
+use rollbook::sandbox::{Options, Route, Seen};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -373,4 +375,44 @@ fn nobody_is_lost_to_a_filter_that_leaves_some_out() {
     let (verdicts, _, requests) = resolve_all(Together::Forgetful, Resolve::Many);
     assert!(verdicts.values().all(|verdict| verdict.0 == "resolved"));
     assert!(requests > 1_000, "groups were given up: {requests} requests");
+}
+
+/// With the real binary, on a real disk: a later run goes on from the page that was reached.
+#[test]
+fn a_scan_that_is_killed_goes_on_and_comes_to_the_same_end() {
+    let options = Options {
+        profiles: 4_000,
+        page_max: 25,
+        latency: Duration::from_millis(10),
+        ..options()
+    };
+    let cast = cast(&options, 400, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    let run = [
+        "--resolve",
+        "scan",
+        "--rate",
+        "unlimited",
+        "--concurrency",
+        "2",
+        "--yes",
+    ];
+    let mut child = scene.spawn(&[&["assign", "--status", "vip", "list.csv"], &run[..]].concat());
+    while scene.tenant().requests().len() < 140 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = scene.tenant().requests().len();
+    scene.run(&[&["resume"], &run[..]].concat()).expect(0);
+    let pages = |seen: &&Seen| seen.route == Route::Profiles;
+    let after = scene.tenant().requests()[before..].iter().filter(pages).count();
+    assert!(
+        after < 150,
+        "the walk began anew: {after} of some 184 pages, and look-ups"
+    );
+    let export = scene.export();
+    cast.check(&export);
+    check_promises(&scene, &export);
 }
