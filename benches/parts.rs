@@ -12,6 +12,7 @@ use rollbook::audit::summary::Summary;
 use rollbook::input::{ColumnChoice, Source};
 use rollbook::ledger::{Ledger, Reader};
 use rollbook::model::rate::Rate;
+use rollbook::model::reserve::Reserve;
 use rollbook::runner::event::Events;
 use rollbook::runner::ingest::ingest;
 use rollbook::sandbox::{Options, Sandbox};
@@ -74,6 +75,7 @@ fn resolving(criterion: &mut Criterion) {
         let client = Client::new(base, &sandbox.token().to_owned().into()).unwrap();
         let pace = PaceSettings {
             rate: Rate::Unlimited,
+            reserve: Reserve::NONE,
             concurrency: 64,
         };
         Paced::new(client, Gate::open(pace))

@@ -5,7 +5,7 @@ use super::error::{Failure, Kind};
 use super::job::print;
 use super::{settings, signals};
 use crate::sandbox::{
-    CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, Sandbox, SandboxError,
+    CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, Sandbox, SandboxError, Seen,
     UnknownIds, realistic_list,
 };
 use crate::ui::say;
@@ -104,6 +104,9 @@ pub struct SandboxArgs {
     /// Writes every accepted write to this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+    /// At the end, writes when each request arrived, in seconds, and how it was answered, one a line
+    #[arg(long, value_name = "FILE")]
+    arrivals: Option<PathBuf>,
 }
 
 impl SandboxArgs {
@@ -156,6 +159,12 @@ pub fn write_list(path: &Path, list: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display())))
 }
 
+/// Writes what the server saw, for whoever measures its clients.
+fn write_arrivals(path: &Path, sandbox: &Sandbox) -> Result<(), Failure> {
+    let line = |seen: &Seen| format!("{:.6} {}\n", seen.at.as_secs_f64(), seen.status);
+    write_list(path, &sandbox.requests().iter().map(line).collect::<String>())
+}
+
 /// `sandbox`: serves until it is told to stop.
 pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
     settings::runtime()?.block_on(async {
@@ -175,6 +184,9 @@ pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
         // An error means that no signal can come; then only a kill ends it.
         if stop.wait_for(|stopped| *stopped).await.is_err() {
             std::future::pending::<()>().await;
+        }
+        if let Some(path) = &args.arrivals {
+            write_arrivals(path, &sandbox)?;
         }
         say(format_args!(
             "{} requests, {} writes accepted, busiest second {}",
