@@ -5,8 +5,8 @@ use super::error::{Failure, Kind};
 use super::job::print;
 use super::{settings, signals};
 use crate::sandbox::{
-    CountStyle, EnvelopeStyle, FilterMode, Options, RateLimit, RetryAfterStyle, Sandbox, SandboxError, Seen,
-    UnknownIds, realistic_list,
+    CountStyle, EnvelopeStyle, FilterMode, Options, RateChange, RateKind, RateLimit, RetryAfterStyle,
+    Sandbox, SandboxError, Seen, UnknownIds, realistic_list,
 };
 use crate::ui::say;
 use clap::Args;
@@ -44,6 +44,12 @@ pub struct SandboxArgs {
     /// Answers 429 beyond this, such as 600/min
     #[arg(long)]
     rate_limit: Option<RateLimit>,
+    /// How that is counted: fixed or sliding windows, or a bucket of tokens
+    #[arg(long, value_name = "KIND", default_value_t = RateKind::Fixed)]
+    rate_kind: RateKind,
+    /// Another limit after so many seconds, such as 90s=300/min
+    #[arg(long, value_name = "WHEN=LIMIT", requires = "rate_limit")]
+    rate_change: Option<RateChange>,
     /// Leaves the X-RateLimit-* headers out
     #[arg(long)]
     no_rate_headers: bool,
@@ -122,6 +128,8 @@ impl SandboxArgs {
             duplicates_percent: self.duplicates,
             latency: self.latency,
             rate_limit: self.rate_limit,
+            rate_kind: self.rate_kind,
+            rate_change: self.rate_change,
             rate_headers: !self.no_rate_headers,
             retry_after: self.retry_after,
             filter: self.filter,
