@@ -5,8 +5,8 @@ use super::error::{Failure, Kind};
 use super::job::print;
 use super::{settings, signals};
 use crate::sandbox::{
-    CountStyle, EnvelopeStyle, FilterMode, ListFilter, Options, RateLimit, RetryAfterStyle, Sandbox,
-    SandboxError, UnknownIds, realistic_list,
+    CountStyle, EnvelopeStyle, FilterMode, ListFilter, Options, RateChange, RateKind, RateLimit,
+    RetryAfterStyle, Sandbox, SandboxError, Seen, UnknownIds, realistic_list,
 };
 use crate::ui::say;
 use clap::Args;
@@ -44,6 +44,12 @@ pub struct SandboxArgs {
     /// Answers 429 beyond this, such as 600/min
     #[arg(long)]
     rate_limit: Option<RateLimit>,
+    /// How that is counted: fixed or sliding windows, or a bucket of tokens
+    #[arg(long, value_name = "KIND", default_value_t = RateKind::Fixed)]
+    rate_kind: RateKind,
+    /// Another limit after so many seconds, such as 90s=300/min
+    #[arg(long, value_name = "WHEN=LIMIT", requires = "rate_limit")]
+    rate_change: Option<RateChange>,
     /// Leaves the X-RateLimit-* headers out
     #[arg(long)]
     no_rate_headers: bool,
@@ -113,6 +119,9 @@ pub struct SandboxArgs {
     /// Writes every accepted write to this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+    /// At the end, writes when each request arrived, in seconds, and how it was answered, one a line
+    #[arg(long, value_name = "FILE")]
+    arrivals: Option<PathBuf>,
 }
 
 impl SandboxArgs {
@@ -128,6 +137,8 @@ impl SandboxArgs {
             duplicates_percent: self.duplicates,
             latency: self.latency,
             rate_limit: self.rate_limit,
+            rate_kind: self.rate_kind,
+            rate_change: self.rate_change,
             rate_headers: !self.no_rate_headers,
             retry_after: self.retry_after,
             filter: self.filter,
@@ -168,6 +179,12 @@ pub fn write_list(path: &Path, list: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display())))
 }
 
+/// Writes what the server saw, for whoever measures its clients.
+fn write_arrivals(path: &Path, sandbox: &Sandbox) -> Result<(), Failure> {
+    let line = |seen: &Seen| format!("{:.6} {}\n", seen.at.as_secs_f64(), seen.status);
+    write_list(path, &sandbox.requests().iter().map(line).collect::<String>())
+}
+
 /// `sandbox`: serves until it is told to stop.
 pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
     settings::runtime()?.block_on(async {
@@ -187,6 +204,9 @@ pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
         // An error means that no signal can come; then only a kill ends it.
         if stop.wait_for(|stopped| *stopped).await.is_err() {
             std::future::pending::<()>().await;
+        }
+        if let Some(path) = &args.arrivals {
+            write_arrivals(path, &sandbox)?;
         }
         say(format_args!(
             "{} requests, {} writes accepted, busiest second {}",

@@ -53,8 +53,8 @@ pub use self::journal::read_journal;
 pub use self::listing::realistic_list;
 pub use self::log::{Route, Seen};
 pub use self::options::{
-    CountStyle, EnvelopeStyle, FilterMode, ListFilter, Options, RateLimit, RetryAfterStyle, UnknownIds,
-    UnknownWord,
+    CountStyle, EnvelopeStyle, FilterMode, ListFilter, Options, RateChange, RateKind, RateLimit,
+    RetryAfterStyle, UnknownIds, UnknownWord,
 };
 pub use self::people::{Person, person};
 pub use self::queue::{Action, Write};

@@ -55,6 +55,10 @@ pub struct Options {
     pub latency: Duration,
     /// How many requests the token may make in a window; `None` lets all of them through.
     pub rate_limit: Option<RateLimit>,
+    /// How they are counted.
+    pub rate_kind: RateKind,
+    /// Another limit from some time on.
+    pub rate_change: Option<RateChange>,
     /// Whether answers carry the `X-RateLimit-…` headers.
     pub rate_headers: bool,
     /// What the `Retry-After` header of a 429 looks like.
@@ -118,6 +122,8 @@ impl Default for Options {
             duplicates_percent: 0.5,
             latency: Duration::ZERO,
             rate_limit: None,
+            rate_kind: RateKind::Fixed,
+            rate_change: None,
             rate_headers: true,
             retry_after: RetryAfterStyle::Seconds,
             filter: FilterMode::Exact,
@@ -191,6 +197,18 @@ macro_rules! choice {
             }
         }
     };
+}
+
+choice! {
+    /// How requests are counted against the rate limit.
+    RateKind, "kind of rate limit", "fixed, sliding or bucket" {
+        /// In windows that open with their first request.
+        Fixed = "fixed",
+        /// In any stretch of the window's length.
+        Sliding = "sliding",
+        /// As tokens that come back evenly.
+        Bucket = "bucket",
+    }
 }
 
 choice! {
@@ -284,6 +302,34 @@ impl FromStr for RateLimit {
             what: "rate limit",
             given: text.to_owned(),
             expected: "a count and a window such as 10/s, 600/min or 50/500ms",
+        })
+    }
+}
+
+/// A limit that holds from some time after the start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateChange {
+    /// How long after the start.
+    pub after: Duration,
+    /// The limit from then on.
+    pub limit: RateLimit,
+}
+
+impl FromStr for RateChange {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let parts = text.split_once('=').and_then(|(after, limit)| {
+            let seconds: u32 = after.trim().strip_suffix('s')?.parse().ok()?;
+            Some(Self {
+                after: Duration::from_secs(u64::from(seconds)),
+                limit: parse_rate(limit)?,
+            })
+        });
+        parts.ok_or_else(|| UnknownWord {
+            what: "change of the rate limit",
+            given: text.to_owned(),
+            expected: "seconds and a limit such as 90s=300/min",
         })
     }
 }

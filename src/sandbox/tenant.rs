@@ -82,7 +82,7 @@ impl Tenant {
             address,
             log: Log::new(),
             memory: RwLock::new(memory),
-            throttle: options.rate_limit.map(Throttle::new).map(Mutex::new),
+            throttle: Throttle::of(&options, Instant::now()).map(Mutex::new),
             latency: AtomicU64::new(nanoseconds(options.latency)),
             revoked: AtomicBool::new(false),
             bell: Notify::new(),

@@ -275,7 +275,8 @@ impl Part<'_> {
         });
         let ceiling = self.adopt(record, clocks, standing.windows);
         let others_open = record.others(self.id).map(|member| member.open).sum();
-        let lease = lease(&mut standing, clocks.here, others_open);
+        let alone = record.members.len() == 1;
+        let lease = lease(&mut standing, clocks.here, others_open, alone);
         if let Some(member) = record.members.last_mut() {
             member.open = standing.under_way + lease;
         }
@@ -328,16 +329,18 @@ impl Part<'_> {
     }
 }
 
-fn lease(standing: &mut Standing<'_>, now: Instant, others_open: usize) -> usize {
+fn lease(standing: &mut Standing<'_>, now: Instant, others_open: usize, alone: bool) -> usize {
     if !standing.wants {
         return 0;
     }
+    // Our own windows are asked at each departure anyway; the lease is for others to count.
     let want = match standing.pace {
         Some(pace) => (pace * LEASE.as_secs_f64()).ceil() as usize,
         None => UNLIMITED_LEASE,
     };
     let room = standing.windows.room(now, standing.under_way + others_open);
-    want.max(1).min(room.unwrap_or(usize::MAX))
+    let room = room.filter(|_| !alone).unwrap_or(usize::MAX);
+    want.max(1).min(room)
 }
 
 /// The later of what we and others were told to wait for; news only where it is not our own.
