@@ -36,24 +36,23 @@ make_list() {
     }'
 }
 
-# timed NAME COMMAND...: appends seconds and peak memory to NAME.times.
+# timed NAME COMMAND...: appends wall seconds, seconds of processor and peak memory to NAME.times.
 timed() {
     local name=$1
     shift
-    /usr/bin/time -q -f '%e %M' -o time.txt "$@" >out.txt 2>err.txt || { [[ $name == import ]] || { cat err.txt; exit 1; }; }
-    cat time.txt >>"$name.times"
+    /usr/bin/time -q -f '%e %U %S %M' -o time.txt "$@" >out.txt 2>err.txt || { [[ $name == import ]] || { cat err.txt; exit 1; }; }
+    awk '{ print $1, $2 + $3, $4 }' time.txt >>"$name.times"
 }
-median() { sort -n "$1.times" | awk '{ s[NR] = $1; if ($2 > m) m = $2 } END { print s[int((NR + 1) / 2)], int(m / 1024) }'; }
-# row WHAT NAME PEER: one line of the table.
+column() { cut -d' ' -f"$2" "$1.times" | sort -n; }
+median() { column "$1" "$2" | awk '{ s[NR] = $1 } END { print s[int((NR + 1) / 2)] }'; }
+# row WHAT NAME [PEER]: one line of the table, with how many times as fast as its peer it is, by the clock and by the
+# processor: where others use the machine, too, the latter is the one to believe.
 row() {
-    local s m
-    read -r s m < <(median "$2")
-    if [[ -n ${3:-} ]]; then
-        read -r peer _ < <(median "$3")
-        awk -v w="$1" -v s="$s" -v m="$m" -v p="$peer" 'BEGIN { printf "| %-46s | %8.2f s | %5.2f | %5d MB |\n", w, s, p / s, m }'
-    else
-        awk -v w="$1" -v s="$s" -v m="$m" 'BEGIN { printf "| %-46s | %8.2f s |       | %5d MB |\n", w, s, m }'
-    fi
+    local peer=${3:-$2}
+    awk -v what="$1" -v s="$(median "$2" 1)" -v c="$(median "$2" 2)" -v m="$(column "$2" 3 | tail -1)" \
+        -v ps="$(median "$peer" 1)" -v pc="$(median "$peer" 2)" -v alone="$(test "$peer" = "$2" && echo 1)" 'BEGIN {
+        ratio = alone || !s || !c ? "" : sprintf("%.2f, %.2f", ps / s, pc / c)
+        printf "| %-40s | %8.2f s | %8.2f s | %-10s | %5d MB |\n", what, s, c, ratio, m / 1024 }'
 }
 
 load_first() { rm -f rollbook.db*; timed load "$rollbook" load list.csv; }
@@ -82,8 +81,8 @@ duck.execute("CREATE TABLE list (no TEXT, email TEXT UNIQUE, joined TEXT)")
 duck.execute("INSERT OR IGNORE INTO list SELECT no, lower(trim(email)), joined FROM read_csv(\"list.csv\", all_varchar = true)".replace(chr(34), chr(39)))'
 }
 export_rows() { timed export "$rollbook" export --format csv; }
-columns="email, state, reason, profile_id, batch, batch_id, evidence, list.name, line, occurrences, written, held, rung,
-    entry.detail, resolved_at, sent_at, entry.settled_at"
+columns="email, entry.state, reason, profile_id, entry.batch, batch_id, evidence, list.name, line, occurrences,
+    coalesce(written, email), held, rung, entry.detail, resolved_at, sent_at, entry.settled_at"
 shell_export() {
     timed shell_export sqlite3 -csv -header rollbook.db "SELECT $columns FROM entry JOIN list ON list.id = entry.list
         LEFT JOIN batch ON batch.id = entry.batch ORDER BY entry.id"
@@ -110,8 +109,8 @@ measure() {
     timed shuffled "$rollbook" load shuffled.csv
     timed known "$rollbook" load list.csv
     echo
-    echo "| $rows rows | time | ratio | memory |"
-    echo "|---|---|---|---|"
+    echo "| $rows rows | clock | processor | ratios | memory |"
+    echo "|---|---|---|---|---|"
     row "first load" load import
     row "  sqlite3 .import" import
     if command -v "$python" >/dev/null; then with_python && row "  Python csv + sqlite3" python import; fi

@@ -242,7 +242,12 @@ fn csv_error(error: csv::Error) -> ExportError {
 
 /// Whether a spreadsheet would take a cell for a formula; the full-width forms count in some.
 fn runs_as_formula(cell: &str) -> bool {
-    cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
+    // Nearly every cell is empty, or begins with a letter or a digit.
+    let is_plain = cell
+        .bytes()
+        .next()
+        .is_none_or(|first| first.is_ascii_alphanumeric());
+    !is_plain && cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
 }
 
 /// RFC 3339, UTC, to the second.
