@@ -90,13 +90,14 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
     let least = doubt::quiet_period(context.settings.quiet, doubt.longest);
     let quiet = doubt.quiet.max(least);
     context.ledger.require_quiet(no, quiet).await?;
-    quiet_ends(context).insert(no, doubted.since + quiet);
+    let ends = doubted.since + quiet;
+    quiet_ends(context).insert(no, ends);
     let members = context.ledger.members(no).await?;
     let mut look = Look {
         context,
         no,
         quiet,
-        quiet_ends: doubted.since + quiet,
+        quiet_ends: ends,
         moved: doubt.moved,
         foreign: HashSet::new(),
         seen: vec![None; members.len()],

@@ -96,6 +96,22 @@ fn what_was_lost_is_sent_again_as_soon_as_its_quiet_period_is_over() {
 }
 
 #[test]
+fn what_was_listed_before_the_run_is_somebody_elses() {
+    for listing in [Listing::Bare, Listing::Sized] {
+        fastrand::seed(1);
+        let weather = Weather {
+            lost_writes: 1,
+            listing,
+            ..Weather::default()
+        };
+        let machine = Machine::new(1, weather);
+        machine.world.stranger(3);
+        assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.quiet);
+        assert_eq!(machine.check_entries(false), Ok(0));
+    }
+}
+
+#[test]
 fn a_deadline_that_is_shorter_than_any_quiet_period_is_kept() {
     let mut machine = forgetful();
     machine.settings.settle_deadline = Duration::from_secs(20);

@@ -156,6 +156,11 @@ impl World {
         profile.edited = at > Duration::ZERO;
     }
 
+    /// Somebody else sends a batch of so many.
+    pub fn stranger(&self, size: usize) {
+        self.state().take_from_stranger(size);
+    }
+
     /// From now on it behaves as well as can be.
     pub fn calm(&self) {
         let mut state = self.state();
@@ -248,16 +253,16 @@ impl State {
         }
     }
 
+    fn take_from_stranger(&mut self, size: usize) {
+        let members = (0..size).map(|number| format!("p-str{number}")).collect();
+        let finished = self.now();
+        self.batches.push(Batch { members, finished });
+    }
+
     /// Takes a write: from here on it is going to happen.
     fn take(&mut self, at: Duration, members: Vec<String>) -> BatchId {
         if self.weather.strangers && self.chance.bool() {
-            let members = (0..members.len())
-                .map(|number| format!("p-str{number}"))
-                .collect();
-            self.batches.push(Batch {
-                members,
-                finished: at,
-            });
+            self.take_from_stranger(members.len());
         }
         let number = self.batches.len();
         let finished = at + self.up_to(self.weather.applying_ms);
