@@ -56,6 +56,8 @@ pub struct PaceView {
     pub refusals: u64,
     /// Why nothing departs, and until when.
     pub pause: Option<Pause>,
+    /// The latency that the tenant's answers usually have, where there were any.
+    pub latency: Option<Duration>,
     /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
     pub outage_ended: Option<Instant>,
 }
@@ -347,8 +349,10 @@ impl Keeper {
 
     fn publish(&mut self, change: impl FnOnce(&mut PaceView)) {
         let (pause, per_second) = (self.pause.clone(), self.tempo.per_second);
+        let latency = self.usual.latency();
         self.view.send_modify(|view| {
             change(view);
+            view.latency = latency;
             view.pause = pause;
             view.per_second = per_second;
         });

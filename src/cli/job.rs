@@ -9,17 +9,20 @@ use super::error::{Failure, Kind};
 use super::{settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
-use crate::api::pacing::PaceSettings;
+use crate::api::pacing::PaceView;
 use crate::audit::summary::Summary;
 use crate::input::{ColumnChoice, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader};
 use crate::model::entry::EntryState;
+use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
+use crate::model::way::{Choice, Sample, Way};
 use crate::runner::context::Halt;
 use crate::runner::coordinator::Left;
 use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
-use crate::runner::preflight::{self, Plan};
+use crate::runner::plan::{self, Plan};
+use crate::runner::preflight;
 use crate::runner::run::{self, Ending, Outcome};
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
@@ -103,12 +106,7 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
             .transpose()?
             .is_none_or(|counts| counts.total() == 0)
     {
-        return Err(
-            Failure::new(Kind::Usage, "no list is given, and the ledger holds none").hint(format!(
-                "rollbook {action} --status {} customers.csv",
-                args.status.join(",")
-            )),
-        );
+        return Err(no_list(action.as_str(), &job));
     }
     let undertaking = Undertaking {
         verb: action.as_str(),
@@ -173,10 +171,7 @@ impl Undertaking<'_> {
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
-        let pace = PaceSettings {
-            rate: self.run.rate,
-            concurrency: usize::from(self.run.concurrency),
-        };
+        let pace = settings::pace(self.run);
         let outcome = runtime.block_on(async {
             let mut stop = signals::stop_on_signals();
             let tenant = settings::tenant(&base, &token, pace)?;
@@ -188,7 +183,7 @@ impl Undertaking<'_> {
                 Some(ledger) => ledger,
                 None => Ledger::create(&self.common.ledger, self.verb)?,
             };
-            let ledger = self.agree(ledger, &screen, mode, &stop)?;
+            let ledger = self.agree(ledger, &screen, mode, &tenant.gate().view(), &stop)?;
             self.work(ledger, tenant, screen.events(), stop).await
         });
         screen.close();
@@ -196,8 +191,15 @@ impl Undertaking<'_> {
     }
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
-    fn agree(&self, mut ledger: Ledger, screen: &Screen, mode: Mode, stop: &Stop) -> Result<Ledger, Failure> {
-        if let Err(failure) = self.take_in_and_ask(&mut ledger, screen, mode, stop) {
+    fn agree(
+        &self,
+        mut ledger: Ledger,
+        screen: &Screen,
+        mode: Mode,
+        seen: &PaceView,
+        stop: &Stop,
+    ) -> Result<Ledger, Failure> {
+        if let Err(failure) = self.take_in_and_ask(&mut ledger, screen, mode, seen, stop) {
             ledger.abandon();
             return Err(failure);
         }
@@ -213,24 +215,20 @@ impl Undertaking<'_> {
         ledger: &mut Ledger,
         screen: &Screen,
         mode: Mode,
+        seen: &PaceView,
         stop: &Stop,
     ) -> Result<(), Failure> {
         let confirmed = ledger.job()?.map_or(0, |pinned| pinned.confirmed_entries);
-        let resolved = ledger.counts()?.in_state(EntryState::Resolved);
+        let mut work = Work {
+            resolved: ledger.counts()?.in_state(EntryState::Resolved),
+            ..plan::open_batches(&ledger.batch_counts()?)
+        };
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
-        let pending = loading.pending()?;
-        let run_settings = settings::run_settings(self.run);
-        let plan = Plan {
-            job: self.job.clone(),
-            ledger: self.common.ledger.display().to_string(),
-            estimate: preflight::estimate(pending, resolved, &run_settings, self.run.rate),
-            batch_size: run_settings.batch_size,
-            dry_run: run_settings.dry_run,
-            rate: self.run.rate,
-        };
+        work.pending = loading.pending()?;
+        let plan = reckon(&self.job, work, self.run, self.common, seen);
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
-        if pending + resolved > 0 {
+        if work.pending + work.resolved > 0 {
             screen.events().tell(Event::Planned(Box::new(plan.clone())));
         }
         screen.catch_up();
@@ -241,7 +239,8 @@ impl Undertaking<'_> {
             }
             self.ask(stop)?;
         }
-        loading.pin(&self.job, preflight::consents_to_all(&run_settings))?;
+        let whole_job = plan::consents_to_all(&settings::run_settings(self.run));
+        loading.pin(&self.job, whole_job)?;
         Ok(loading.commit()?)
     }
 
@@ -362,6 +361,21 @@ impl Undertaking<'_> {
     }
 }
 
+/// Reckons what a run with these arguments will take.
+pub fn reckon(job: &Job, work: Work, run: &RunArgs, common: &Common, seen: &PaceView) -> Plan {
+    let choice = Choice {
+        way: Way::One,
+        because: String::new(),
+    };
+    Plan::new(
+        (job.clone(), common.ledger.display().to_string()),
+        work,
+        (&settings::run_settings(run), settings::pace(run)),
+        (choice, Sample::default()),
+        seen,
+    )
+}
+
 /// A copy of a ledger may only go on where somebody says that its original does not.
 fn check_place(ledger: Option<&Ledger>, run: &RunArgs, common: &Common) -> Result<Option<String>, Failure> {
     let copied = ledger.map(Ledger::copied).transpose()?.flatten();
@@ -414,7 +428,16 @@ fn answer_to(question: &str, stop: &Stop) -> Result<String, Failure> {
     }
 }
 
-fn stopped_early() -> Failure {
+/// What is missing where there is nobody to do anything for.
+pub fn no_list(verb: &str, job: &Job) -> Failure {
+    let status: Vec<&str> = job.handles.iter().map(|handle| handle.as_str()).collect();
+    let status = status.join(",");
+    Failure::new(Kind::Usage, "no list is given, and the ledger holds none")
+        .hint(format!("rollbook {verb} --status {status} customers.csv"))
+}
+
+/// Stopped before anything was begun.
+pub fn stopped_early() -> Failure {
     Failure::new(Kind::Stopped, "stopped on request")
         .hint("nothing was sent, and nothing was kept in the ledger")
 }

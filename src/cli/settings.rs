@@ -136,6 +136,14 @@ pub fn run_settings(args: &RunArgs) -> RunSettings {
     }
 }
 
+/// How fast a run may go.
+pub fn pace(args: &RunArgs) -> PaceSettings {
+    PaceSettings {
+        rate: args.rate,
+        concurrency: usize::from(args.concurrency),
+    }
+}
+
 /// How progress is shown.
 pub fn mode(progress: ProgressArg, quiet: bool) -> Mode {
     match progress {

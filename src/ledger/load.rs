@@ -259,7 +259,10 @@ impl Drop for Loading<'_> {
     }
 }
 
-fn loaded_as(connection: &Connection, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
+pub(super) fn loaded_as(
+    connection: &Connection,
+    identity: &ListIdentity,
+) -> Result<Option<String>, LedgerError> {
     let name = connection
         .query_row(
             "SELECT name FROM list WHERE digest = ?1 AND column_no = ?2",
@@ -270,7 +273,7 @@ fn loaded_as(connection: &Connection, identity: &ListIdentity) -> Result<Option<
     Ok(name)
 }
 
-fn entry_of(connection: &Connection, email: &str) -> Result<Option<i64>, LedgerError> {
+pub(super) fn entry_of(connection: &Connection, email: &str) -> Result<Option<i64>, LedgerError> {
     let mut query = connection.prepare_cached("SELECT id FROM entry WHERE email = ?1")?;
     Ok(query.query_row(params![email], |row| row.get(0)).optional()?)
 }

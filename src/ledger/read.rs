@@ -1,6 +1,7 @@
 //! Questions to a ledger. Answered at once whatever its size, unless the name says that it walks.
 
 use super::error::LedgerError;
+use super::load;
 use super::open::open_for_reading;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
@@ -190,17 +191,19 @@ impl Reader {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Whether an email, trimmed and case-folded, is an entry.
+    pub fn holds(&self, email: &str) -> Result<bool, LedgerError> {
+        Ok(load::entry_of(&self.connection, email)?.is_some())
+    }
+
+    /// The name under which this very list was loaded.
+    pub fn loaded_as(&self, identity: &load::ListIdentity) -> Result<Option<String>, LedgerError> {
+        load::loaded_as(&self.connection, identity)
+    }
+
     /// How many batches are in which state.
     pub fn batch_counts(&self) -> Result<Vec<(BatchState, u64)>, LedgerError> {
-        let mut query = self
-            .connection
-            .prepare("SELECT state, count(*) FROM batch GROUP BY state ORDER BY state")?;
-        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?)))?;
-        rows.map(|row| {
-            let (code, batches) = row?;
-            Ok((batch_state(code)?, batches))
-        })
-        .collect()
+        batch_counts(&self.connection)
     }
 
     /// Members that were chosen at random and seen, over all settled batches.
@@ -266,6 +269,16 @@ pub(super) fn job(connection: &Connection) -> Result<Option<PinnedJob>, LedgerEr
         },
         confirmed_entries,
     }))
+}
+
+pub(super) fn batch_counts(connection: &Connection) -> Result<Vec<(BatchState, u64)>, LedgerError> {
+    let mut query = connection.prepare("SELECT state, count(*) FROM batch GROUP BY state ORDER BY state")?;
+    let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?)))?;
+    rows.map(|row| {
+        let (code, batches) = row?;
+        Ok((batch_state(code)?, batches))
+    })
+    .collect()
 }
 
 pub(super) fn tally(connection: &Connection) -> Result<Counts, LedgerError> {

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod doubt;
 pub mod email;
 pub mod entry;
+pub mod forecast;
 pub mod ids;
 pub mod lookup;
 pub mod outcome;

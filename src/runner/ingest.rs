@@ -5,7 +5,7 @@ use crate::input::{ColumnChoice, Layout, List, ListError, RowContent, Source};
 use crate::ledger::{LedgerError, ListIdentity, Loaded, Loading};
 
 /// Rows between two signs of life.
-const ROWS_PER_EVENT: u64 = 20_000;
+pub(super) const ROWS_PER_EVENT: u64 = 20_000;
 
 /// Why a list could not be taken in. Nothing of the whole load is kept.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ pub fn ingest(
 }
 
 /// A layout in words for people: `CSV, gzip; column 2, Customer Email`.
-fn describe(layout: &Layout) -> String {
+pub(super) fn describe(layout: &Layout) -> String {
     match &layout.column_name {
         Some(name) => format!("{}; column {}, {name}", layout.format, layout.column),
         None if layout.columns == 1 => layout.format.clone(),
@@ -93,7 +93,7 @@ fn describe(layout: &Layout) -> String {
     }
 }
 
-fn told(events: &Events, list: String, layout: String, loaded: Loaded) -> Loaded {
+pub(super) fn told(events: &Events, list: String, layout: String, loaded: Loaded) -> Loaded {
     events.tell(Event::ListRead {
         list,
         layout,

@@ -1,6 +1,6 @@
 //! The run: stages around a synchronous coordinator.
 //!
-//! `ingest` takes lists in, `preflight` checks and reckons, and then `run` goes on with whatever the ledger
+//! `ingest` takes lists in (`count` only counts them), `preflight` checks, `plan` reckons, and then `run` goes on with whatever the ledger
 //! says is left: `resolve` looks entries up, `send` sends batches, `settle` learns what became of those that
 //! were accepted, `doubt` whether the others arrived. The stages do not know each other; `coordinator` decides
 //! who is next, `run` carries it out. `look` and `handles` are what several of them ask.
@@ -9,12 +9,14 @@
 
 pub mod context;
 pub mod coordinator;
+pub mod count;
 pub mod doubt;
 pub mod event;
 mod handles;
 pub mod ingest;
 mod look;
 mod meter;
+pub mod plan;
 pub mod preflight;
 mod resolve;
 pub mod run;
