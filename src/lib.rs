@@ -44,7 +44,8 @@
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`].
 //! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`.
-//! - Speed, 429s, outages: [`api::pacing`]; the promise that no second holds too much: `api/window.rs`.
+//! - Speed, 429s, outages: [`api::pacing`]; the promise that no second holds too much: `api/window.rs`;
+//!   where the time went: `api/account.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.
 //!

@@ -268,7 +268,7 @@ fn status_as_json_adds_up() {
 }
 
 #[test]
-fn the_final_summary_as_json_is_that_of_status() {
+fn the_final_summary_as_json_is_that_of_status_and_tells_of_the_run() {
     let scene = small();
     let ran = scene
         .run(&[
@@ -282,10 +282,13 @@ fn the_final_summary_as_json_is_that_of_status() {
             "list.csv",
         ])
         .expect(0);
-    assert_eq!(
-        serde_json::from_str::<Value>(&ran.stdout).unwrap(),
-        scene.status()
-    );
+    let mut summary = serde_json::from_str::<Value>(&ran.stdout).unwrap();
+    let run = summary.as_object_mut().unwrap().remove("run").unwrap();
+    assert_eq!(summary, scene.status());
+    assert_eq!(run["requests"], scene.tenant().requests().len());
+    let causes = run["seconds_by_cause"].as_object().unwrap().values();
+    let sum: f64 = causes.map(|seconds| seconds.as_f64().unwrap()).sum();
+    assert!((sum - run["seconds"].as_f64().unwrap()).abs() < 1e-6, "{run}");
 }
 
 #[test]

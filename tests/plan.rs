@@ -160,3 +160,44 @@ fn a_plan_refuses_what_a_run_refuses() {
         .refused(2, &["no tenant is named"]);
     assert_eq!(offline.names(), ["list.csv"]);
 }
+
+/// The seconds that a run says it spent, by cause, after it has said so in one line.
+fn time(scene: &Scene, arguments: &[&str]) -> serde_json::Map<String, Value> {
+    let ran = scene.run(&[arguments, &["--json"]].concat()).expect(0);
+    let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
+    println!("{}", summary["run"]);
+    summary["run"]["seconds_by_cause"].as_object().unwrap().clone()
+}
+
+#[test]
+fn it_is_told_where_the_time_went() {
+    // Which of the causes is the largest does not depend on how fast this machine is.
+    let largest = |options: Options, more: &[&str]| {
+        let cast = cast(&options, 60, "already_assigned", "confirmed");
+        let scene = Scene::with(options);
+        scene.write("list.csv", &cast.list);
+        let job = ["assign", "--status", "vip", "list.csv", "--yes"];
+        let causes = time(&scene, &[&job[..], more].concat());
+        let largest = causes
+            .iter()
+            .max_by(|one, other| one.1.as_f64().unwrap().total_cmp(&other.1.as_f64().unwrap()));
+        largest.unwrap().0.clone()
+    };
+    let ms = std::time::Duration::from_millis;
+    assert_eq!(largest(options(), &["--rate", "30/s"]), "rate");
+    let slow = Options {
+        latency: ms(400),
+        ..options()
+    };
+    assert_eq!(largest(slow, &["--rate", "unlimited"]), "answers");
+    let busy = Options {
+        apply_delay: ms(4_000),
+        ..options()
+    };
+    assert_eq!(largest(busy, &["--rate", "unlimited"]), "batches");
+    let strict = Options {
+        rate_limit: Some("30/s".parse().unwrap()),
+        ..options()
+    };
+    assert_eq!(largest(strict, &["--rate", "unlimited"]), "told_to_wait");
+}

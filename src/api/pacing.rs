@@ -5,7 +5,9 @@
 //! no second holds more than the rate. The *limiter* spreads requests evenly within it. The *pause* holds
 //! everything until the tenant may be asked again. Who goes first is decided by class.
 
+use super::account::{Account, Moment, cause};
 use super::window::{UsualLatency, Window};
+use crate::model::spent::{Cause, Spent};
 use crate::model::{backoff, rate::Rate};
 use governor::clock::{Clock, Reference};
 use governor::middleware::NoOpMiddleware;
@@ -58,6 +60,8 @@ pub struct PaceView {
     pub pause: Option<Pause>,
     /// The latency that the tenant's answers usually have, where there were any.
     pub latency: Option<Duration>,
+    /// What the run has waited for.
+    pub account: Option<Account>,
     /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
     pub outage_ended: Option<Instant>,
 }
@@ -93,6 +97,19 @@ pub struct Gate {
 enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Left(Instant, Signal),
+    /// So many more tasks wait for the tenant's own work, or so many fewer.
+    Resting(isize),
+}
+
+/// Says, for as long as it lives, that somebody waits for the tenant's own work and has nothing to ask.
+#[derive(Debug)]
+pub struct Rest(mpsc::UnboundedSender<Message>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        // The gate is gone only where the whole run is.
+        let _ = self.0.send(Message::Resting(-1));
+    }
 }
 
 /// The right to have one request under way.
@@ -143,6 +160,18 @@ impl Gate {
         permit.await.expect("BUG: the gate's keeper has left")
     }
 
+    /// Notes that somebody has nothing to ask until the tenant has got on with its own work.
+    pub fn rest(&self) -> Rest {
+        let _ = self.messages.send(Message::Resting(1));
+        Rest(self.messages.clone())
+    }
+
+    /// Where the time has gone since the gate was opened.
+    pub fn spent(&self) -> Spent {
+        let account = self.view.borrow().account;
+        account.map_or_else(Spent::default, |account| account.until(Instant::now()))
+    }
+
     /// What the gate looks like now.
     pub fn view(&self) -> PaceView {
         self.view.borrow().clone()
@@ -155,6 +184,8 @@ struct Keeper {
     view: watch::Sender<PaceView>,
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
     under_way: usize,
+    resting: isize,
+    account: Account,
     windows: Vec<Window>,
     usual: UsualLatency,
     limiter: Option<Limiter>,
@@ -184,6 +215,8 @@ impl Keeper {
             view,
             waiting: Default::default(),
             under_way: 0,
+            resting: 0,
+            account: Account::open(now),
             windows: settings.rate.windows().into_iter().map(window).collect(),
             usual: UsualLatency::default(),
             limiter: tempo.limiter(),
@@ -205,16 +238,31 @@ impl Keeper {
             if departure.is_some_and(|at| at <= now) && self.let_through(now) {
                 continue;
             }
+            if self.account.turn(now, self.cause(now)) {
+                self.publish(|_| {});
+            }
             tokio::select! {
                 biased;
                 message = inbox.recv() => match message {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
+                    Some(Message::Resting(more)) => self.resting += more,
                     None => return,
                 },
                 () = sleep_until(departure) => {}
             }
         }
+    }
+
+    fn cause(&self, now: Instant) -> Cause {
+        cause(Moment {
+            waiting: self.waiting.iter().any(|class| !class.is_empty()),
+            under_way: self.under_way,
+            full: self.under_way >= self.settings.concurrency,
+            paused: self.pause.as_ref().is_some_and(|pause| pause.until > now),
+            failing: self.failures > 0,
+            resting: self.resting > 0,
+        })
     }
 
     /// When the next of those who wait may go; `None` until a message changes something.
@@ -349,10 +397,11 @@ impl Keeper {
 
     fn publish(&mut self, change: impl FnOnce(&mut PaceView)) {
         let (pause, per_second) = (self.pause.clone(), self.tempo.per_second);
-        let latency = self.usual.latency();
+        let (latency, account) = (self.usual.latency(), self.account);
         self.view.send_modify(|view| {
             change(view);
             view.latency = latency;
+            view.account = Some(account);
             view.pause = pause;
             view.per_second = per_second;
         });
@@ -574,5 +623,38 @@ mod tests {
         assert!(third.is_err());
         drop(first);
         gate.enter(Class::Write).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_instant_is_put_down_to_one_cause() {
+        let seconds = |gate: &Gate, cause| gate.spent().on(cause).as_secs_f64().round() as u64;
+        let began = Instant::now();
+        let gate = gate("10/s", 2);
+        let second = || tokio::time::sleep(Duration::from_secs(1));
+        second().await;
+        assert_eq!(seconds(&gate, Cause::OwnWork), 1, "nobody wants anything");
+        departures(&gate, 31, Duration::from_millis(5)).await;
+        assert_eq!(seconds(&gate, Cause::Rate), 3);
+        let permits = (gate.enter(Class::Lookup).await, gate.enter(Class::Lookup).await);
+        second().await;
+        second().await;
+        assert_eq!(seconds(&gate, Cause::Answers), 2);
+        permits.0.leave(Signal::SlowDown(Some(Duration::from_secs(7))));
+        permits.1.leave(Signal::Fine);
+        gate.enter(Class::Lookup).await.leave(Signal::Fine);
+        assert_eq!(seconds(&gate, Cause::SlowDown), 7);
+        let rest = gate.rest();
+        for _ in 0..5 {
+            second().await;
+        }
+        drop(rest);
+        assert_eq!(seconds(&gate, Cause::Batches), 5);
+        for _ in 0..10 {
+            let permit = gate.enter(Class::Lookup).await;
+            permit.leave(Signal::Trouble("no route".into()));
+        }
+        let spent = gate.spent();
+        assert!(spent.on(Cause::Outage) > Duration::from_secs(60), "{spent:?}");
+        assert_eq!((spent.total(), spent.slow_downs), (began.elapsed(), 1));
     }
 }

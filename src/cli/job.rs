@@ -19,7 +19,7 @@ use crate::model::ids::{Action, Job};
 use crate::model::way::{Choice, Sample, Way};
 use crate::runner::context::Halt;
 use crate::runner::coordinator::Left;
-use crate::runner::event::{Event, Events};
+use crate::runner::event::{Event, Events, Progress};
 use crate::runner::ingest::ingest;
 use crate::runner::plan::{self, Plan};
 use crate::runner::preflight;
@@ -289,7 +289,7 @@ impl Undertaking<'_> {
 
     fn conclude(&self, outcome: Outcome) -> Result<ExitCode, Failure> {
         let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
-        self.print(&summary)?;
+        self.print(&summary, &outcome.progress)?;
         let stopped = |message: &str| Failure::new(Kind::Stopped, message);
         let go_on = "`rollbook resume` goes on from here";
         match outcome.ending {
@@ -345,17 +345,19 @@ impl Undertaking<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn print(&self, summary: &Summary) -> Result<(), Failure> {
+    fn print(&self, summary: &Summary, progress: &Progress) -> Result<(), Failure> {
         if self.run.json {
-            return print(&format!("{}\n", summary.to_json()));
+            let run = summary::run_object(&progress.spent, progress.requests);
+            return print(&format!("{}\n", summary.to_json(Some(run))));
         }
         if self.common.quiet {
             return Ok(());
         }
         let ledger = self.common.ledger.display().to_string();
         print(&format!(
-            "{}{}",
+            "{}{}{}",
             summary::table(summary),
+            summary::time(&progress.spent),
             summary::next(summary, &ledger)
         ))
     }
@@ -446,7 +448,7 @@ pub fn stopped_early() -> Failure {
 pub fn print_summary(path: &Path, json: bool) -> Result<(), Failure> {
     let summary = Summary::read(&Reader::open(path)?)?;
     if json {
-        return print(&format!("{}\n", summary.to_json()));
+        return print(&format!("{}\n", summary.to_json(None)));
     }
     print(&format!(
         "{}{}",

@@ -14,4 +14,5 @@ pub mod outcome;
 pub mod rate;
 pub mod resume;
 pub mod sample;
+pub mod spent;
 pub mod way;

@@ -194,8 +194,10 @@ pub fn tame(scene: &Scene, text: &str) -> String {
         }
     }
     let text = tame_numbers(&tame_clock(&text));
-    // Whether there is time for a sign of life is chance.
-    let is_progress = |line: &&str| line.contains(" confirmed, ") && line.contains(" skipped, ");
+    // Whether there is time for a sign of life is chance, and so is where the time went.
+    let is_progress = |line: &&str| {
+        line.starts_with("Time      ") || (line.contains(" confirmed, ") && line.contains(" skipped, "))
+    };
     let lines = text.trim_start_matches('\n').lines();
     lines
         .filter(|line| !is_progress(line))
