@@ -43,7 +43,11 @@
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`].
-//! - Speed, 429s, outages: [`api::pacing`]; the promise that no window holds too much: `api/pacing/window.rs`.
+//! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`.
+//! - How emails become profiles: [`model::way`] chooses, [`runner::survey`] finds out what the tenant supports,
+//!   [`runner::lookups`] forms the questions, `runner/resolve.rs` and `runner/scan.rs` ask them.
+//! - Speed, 429s, outages: [`api::pacing`]; the promise that no window holds too much: `api/pacing/window.rs`;
+//!   where the time went: `api/account.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.
 //!

@@ -70,6 +70,7 @@ fn the_help_fits_on_a_screen() {
     Commands:
       demo      The whole story on the embedded tenant: list, assign, kill, resume, export
       load      Take lists into the ledger offline
+      plan      What a run would take: requests, time, and when it would be done
       assign    Attach a status to everybody on the lists; the same command again goes on
       remove    Detach a status from everybody on the lists
       resume    Go on with what the ledger says is left
@@ -133,7 +134,14 @@ fn assign_says_what_it_will_do_and_how_it_ended() {
     at        https://tenant.example/api/v3
     ledger    rollbook.db
     entries   5 entries to look up, at most 5 profiles to send in batches of 300
-    requests  about 11, about 1 s at 10/s
+
+      looking up        5   one by one
+      sending           1
+      polling           3
+      reading back      2
+      other             4
+      ───────────────────
+      requests         15   about 1 s at 10/s, done at 12:00 UTC
     ");
     assert_snapshot!(tame(&scene, &ran.stdout), @r"
     Job       assign vip at https://tenant.example/api/v3
@@ -166,7 +174,14 @@ fn nothing_is_sent_or_kept_that_nobody_confirmed() {
     at        https://tenant.example/api/v3
     ledger    rollbook.db
     entries   5 entries to look up, at most 5 profiles to send in batches of 300
-    requests  about 11, about 1 s at 10/s
+
+      looking up        5   one by one
+      sending           1
+      polling           3
+      reading back      2
+      other             4
+      ───────────────────
+      requests         15   about 1 s at 10/s, done at 12:00 UTC
 
     error: nobody is there to say yes
     hint: nothing was sent, and nothing was kept in the ledger
@@ -253,7 +268,7 @@ fn status_as_json_adds_up() {
 }
 
 #[test]
-fn the_final_summary_as_json_is_that_of_status() {
+fn the_final_summary_as_json_is_that_of_status_and_tells_of_the_run() {
     let scene = small();
     let ran = scene
         .run(&[
@@ -267,10 +282,13 @@ fn the_final_summary_as_json_is_that_of_status() {
             "list.csv",
         ])
         .expect(0);
-    assert_eq!(
-        serde_json::from_str::<Value>(&ran.stdout).unwrap(),
-        scene.status()
-    );
+    let mut summary = serde_json::from_str::<Value>(&ran.stdout).unwrap();
+    let run = summary.as_object_mut().unwrap().remove("run").unwrap();
+    assert_eq!(summary, scene.status());
+    assert_eq!(run["requests"], scene.tenant().requests().len());
+    let causes = run["seconds_by_cause"].as_object().unwrap().values();
+    let sum: f64 = causes.map(|seconds| seconds.as_f64().unwrap()).sum();
+    assert!((sum - run["seconds"].as_f64().unwrap()).abs() < 1e-6, "{run}");
 }
 
 #[test]
@@ -722,7 +740,11 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
     at        https://tenant.example/api/v3
     ledger    rollbook.db
     entries   5 entries to look up, nothing to send (--dry-run)
-    requests  about 5
+
+      looking up        5   one by one
+      other             3
+      ───────────────────
+      requests          8   about 0 s with 8 at a time, done at 12:00 UTC
     ");
     assert_snapshot!(tame(&scene, &ran.stdout), @r"
     Job       assign vip at https://tenant.example/api/v3
@@ -750,7 +772,13 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
     at        https://tenant.example/api/v3
     ledger    rollbook.db
     entries   0 entries to look up, at most 2 profiles to send in batches of 300
-    requests  about 6
+
+      sending           1
+      polling           3
+      reading back      2
+      other             4
+      ───────────────────
+      requests         10   about 0 s with 8 at a time, done at 12:00 UTC
 
     error: nobody is there to say yes
     hint: nothing was sent, and nothing was kept in the ledger
@@ -776,7 +804,14 @@ fn a_yes_to_a_limit_is_no_yes_to_the_rest() {
     at        https://tenant.example/api/v3
     ledger    rollbook.db
     entries   5 entries to look up, at most 1 profile to send in batches of 300
-    requests  about 6
+
+      looking up        1   one by one
+      sending           1
+      polling           3
+      reading back      1
+      other             4
+      ───────────────────
+      requests         10   about 0 s with 8 at a time, done at 12:00 UTC
 
     error: stopped at --limit, as asked
     hint: look at `rollbook export`, then `rollbook resume`; it asks again, or takes --yes

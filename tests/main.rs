@@ -8,6 +8,7 @@ mod journey;
 mod ledger_files;
 mod limits;
 mod pace;
+mod plan;
 mod secrets;
 mod stages;
 mod support;

@@ -6,6 +6,7 @@
 //! Deliberately absent: retries. A call here is one request; whether to ask again is the run's business,
 //! because a write must never be repeated by anything that does not know the ledger.
 
+mod account;
 mod answers;
 pub mod base_url;
 pub mod client;

@@ -38,6 +38,8 @@ struct Json<'s> {
     sampled: u64,
     finished: bool,
     lists: Vec<JsonList<'s>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -111,8 +113,8 @@ impl Summary {
         sample::unseen_share_at_most(self.sampled).filter(|_| rests_on_samples)
     }
 
-    /// The form for scripts.
-    pub fn to_json(&self) -> String {
+    /// The form for scripts; with what there is to say of the run that has just ended, where one has.
+    pub fn to_json(&self, run: Option<serde_json::Value>) -> String {
         let rows = self.rows();
         let job = self.job.as_ref().map(|pinned| &pinned.job);
         let json = Json {
@@ -139,6 +141,7 @@ impl Summary {
             sampled: self.sampled,
             finished: self.is_finished(),
             lists: self.lists.iter().map(json_list).collect(),
+            run,
         };
         serde_json::to_string_pretty(&json).expect("BUG: a summary is always JSON")
     }

@@ -27,6 +27,12 @@ Examples:
   rollbook assign --status vip --limit 10 customers.csv send the first ten and stop
   zcat *.csv.gz | rollbook assign --status vip --yes -  a list from stdin";
 
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  rollbook plan --status vip customers.csv              before anything is begun; keeps nothing
+  rollbook plan --status vip --rate 20/s customers.csv  were it allowed to go faster?
+  rollbook plan                                         what is left of the ledger's job, also beside a run";
+
 const EXPORT_EXAMPLES: &str = "\
 Examples:
   rollbook export > audit.csv                what became of every entry
@@ -92,6 +98,9 @@ pub enum Verb {
     Demo(DemoArgs),
     /// Take lists into the ledger offline
     Load(LoadArgs),
+    /// What a run would take: requests, time, and when it would be done
+    #[command(before_help = PLAN_EXAMPLES)]
+    Plan(PlanArgs),
     /// Attach a status to everybody on the lists; the same command again goes on
     #[command(before_help = ASSIGN_EXAMPLES)]
     Assign(JobArgs),
@@ -148,6 +157,26 @@ pub struct JobArgs {
     /// The status's handle; several with commas
     #[arg(long, required = true, value_name = "HANDLE", value_delimiter = ',')]
     pub status: Vec<String>,
+    /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
+    #[arg(value_name = "LIST")]
+    pub lists: Vec<String>,
+    /// The column with the emails: its name, or its number from 1
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<ColumnChoice>,
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// The status's handle; several with commas. None: the ledger's own
+    #[arg(long, value_name = "HANDLE", value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// Plan to detach it
+    #[arg(long)]
+    pub remove: bool,
     /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
     #[arg(value_name = "LIST")]
     pub lists: Vec<String>,

@@ -9,18 +9,21 @@ use super::error::{Failure, Kind};
 use super::{settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
-use crate::api::pacing::PaceSettings;
+use crate::api::pacing::PaceView;
 use crate::audit::summary::Summary;
 use crate::input::{ColumnChoice, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader};
+use crate::model::email::Email;
 use crate::model::entry::EntryState;
+use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
-use crate::model::way;
+use crate::model::way::{self, Choice, Sample};
 use crate::runner::context::{Halt, RunSettings};
 use crate::runner::coordinator::Left;
-use crate::runner::event::{Event, Events};
+use crate::runner::event::{Event, Events, Progress};
 use crate::runner::ingest::ingest;
-use crate::runner::preflight::{self, Plan};
+use crate::runner::plan::{self, Plan};
+use crate::runner::preflight;
 use crate::runner::run::{self, Ending, Outcome};
 use crate::runner::survey::{self, Surveyed};
 use crate::ui::plan::text as plan_text;
@@ -105,12 +108,7 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
             .transpose()?
             .is_none_or(|counts| counts.total() == 0)
     {
-        return Err(
-            Failure::new(Kind::Usage, "no list is given, and the ledger holds none").hint(format!(
-                "rollbook {action} --status {} customers.csv",
-                args.status.join(",")
-            )),
-        );
+        return Err(no_list(action.as_str(), &job));
     }
     let undertaking = Undertaking {
         verb: action.as_str(),
@@ -175,11 +173,7 @@ impl Undertaking<'_> {
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
-        let pace = PaceSettings {
-            rate: self.run.rate,
-            reserve: self.run.reserve,
-            concurrency: usize::from(self.run.concurrency),
-        };
+        let pace = settings::pace(self.run);
         let outcome = runtime.block_on(async {
             let mut stop = signals::stop_on_signals();
             let budget = settings::budget(&base).map_err(|why| {
@@ -238,23 +232,29 @@ impl Undertaking<'_> {
         stop: &Stop,
     ) -> Result<RunSettings, Failure> {
         let confirmed = ledger.job()?.map_or(0, |pinned| pinned.confirmed_entries);
-        let resolved = ledger.counts()?.in_state(EntryState::Resolved);
+        let mut work = Work {
+            resolved: ledger.counts()?.in_state(EntryState::Resolved),
+            ..plan::open_batches(&ledger.batch_counts()?)
+        };
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
-        let pending = loading.pending()?;
-        let surveyed = self.survey(&loading, tenant, pending + resolved, stop).await?;
-        let choice = way::choose(self.run.resolve.into(), &surveyed.survey, pending);
+        work.pending = loading.pending()?;
+        let sample = |size| loading.sample(size);
+        let surveyed = look_around(tenant, &self.job, work, self.run.resolve, sample, stop).await?;
+        let choice = way::choose(self.run.resolve.into(), &surveyed.survey, work.pending);
         let run_settings = settings::run_settings(self.run, choice.way, surveyed.page_size);
-        let plan = Plan {
-            job: self.job.clone(),
-            ledger: self.common.ledger.display().to_string(),
-            estimate: preflight::estimate(pending, resolved, &run_settings, self.run.rate),
-            batch_size: run_settings.batch_size,
-            dry_run: run_settings.dry_run,
-            rate: self.run.rate,
-        };
+        let found = (choice, surveyed.survey.sample);
+        let seen = tenant.gate().view();
+        let plan = reckon(
+            &self.job,
+            work,
+            (self.run, &run_settings),
+            self.common,
+            found,
+            &seen,
+        );
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
-        if pending + resolved > 0 {
+        if work.pending + work.resolved > 0 {
             screen.events().tell(Event::Planned(Box::new(plan.clone())));
         }
         screen.catch_up();
@@ -265,28 +265,9 @@ impl Undertaking<'_> {
             }
             self.ask(stop)?;
         }
-        loading.pin(&self.job, preflight::consents_to_all(&run_settings))?;
+        loading.pin(&self.job, plan::consents_to_all(&run_settings))?;
         loading.commit()?;
         Ok(run_settings)
-    }
-
-    /// Finds out what the tenant supports, where that can pay.
-    async fn survey(
-        &self,
-        loading: &Loading<'_>,
-        tenant: &Paced<Client>,
-        unsent: u64,
-        stop: &Stop,
-    ) -> Result<Surveyed, Failure> {
-        if matches!(self.run.resolve, ResolveArg::One) || unsent < survey::WORTHWHILE_EMAILS {
-            return Ok(Surveyed::default());
-        }
-        let sample = loading.sample(survey::sample_size(loading.pending()?))?;
-        let mut stop = stop.clone();
-        tokio::select! {
-            surveyed = survey::survey(tenant, &self.job, &sample) => Ok(surveyed?),
-            Ok(_) = stop.wait_for(|stopped| *stopped) => Err(stopped_early()),
-        }
     }
 
     fn ask(&self, stop: &Stop) -> Result<(), Failure> {
@@ -334,7 +315,7 @@ impl Undertaking<'_> {
 
     fn conclude(&self, outcome: Outcome) -> Result<ExitCode, Failure> {
         let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
-        self.print(&summary)?;
+        self.print(&summary, &outcome.progress)?;
         let stopped = |message: &str| Failure::new(Kind::Stopped, message);
         let go_on = "`rollbook resume` goes on from here";
         match outcome.ending {
@@ -390,19 +371,60 @@ impl Undertaking<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn print(&self, summary: &Summary) -> Result<(), Failure> {
+    fn print(&self, summary: &Summary, progress: &Progress) -> Result<(), Failure> {
         if self.run.json {
-            return print(&format!("{}\n", summary.to_json()));
+            let run = summary::run_object(&progress.spent, progress.requests);
+            return print(&format!("{}\n", summary.to_json(Some(run))));
         }
         if self.common.quiet {
             return Ok(());
         }
         let ledger = self.common.ledger.display().to_string();
         print(&format!(
-            "{}{}",
+            "{}{}{}",
             summary::table(summary),
+            summary::time(&progress.spent),
             summary::next(summary, &ledger)
         ))
+    }
+}
+
+/// Reckons what a run with these arguments will take.
+pub fn reckon(
+    job: &Job,
+    work: Work,
+    (run, run_settings): (&RunArgs, &RunSettings),
+    common: &Common,
+    found: (Choice, Sample),
+    seen: &PaceView,
+) -> Plan {
+    Plan::new(
+        (job.clone(), common.ledger.display().to_string()),
+        work,
+        (run_settings, settings::pace(run)),
+        found,
+        seen,
+    )
+}
+
+/// Finds out what the tenant supports, where that can pay. `sample` chooses so many emails of the list at random.
+pub async fn look_around(
+    tenant: &Paced<Client>,
+    job: &Job,
+    work: Work,
+    resolve: ResolveArg,
+    sample: impl FnOnce(usize) -> Result<Vec<Email>, LedgerError>,
+    stop: &Stop,
+) -> Result<Surveyed, Failure> {
+    let worthwhile = work.pending + work.resolved >= survey::WORTHWHILE_EMAILS;
+    if matches!(resolve, ResolveArg::One) || !worthwhile {
+        return Ok(Surveyed::default());
+    }
+    let sample = sample(survey::sample_size(work.pending))?;
+    let mut stop = stop.clone();
+    tokio::select! {
+        surveyed = survey::survey(tenant, job, &sample) => Ok(surveyed?),
+        Ok(_) = stop.wait_for(|stopped| *stopped) => Err(stopped_early()),
     }
 }
 
@@ -458,7 +480,16 @@ fn answer_to(question: &str, stop: &Stop) -> Result<String, Failure> {
     }
 }
 
-fn stopped_early() -> Failure {
+/// What is missing where there is nobody to do anything for.
+pub fn no_list(verb: &str, job: &Job) -> Failure {
+    let status: Vec<&str> = job.handles.iter().map(|handle| handle.as_str()).collect();
+    let status = status.join(",");
+    Failure::new(Kind::Usage, "no list is given, and the ledger holds none")
+        .hint(format!("rollbook {verb} --status {status} customers.csv"))
+}
+
+/// Stopped before anything was begun.
+pub fn stopped_early() -> Failure {
     Failure::new(Kind::Stopped, "stopped on request")
         .hint("nothing was sent, and nothing was kept in the ledger")
 }
@@ -467,7 +498,7 @@ fn stopped_early() -> Failure {
 pub fn print_summary(path: &Path, json: bool) -> Result<(), Failure> {
     let summary = Summary::read(&Reader::open(path)?)?;
     if json {
-        return print(&format!("{}\n", summary.to_json()));
+        return print(&format!("{}\n", summary.to_json(None)));
     }
     print(&format!(
         "{}{}",

@@ -8,6 +8,7 @@ mod doctor;
 mod error;
 mod job;
 mod look;
+mod plan;
 mod sandbox;
 mod settings;
 mod settle;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.verb {
         Verb::Demo(args) => demo::demo(args),
         Verb::Load(args) => job::load(args, common),
+        Verb::Plan(args) => plan::plan(args, common),
         Verb::Assign(args) => job::start(Action::Assign, args, common),
         Verb::Remove(args) => job::start(Action::Remove, args, common),
         Verb::Resume(args) => job::resume(args, common),

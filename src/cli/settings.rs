@@ -166,6 +166,15 @@ pub fn run_settings(args: &RunArgs, way: Way, page_size: Option<u32>) -> RunSett
     }
 }
 
+/// How fast a run may go.
+pub fn pace(args: &RunArgs) -> PaceSettings {
+    PaceSettings {
+        rate: args.rate,
+        reserve: args.reserve,
+        concurrency: usize::from(args.concurrency),
+    }
+}
+
 /// How progress is shown.
 pub fn mode(progress: ProgressArg, quiet: bool) -> Mode {
     match progress {

@@ -16,7 +16,6 @@ use super::time::now_ms;
 use super::write::{Tally, save_tally};
 use crate::model::email::Email;
 use crate::model::entry::EntryState;
-use crate::model::ids::EntryId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 const INDEXES: &str = "CREATE UNIQUE INDEX entry_email ON entry (email);
@@ -266,16 +265,7 @@ impl Loading<'_> {
 
     /// So many entries that have not been looked up, each chosen at random; fewer where the dice fall twice on one.
     pub fn sample(&self, size: usize) -> Result<Vec<Email>, LedgerError> {
-        let mut sample = std::collections::BTreeMap::new();
-        for _ in 0..size {
-            let after = EntryId(fastrand::i64(0..self.next_entry.max(1)));
-            let next = super::read::pending_after(self.connection, after, 1)?;
-            sample.extend(next.into_iter().map(|entry| (entry.id, entry.email)));
-        }
-        Ok(sample
-            .into_values()
-            .map(|email| Email::from_ledger(&email))
-            .collect())
+        super::read::sample(self.connection, self.next_entry, size)
     }
 
     /// Entries in the ledger, those of this load included.
@@ -323,7 +313,10 @@ impl Drop for Loading<'_> {
     }
 }
 
-fn loaded_as(connection: &Connection, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
+pub(super) fn loaded_as(
+    connection: &Connection,
+    identity: &ListIdentity,
+) -> Result<Option<String>, LedgerError> {
     let name = connection
         .query_row(
             "SELECT name FROM list WHERE digest = ?1 AND column_no = ?2",
@@ -332,6 +325,11 @@ fn loaded_as(connection: &Connection, identity: &ListIdentity) -> Result<Option<
         )
         .optional()?;
     Ok(name)
+}
+
+pub(super) fn entry_of(connection: &Connection, email: &str) -> Result<Option<i64>, LedgerError> {
+    let mut query = connection.prepare_cached("SELECT id FROM entry WHERE email = ?1")?;
+    Ok(query.query_row(params![email], |row| row.get(0)).optional()?)
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ pub use walk::{EntryRow, RejectRow};
 pub use write::{AnswerRecord, MemberFate, Settlement};
 pub use writer::{Writer, WriterThread};
 
+use crate::model::batch::BatchState;
 #[cfg(test)]
 use open::open_for_reading;
 
@@ -65,5 +66,10 @@ impl Ledger {
     /// Entries by state.
     pub fn counts(&self) -> Result<Counts, LedgerError> {
         read::tally(&self.connection)
+    }
+
+    /// How many batches are in which state.
+    pub fn batch_counts(&self) -> Result<Vec<(BatchState, u64)>, LedgerError> {
+        read::batch_counts(&self.connection)
     }
 }

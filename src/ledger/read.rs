@@ -1,6 +1,7 @@
 //! Questions to a ledger. Answered at once whatever its size, unless the name says that it walks.
 
 use super::error::LedgerError;
+use super::load;
 use super::open::open_for_reading;
 use crate::model::batch::BatchState;
 use crate::model::email::Email;
@@ -193,17 +194,26 @@ impl Reader {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// So many entries that have not been looked up, chosen at random.
+    pub fn sample(&self, size: usize) -> Result<Vec<Email>, LedgerError> {
+        let last = "SELECT coalesce(max(id), 0) FROM entry";
+        let last: i64 = self.connection.query_row(last, [], |row| row.get(0))?;
+        sample(&self.connection, last + 1, size)
+    }
+
+    /// Whether an email, trimmed and case-folded, is an entry.
+    pub fn holds(&self, email: &str) -> Result<bool, LedgerError> {
+        Ok(load::entry_of(&self.connection, email)?.is_some())
+    }
+
+    /// The name under which this very list was loaded.
+    pub fn loaded_as(&self, identity: &load::ListIdentity) -> Result<Option<String>, LedgerError> {
+        load::loaded_as(&self.connection, identity)
+    }
+
     /// How many batches are in which state.
     pub fn batch_counts(&self) -> Result<Vec<(BatchState, u64)>, LedgerError> {
-        let mut query = self
-            .connection
-            .prepare("SELECT state, count(*) FROM batch GROUP BY state ORDER BY state")?;
-        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?)))?;
-        rows.map(|row| {
-            let (code, batches) = row?;
-            Ok((batch_state(code)?, batches))
-        })
-        .collect()
+        batch_counts(&self.connection)
     }
 
     /// Members that were chosen at random and seen, over all settled batches.
@@ -271,6 +281,16 @@ pub(super) fn job(connection: &Connection) -> Result<Option<PinnedJob>, LedgerEr
     }))
 }
 
+pub(super) fn batch_counts(connection: &Connection) -> Result<Vec<(BatchState, u64)>, LedgerError> {
+    let mut query = connection.prepare("SELECT state, count(*) FROM batch GROUP BY state ORDER BY state")?;
+    let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?)))?;
+    rows.map(|row| {
+        let (code, batches) = row?;
+        Ok((batch_state(code)?, batches))
+    })
+    .collect()
+}
+
 pub(super) fn tally(connection: &Connection) -> Result<Counts, LedgerError> {
     let mut query = connection
         .prepare("SELECT state, reason, entries FROM tally WHERE entries <> 0 ORDER BY state, reason")?;
@@ -303,6 +323,18 @@ pub(super) fn pending_after(
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// So many pending entries with ids below `below`, each chosen at random; fewer where the dice fall twice on one.
+pub(super) fn sample(connection: &Connection, below: i64, size: usize) -> Result<Vec<Email>, LedgerError> {
+    let mut sample = std::collections::BTreeMap::new();
+    for _ in 0..size {
+        let after = EntryId(fastrand::i64(0..below.max(1)));
+        let next = pending_after(connection, after, 1)?;
+        sample.extend(next.into_iter().map(|entry| (entry.id, entry.email)));
+    }
+    let emails = sample.into_values();
+    Ok(emails.map(|email| Email::from_ledger(&email)).collect())
 }
 
 /// The first entries that are resolved and in no batch.

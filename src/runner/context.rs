@@ -169,6 +169,7 @@ impl<T: Tenant> Context<T> {
     pub async fn pause(&self, time: Duration) -> Result<(), Halt> {
         let mut stop = self.stop.clone();
         let began = Instant::now();
+        let _resting = self.tenant.gate().rest();
         tokio::select! {
             biased;
             _ = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),

@@ -1,10 +1,11 @@
 //! What a run tells the outside while it goes on. It names facts; how they look is a renderer's business.
 
-pub use super::preflight::Plan;
+pub use super::plan::Plan;
 use crate::ledger::Loaded;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
 use crate::model::ids::{BatchId, BatchNo};
+use crate::model::spent::Spent;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Progress {
     pub per_second: f64,
     /// Time since the run began.
     pub elapsed: Duration,
+    /// What that time was spent on.
+    pub spent: Spent,
     /// About how long it will take, where that can be said.
     pub left: Option<Duration>,
     /// Why nothing moves, where nothing does.

@@ -184,7 +184,7 @@ fn write_rows(
 }
 
 /// A layout in words for people: `CSV, gzip; column 2, Customer Email`.
-fn describe(layout: &Layout) -> String {
+pub(super) fn describe(layout: &Layout) -> String {
     match &layout.column_name {
         Some(name) => format!("{}; column {}, {name}", layout.format, layout.column),
         None if layout.columns == 1 => layout.format.clone(),
@@ -192,7 +192,7 @@ fn describe(layout: &Layout) -> String {
     }
 }
 
-fn told(events: &Events, list: String, layout: String, loaded: Loaded) -> Loaded {
+pub(super) fn told(events: &Events, list: String, layout: String, loaded: Loaded) -> Loaded {
     events.tell(Event::ListRead {
         list,
         layout,

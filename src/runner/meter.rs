@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 /// See the module's documentation.
 pub struct Meter {
-    began: Instant,
     done_before: u64,
     /// (when, requests) over the last seconds.
     samples: VecDeque<(Instant, u64)>,
@@ -21,7 +20,6 @@ impl Meter {
     /// Begins to measure.
     pub fn new(progress: &Progress) -> Self {
         Self {
-            began: Instant::now(),
             done_before: Self::weight(progress),
             samples: VecDeque::new(),
         }
@@ -45,7 +43,6 @@ impl Meter {
             progress.per_second = (requests - before) as f64 / (now - *at).as_secs_f64();
         }
         progress.requests = requests;
-        progress.elapsed = now - self.began;
         let done = Self::weight(progress) - self.done_before;
         let pending = progress.in_state(EntryState::Pending);
         let enough = done >= 20 && progress.elapsed > Duration::from_secs(1);

@@ -1,15 +1,16 @@
 //! The run: stages around a synchronous coordinator.
 //!
-//! `ingest` takes lists in, `preflight` checks and reckons, and then `run` goes on with whatever the ledger
-//! says is left: `scan` and `resolve` look entries up, `send` sends batches, `settle` learns what became of those that
-//! were accepted, `doubt` whether the others arrived. The stages do not know each other; `coordinator`, with `lookups`
-//! in it, decides who is next, `run` carries it out. `look`, `readback` and `handles` are what several of
-//! them ask.
+//! `ingest` takes lists in (`count` only counts them), `preflight` checks, `survey` finds out what else the tenant
+//! supports, `plan` reckons, and then `run` goes on with whatever the ledger says is left: `scan` and `resolve` look
+//! entries up, `send` sends batches, `settle` learns what became of those that were accepted, `doubt` whether the others
+//! arrived. The stages do not know each other; `coordinator`, with `lookups` in it, decides who is next, `run` carries
+//! it out. `look`, `readback` and `handles` are what several of them ask.
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
 pub mod context;
 pub mod coordinator;
+pub mod count;
 pub mod doubt;
 pub mod event;
 mod handles;
@@ -17,6 +18,7 @@ pub mod ingest;
 mod look;
 pub mod lookups;
 mod meter;
+pub mod plan;
 pub mod preflight;
 mod readback;
 mod resolve;

@@ -1,18 +1,15 @@
-//! What must be true before anything is sent, and what sending will take.
+//! What must be true before anything is sent.
 //!
 //! A handle that the tenant does not define is dropped by its write endpoint without an error \[doc\], so a typo
 //! would silently do nothing to everybody: it is looked for first, among all pages of the definitions.
 
-use super::context::{GaveUp, Halt, NOBODY, RunSettings, ask_patiently};
-use super::coordinator::mean_size;
+use super::context::{GaveUp, Halt, NOBODY, ask_patiently};
 use super::handles;
 use crate::api::pacing::Class;
 use crate::api::{Paced, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
-use crate::model::rate::Rate;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Tries at a tenant that cannot be reached; a person is waiting.
 pub(super) const UNREACHABLE_LIMIT: u32 = 3;
@@ -155,79 +152,6 @@ fn similar(handle: &Handle, defined: &[StatusDefinition]) -> Vec<Handle> {
     ranked.sort_by(|one, other| other.0.total_cmp(&one.0));
     let close = ranked.into_iter().filter(|(likeness, _)| *likeness > 0.7);
     close.take(3).map(|(_, handle)| handle.clone()).collect()
-}
-
-/// What the rest of a job will take, before it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Estimate {
-    /// Entries that are still to be looked up.
-    pub pending: u64,
-    /// Entries that will be sent at the most.
-    pub at_most: u64,
-    /// Requests, about.
-    pub requests: u64,
-    /// How long that takes at the rate asked for, where there is one.
-    pub duration: Option<Duration>,
-}
-
-/// What is about to be done, for somebody to say yes to.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The job.
-    pub job: Job,
-    /// The ledger's path.
-    pub ledger: String,
-    /// What is left of it, and what that takes.
-    pub estimate: Estimate,
-    /// Members of a batch at the most.
-    pub batch_size: usize,
-    /// Whether nothing is to be sent.
-    pub dry_run: bool,
-    /// The rate asked for.
-    pub rate: Rate,
-}
-
-impl Plan {
-    /// Whether somebody has to say yes first: something may be sent, and not all of the ledger's `entries` have
-    /// been said yes to.
-    pub fn needs_consent(&self, entries: u64, confirmed_entries: u64) -> bool {
-        self.estimate.at_most > 0 && entries > confirmed_entries
-    }
-}
-
-/// Whether a yes to this run is a yes to the whole job. One to a limit or a dry run is not: the point of those is
-/// to look before the tap is opened.
-pub fn consents_to_all(settings: &RunSettings) -> bool {
-    !settings.dry_run && settings.send_limit.is_none()
-}
-
-/// Requests that a batch costs beside its members' look-ups and read-backs: itself and a few polls.
-const REQUESTS_PER_BATCH: u64 = 4;
-
-/// Reckons what is left: a look-up an entry, and for each batch its write, its polls and its read-back.
-pub fn estimate(pending: u64, resolved: u64, settings: &RunSettings, rate: Rate) -> Estimate {
-    let unsent = pending + resolved;
-    let at_most = settings.send_limit.map_or(unsent, |limit| unsent.min(limit));
-    let batches = if settings.dry_run {
-        0
-    } else {
-        (at_most as f64 / mean_size(settings.batch_size)).ceil() as u64
-    };
-    let limit = settings.send_limit.filter(|_| !settings.dry_run);
-    let lookups = limit.map_or(pending, |limit| pending.min(limit));
-    let read_back = settings
-        .confirm
-        .members(settings.batch_size.min(at_most as usize), 1) as u64;
-    let requests = lookups + batches * (REQUESTS_PER_BATCH + read_back);
-    let duration = rate
-        .per_second()
-        .map(|rate| Duration::from_secs_f64(requests as f64 / rate));
-    Estimate {
-        pending,
-        at_most: if settings.dry_run { 0 } else { at_most },
-        requests,
-        duration,
-    }
 }
 
 #[cfg(test)]

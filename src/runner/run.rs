@@ -19,6 +19,7 @@ use crate::model::entry::EntryState;
 use crate::model::ids::{BatchNo, EntryId, Job};
 use crate::model::lookup::Verdict;
 use crate::model::resume::{self, ResumeStep};
+use crate::model::spent::Spent;
 use crate::model::way::Way;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,7 @@ pub async fn run<T: Tenant>(
         coordinator: Coordinator::new(bounds(&context, true), 0, Vec::new(), Vec::new()),
         tasks: JoinSet::new(),
         meter: Meter::new(&progress),
+        spent_before: context.tenant.gate().spent(),
         progress,
         context,
         stop_requested,
@@ -158,6 +160,8 @@ struct Shell<T> {
     tasks: JoinSet<Done>,
     progress: Progress,
     meter: Meter,
+    /// What had been waited for when the run began.
+    spent_before: Spent,
     stop_requested: watch::Receiver<bool>,
     /// Tells every task not to wait and not to ask on. Set by whatever stops the run, not by signals alone:
     /// a run that cannot go on must give the ledger back, and not poll and sleep until a deadline.
@@ -213,6 +217,7 @@ impl<T: Tenant> Shell<T> {
         ));
         self.coordinator = take_up(&self.context, &mut self.progress, true).await?;
         let mut stop = self.stop_requested.clone();
+        let _resting = self.context.tenant.gate().rest();
         let waited = async {
             tokio::select! {
                 biased;
@@ -373,7 +378,10 @@ impl<T: Tenant> Shell<T> {
     }
 
     fn refresh(&mut self) {
-        let view = self.context.tenant.gate().view();
+        let gate = self.context.tenant.gate();
+        let view = gate.view();
+        self.progress.spent = gate.spent().since(&self.spent_before);
+        self.progress.elapsed = self.progress.spent.total();
         self.meter.update(&mut self.progress, view.requests);
         let now = Instant::now();
         let pause = view.pause.filter(|pause| pause.until > now).map(|pause| {

@@ -53,6 +53,27 @@ pub fn moment(ms: i64) -> String {
         .map_or_else(|_| "-".into(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
+/// From here on a date without its year says little.
+const YEAR_MS: u64 = 365 * 86_400_000;
+
+/// A moment on the clock on the wall here, seen from another: `14:32 CET`, or `Wed 25 Nov, 06:12 CET`.
+pub fn clock(ms: i64, now_ms: i64) -> String {
+    clock_in(&jiff::tz::TimeZone::system(), ms, now_ms)
+}
+
+fn clock_in(zone: &jiff::tz::TimeZone, ms: i64, now_ms: i64) -> String {
+    let local = |ms| jiff::Timestamp::from_millisecond(ms).map(|at| at.to_zoned_datetime(zone.clone()));
+    let (Ok(at), Ok(now)) = (local(ms), local(now_ms)) else {
+        return "-".into();
+    };
+    let form = match () {
+        () if at.date() == now.date() => "%H:%M %Z",
+        () if ms.abs_diff(now_ms) < YEAR_MS => "%a %-d %b, %H:%M %Z",
+        () => "%-d %b %Y",
+    };
+    at.strftime(form).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +102,18 @@ mod tests {
     fn bounds_are_rounded_up() {
         assert_eq!(at_most_percent(0.00994), "1.0 %");
         assert_eq!(at_most_percent(0.0101), "1.1 %");
+    }
+
+    #[test]
+    fn a_moment_is_told_as_briefly_as_it_can_be() {
+        let zone = jiff::tz::TimeZone::posix("CET-1").unwrap();
+        // 2026-11-24 13:30 UTC.
+        let now = 1_795_527_000_000;
+        let shown = |minutes: i64| clock_in(&zone, now + minutes * 60_000, now);
+        assert_eq!(shown(2), "14:32 CET");
+        assert_eq!(shown(16 * 60), "Wed 25 Nov, 06:30 CET");
+        assert_eq!(shown(12 * 24 * 60), "Sun 6 Dec, 14:30 CET");
+        assert_eq!(shown(3 * 366 * 24 * 60), "26 Nov 2029");
+        assert_eq!(clock_in(&zone, i64::MAX, now), "-");
     }
 }

@@ -28,13 +28,11 @@ fn object(event: &Event) -> Value {
                 json!({"event": "list_known", "list": list, "layout": layout, "known_as": name})
             }
         },
-        Event::Planned(plan) => json!({
-            "event": "planned", "action": plan.job.action.as_str(), "tenant": plan.job.tenant,
-            "handles": plan.job.handles.iter().map(|handle| handle.as_str()).collect::<Vec<_>>(),
-            "pending": plan.estimate.pending, "send_at_most": plan.estimate.at_most,
-            "requests": plan.estimate.requests, "dry_run": plan.dry_run,
-            "seconds": plan.estimate.duration.map(|time| time.as_secs()),
-        }),
+        Event::Planned(plan) => {
+            let mut object = super::plan::object(plan);
+            object["event"] = "planned".into();
+            object
+        }
         Event::Began { progress } => with("began", progress),
         Event::Progress(progress) => with("progress", progress),
         Event::Accepted {

@@ -1,31 +1,102 @@
 //! What is about to be done, in the words that somebody says yes to.
 
-use super::format::{count, counted, duration};
+use super::format::{clock, count, counted, duration};
+use crate::ledger::now_ms;
+use crate::model::rate::Rate;
+use crate::model::way::Way;
 use crate::runner::event::Plan;
+use serde_json::{Value, json};
+use std::fmt::Write;
 
 /// The plan as a small table, with an empty line around it.
 pub fn text(plan: &Plan) -> String {
-    let estimate = &plan.estimate;
-    let entries = counted(estimate.pending, "entry", "entries");
-    let what = if plan.dry_run {
-        format!("{entries} to look up, nothing to send (--dry-run)")
-    } else {
-        let most = counted(estimate.at_most, "profile", "profiles");
-        format!(
-            "{entries} to look up, at most {most} to send in batches of {}",
-            plan.batch_size
-        )
-    };
-    let time = match estimate.duration {
-        Some(time) => format!(", about {} at {}", duration(time), plan.rate),
-        None => String::new(),
-    };
-    format!(
-        "\nPlan      {} {}\nat        {}\nledger    {}\nentries   {what}\nrequests  about {}{time}\n",
+    let mut text = format!(
+        "\nPlan      {} {}\nat        {}\nledger    {}\nentries   {}\n\n",
         plan.job.action,
         plan.job.handles_text(),
         plan.job.tenant,
         plan.ledger,
-        count(estimate.requests),
+        entries(plan),
+    );
+    let requests = &plan.forecast.requests;
+    let total = count(requests.total());
+    let width = total.len().max(7);
+    let kinds = [
+        ("looking up", requests.looking_up, way(plan)),
+        ("sending", requests.sending, String::new()),
+        ("polling", requests.polling, String::new()),
+        ("reading back", requests.reading_back, String::new()),
+        ("other", requests.other, String::new()),
+    ];
+    for (kind, number, note) in kinds.into_iter().filter(|kind| kind.1 > 0) {
+        let line = format!("  {kind:<12}{:>width$}   {note}", count(number));
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let line = format!("  {:<12}{total:>width$}   {}", "requests", time(plan));
+    let _ = writeln!(text, "  {}\n{}", "─".repeat(12 + width), line.trim_end());
+    text
+}
+
+fn entries(plan: &Plan) -> String {
+    let pending = counted(plan.work.pending, "entry", "entries");
+    if plan.dry_run {
+        return format!("{pending} to look up, nothing to send (--dry-run)");
+    }
+    format!(
+        "{pending} to look up, at most {} to send in batches of {}",
+        counted(plan.forecast.at_most, "profile", "profiles"),
+        plan.batch_size
     )
+}
+
+fn way(plan: &Plan) -> String {
+    let way = match plan.choice.way {
+        Way::One => "one by one".into(),
+        Way::Many { group } => format!("up to {} at once", count(group as u64)),
+        Way::Scan { pages, .. } => format!("all profiles, {}", counted(pages, "page", "pages")),
+    };
+    match plan.choice.because.as_str() {
+        "" => way,
+        because => format!("{way}: {because}"),
+    }
+}
+
+fn time(plan: &Plan) -> String {
+    let (Some(time), Some(done_at)) = (plan.duration, plan.done_at_ms) else {
+        return String::new();
+    };
+    let speed = match plan.rate {
+        Rate::Unlimited => format!("with {} at a time", plan.concurrency),
+        limited => format!("at {limited}"),
+    };
+    let done_at = clock(done_at, now_ms());
+    format!("about {} {speed}, done at {done_at}", duration(time))
+}
+
+/// The plan as scripts read it. Fields are only ever added.
+pub fn object(plan: &Plan) -> Value {
+    let requests = &plan.forecast.requests;
+    let done_at = plan
+        .done_at_ms
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    json!({
+        "action": plan.job.action.as_str(),
+        "tenant": plan.job.tenant,
+        "handles": plan.job.handles.iter().map(|handle| handle.as_str()).collect::<Vec<_>>(),
+        "pending": plan.work.pending,
+        "send_at_most": plan.forecast.at_most,
+        "requests": requests.total(),
+        "requests_by_kind": {
+            "looking_up": requests.looking_up,
+            "sending": requests.sending,
+            "polling": requests.polling,
+            "reading_back": requests.reading_back,
+            "other": requests.other,
+        },
+        "way": plan.choice.way.to_string(),
+        "because": plan.choice.because,
+        "dry_run": plan.dry_run,
+        "seconds": plan.duration.map(|time| time.as_secs()),
+        "done_at": done_at.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+    })
 }

@@ -1,10 +1,13 @@
 //! How a job stands, as a table: the end of a run, and `status`.
 
-use super::format::{at_most_percent, count, counted};
+use super::format::{at_most_percent, count, counted, duration};
 use crate::audit::summary::Summary;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
+use crate::model::spent::{Cause, Spent};
+use serde_json::{Value, json};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// The whole table. It adds up: rows = entries + repeats + rejected, and the states add up to the entries.
 pub fn table(summary: &Summary) -> String {
@@ -103,6 +106,43 @@ fn sample(text: &mut String, summary: &Summary) {
     );
 }
 
+/// Words for what a run waited for.
+fn word(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Rate => "rate",
+        Cause::SlowDown => "told to wait",
+        Cause::Answers => "answers",
+        Cause::Outage => "outage",
+        Cause::Batches => "batches",
+        Cause::OwnWork => "own work",
+    }
+}
+
+/// Where the time of a run went, as one line that adds up.
+pub fn time(spent: &Spent) -> String {
+    let (whole, parts) = spent.in_units(Duration::from_secs(1));
+    if whole == 0 {
+        return String::new();
+    }
+    let shown = |seconds| duration(Duration::from_secs(seconds));
+    let causes = Cause::ALL.into_iter().zip(parts).filter(|(_, part)| *part > 0);
+    let causes: Vec<String> = causes
+        .map(|(cause, part)| format!("{} {}", shown(part), word(cause)))
+        .collect();
+    format!("Time      {} = {}\n", shown(whole), causes.join(" + "))
+}
+
+/// A run as scripts read it: how long it took, what that time was spent on, and how many requests were made.
+pub fn run_object(spent: &Spent, requests: u64) -> Value {
+    let (whole, parts) = spent.in_units(Duration::from_millis(1));
+    let seconds = |ms: u64| ms as f64 / 1_000.0;
+    let mut time = serde_json::Map::new();
+    for (cause, part) in Cause::ALL.into_iter().zip(parts) {
+        time.insert(word(cause).replace(' ', "_"), seconds(part).into());
+    }
+    json!({"seconds": seconds(whole), "requests": requests, "seconds_by_cause": time})
+}
+
 /// What to type next.
 pub fn next(summary: &Summary, ledger: &str) -> String {
     let command = |verb: &str| match ledger {
@@ -152,5 +192,30 @@ pub fn quoted(path: &str) -> String {
         path.to_owned()
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_told_in_one_line_that_adds_up() {
+        let mut spent = Spent::default();
+        assert_eq!(time(&spent), "");
+        spent.add(Cause::Rate, Duration::from_millis(340_400));
+        spent.add(Cause::SlowDown, Duration::from_millis(20_300));
+        spent.add(Cause::OwnWork, Duration::from_millis(11_500));
+        assert_eq!(
+            time(&spent),
+            "Time      6 min 12 s = 5 min 40 s rate + 20 s told to wait + 12 s own work\n"
+        );
+        let object = run_object(&spent, 7);
+        assert_eq!(
+            (&object["seconds"], &object["requests"]),
+            (&372.2.into(), &7.into())
+        );
+        assert_eq!(object["seconds_by_cause"]["own_work"], 11.5);
+        assert_eq!(object["seconds_by_cause"].as_object().unwrap().len(), 6);
     }
 }

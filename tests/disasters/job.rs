@@ -64,6 +64,7 @@ pub struct Disturbance {
 
 /// How a process ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum End {
     /// It died.
     Died,

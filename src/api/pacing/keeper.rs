@@ -7,7 +7,9 @@ use super::spread::Spread;
 use super::tempo::Tempo;
 use super::window::{UsualLatency, Windows};
 use super::{Message, PaceSettings, PaceView, Pause, Permit, Signal};
+use crate::api::account::{Account, Moment, cause};
 use crate::model::backoff;
+use crate::model::spent::Cause;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +30,9 @@ pub(super) struct Keeper {
     /// How often in a row each class has waited while a higher one went.
     passed_over: [u32; 3],
     under_way: usize,
+    /// Tasks that wait for the tenant's own work.
+    resting: isize,
+    account: Account,
     windows: Windows,
     usual: UsualLatency,
     spread: Spread,
@@ -60,6 +65,8 @@ impl Keeper {
             waiting: Default::default(),
             passed_over: [0; 3],
             under_way: 0,
+            resting: 0,
+            account: Account::open(now),
             windows: Windows::full(settings.rate.windows(), now),
             usual: UsualLatency::default(),
             spread: Spread::new(now, settings.rate.ahead()),
@@ -89,12 +96,16 @@ impl Keeper {
             if departure.is_some_and(|at| at <= now) && self.let_through(now) {
                 continue;
             }
+            if self.account.turn(now, self.cause(now)) {
+                self.publish(|_| {});
+            }
             tokio::select! {
                 biased;
                 message = inbox.recv() => match message {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
                     Some(Message::Heard(said)) => self.hear(said),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
+                    Some(Message::Resting(more)) => self.resting += more,
                     // Whoever has gone meanwhile needs no answer.
                     Some(Message::Look(reply)) => drop(reply.send(self.view.borrow().clone())),
                     None => return,
@@ -102,6 +113,17 @@ impl Keeper {
                 () = sleep_until(wake) => {}
             }
         }
+    }
+
+    fn cause(&self, now: Instant) -> Cause {
+        cause(Moment {
+            waiting: self.waiting.iter().any(|class| !class.is_empty()),
+            under_way: self.under_way,
+            full: self.under_way >= self.settings.concurrency,
+            paused: self.pause.as_ref().is_some_and(|pause| pause.until > now),
+            failing: self.failures > 0,
+            resting: self.resting > 0,
+        })
     }
 
     /// When the next of those who wait may go; `None` until a message changes something.
@@ -338,8 +360,11 @@ impl Keeper {
 
     fn publish(&mut self, change: impl FnOnce(&mut PaceView)) {
         let (pause, per_second) = (self.pause.clone(), self.pace(Instant::now()));
+        let (latency, account) = (self.usual.latency(), self.account);
         self.view.send_modify(|view| {
             change(view);
+            view.latency = latency;
+            view.account = Some(account);
             view.pause = pause;
             view.per_second = per_second;
         });

@@ -23,8 +23,10 @@ mod spread;
 mod tempo;
 mod window;
 
+use super::account::Account;
 use crate::model::rate::Rate;
 use crate::model::reserve::Reserve;
+use crate::model::spent::Spent;
 use allowance::Allowance;
 pub use budget::{Budget, Unshared};
 use keeper::Keeper;
@@ -69,6 +71,10 @@ pub struct PaceView {
     pub refusals: u64,
     /// Why nothing departs, and until when.
     pub pause: Option<Pause>,
+    /// The latency that the tenant's answers usually have, where there were any.
+    pub latency: Option<Duration>,
+    /// What the run has waited for.
+    pub account: Option<Account>,
     /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
     pub outage_ended: Option<Instant>,
 }
@@ -105,7 +111,20 @@ enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Heard(Allowance),
     Left(Instant, Signal),
+    /// So many more tasks wait for the tenant's own work, or so many fewer.
+    Resting(isize),
     Look(oneshot::Sender<PaceView>),
+}
+
+/// Says, for as long as it lives, that somebody waits for the tenant's own work and has nothing to ask.
+#[derive(Debug)]
+pub struct Rest(mpsc::UnboundedSender<Message>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        // The gate is gone only where the whole run is.
+        let _ = self.0.send(Message::Resting(-1));
+    }
 }
 
 /// The right to have one request under way.
@@ -178,6 +197,18 @@ impl Gate {
         Ear(self.messages.clone())
     }
 
+    /// Notes that somebody has nothing to ask until the tenant has got on with its own work.
+    pub fn rest(&self) -> Rest {
+        let _ = self.messages.send(Message::Resting(1));
+        Rest(self.messages.clone())
+    }
+
+    /// Where the time has gone since the gate was opened.
+    pub fn spent(&self) -> Spent {
+        let account = self.view.borrow().account;
+        account.map_or_else(Spent::default, |account| account.until(Instant::now()))
+    }
+
     /// What the gate looked like a moment ago. It may not know yet how the request went that has just left it.
     pub fn view(&self) -> PaceView {
         self.view.borrow().clone()
@@ -197,6 +228,7 @@ impl Gate {
 mod tests {
     use super::keeper::OUTAGE_AT_LEAST;
     use super::*;
+    use crate::model::spent::Cause;
 
     fn gate(rate: &str, concurrency: usize) -> Gate {
         Gate::open(PaceSettings {
@@ -380,5 +412,38 @@ mod tests {
                 assert_eq!(its, 20, "{class:?} amid {flood:?}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_instant_is_put_down_to_one_cause() {
+        let seconds = |gate: &Gate, cause| gate.spent().on(cause).as_secs_f64().round() as u64;
+        let began = Instant::now();
+        let gate = gate("10/s", 2);
+        let second = || tokio::time::sleep(Duration::from_secs(1));
+        second().await;
+        assert_eq!(seconds(&gate, Cause::OwnWork), 1, "nobody wants anything");
+        departures(&gate, 31, Duration::from_millis(5)).await;
+        assert_eq!(seconds(&gate, Cause::Rate), 3);
+        let permits = (gate.enter(Class::Lookup).await, gate.enter(Class::Lookup).await);
+        second().await;
+        second().await;
+        assert_eq!(seconds(&gate, Cause::Answers), 2);
+        permits.0.leave(Signal::SlowDown(Some(Duration::from_secs(7))));
+        permits.1.leave(Signal::Fine);
+        gate.enter(Class::Lookup).await.leave(Signal::Fine);
+        assert_eq!(seconds(&gate, Cause::SlowDown), 7);
+        let rest = gate.rest();
+        for _ in 0..5 {
+            second().await;
+        }
+        drop(rest);
+        assert_eq!(seconds(&gate, Cause::Batches), 5);
+        for _ in 0..10 {
+            let permit = gate.enter(Class::Lookup).await;
+            permit.leave(Signal::Trouble("no route".into()));
+        }
+        let spent = gate.spent();
+        assert!(spent.on(Cause::Outage) > Duration::from_secs(60), "{spent:?}");
+        assert_eq!((spent.total(), spent.slow_downs), (began.elapsed(), 1));
     }
 }

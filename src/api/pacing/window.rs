@@ -194,6 +194,11 @@ pub(super) struct UsualLatency(Option<(Instant, Duration)>);
 const CREEP_PER_SECOND: f64 = 0.01;
 
 impl UsualLatency {
+    /// The usual latency, once there was one.
+    pub(super) fn latency(&self) -> Option<Duration> {
+        self.0.map(|(_, usual)| usual)
+    }
+
     /// Takes a latency in and says by how much it exceeds the usual one.
     ///
     /// The very first one is all excess: it holds the handshake, and there is nothing to compare it with.

@@ -1,0 +1,125 @@
+//! Where the time of a run went: at each instant the run as a whole waits for exactly one thing.
+
+use std::time::Duration;
+
+/// What a run as a whole waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A request is ready, and the rate does not let it go yet.
+    Rate,
+    /// A request is ready, and the tenant has asked to slow down (429).
+    SlowDown,
+    /// Requests are under way, and nothing else could be.
+    Answers,
+    /// The tenant cannot be reached or answers rubbish, until it is seen to be well again.
+    Outage,
+    /// Nothing is to be asked until the tenant has worked on its batches, or a quiet period is over.
+    Batches,
+    /// Nothing of all that: rollbook itself is busy, with the ledger mostly.
+    OwnWork,
+}
+
+impl Cause {
+    /// All causes, in the order in which people read them.
+    pub const ALL: [Self; 6] = [
+        Self::Rate,
+        Self::SlowDown,
+        Self::Answers,
+        Self::Outage,
+        Self::Batches,
+        Self::OwnWork,
+    ];
+}
+
+/// Time by cause. The causes add up to the whole, since each instant has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    by_cause: [Duration; 6],
+    /// How many times the tenant has brought the run to a halt by a 429.
+    pub slow_downs: u64,
+}
+
+impl Spent {
+    /// Adds time.
+    pub fn add(&mut self, cause: Cause, time: Duration) {
+        self.by_cause[cause as usize] += time;
+    }
+
+    /// The time of one cause.
+    pub fn on(&self, cause: Cause) -> Duration {
+        self.by_cause[cause as usize]
+    }
+
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.by_cause.iter().sum()
+    }
+
+    /// What was spent since an earlier state of the same account.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut spent = Self {
+            slow_downs: self.slow_downs - earlier.slow_downs,
+            ..Self::default()
+        };
+        for cause in Cause::ALL {
+            spent.add(cause, self.on(cause).saturating_sub(earlier.on(cause)));
+        }
+        spent
+    }
+
+    /// The whole, and each cause, in whole units that add up: those that were cut most are rounded up.
+    pub fn in_units(&self, unit: Duration) -> (u64, [u64; 6]) {
+        let count = |time: Duration| time.as_nanos() / unit.as_nanos();
+        let cut = |time: Duration| time.as_nanos() % unit.as_nanos();
+        let whole = count(self.total() + unit / 2);
+        let mut parts = self.by_cause.map(count);
+        let mut most_cut = Cause::ALL;
+        most_cut.sort_by_key(|cause| std::cmp::Reverse(cut(self.on(*cause))));
+        let short = whole - parts.iter().sum::<u128>();
+        for cause in most_cut.into_iter().take(short as usize) {
+            parts[cause as usize] += 1;
+        }
+        (whole as u64, parts.map(|part| part as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_shown_adds_up() {
+        let mut spent = Spent::default();
+        for (cause, ms) in [(Cause::Rate, 3_400), (Cause::Answers, 400), (Cause::OwnWork, 300)] {
+            spent.add(cause, Duration::from_millis(ms));
+        }
+        let seconds = spent.in_units(Duration::from_secs(1));
+        assert_eq!(
+            seconds,
+            (4, [4, 0, 0, 0, 0, 0]),
+            "the first of those that were cut alike"
+        );
+        let mut later = spent;
+        later.add(Cause::Batches, Duration::from_secs(2));
+        assert_eq!(
+            later.since(&spent).on(Cause::Batches),
+            later.since(&spent).total()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parts_add_up_whatever_they_are(ms in proptest::array::uniform6(0_u64..100_000)) {
+            let mut spent = Spent::default();
+            for (cause, ms) in Cause::ALL.into_iter().zip(ms) {
+                spent.add(cause, Duration::from_millis(ms));
+            }
+            let (whole, parts) = spent.in_units(Duration::from_secs(1));
+            prop_assert_eq!(whole, parts.iter().sum::<u64>());
+            for (cause, part) in Cause::ALL.into_iter().zip(parts) {
+                prop_assert!((part as f64 - spent.on(cause).as_secs_f64()).abs() < 1.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What is about to be done, for somebody to say yes to: the forecast of the rest of a job.
+
+use super::context::RunSettings;
+use super::coordinator::mean_size;
+use crate::api::pacing::{PaceSettings, PaceView};
+use crate::ledger::now_ms;
+use crate::model::batch::BatchState;
+use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
+use crate::model::ids::Job;
+use crate::model::rate::Rate;
+use crate::model::way::{Choice, Sample};
+use std::time::Duration;
+
+/// What is about to be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The job.
+    pub job: Job,
+    /// The ledger's path.
+    pub ledger: String,
+    /// What is left of it.
+    pub work: Work,
+    /// What that takes, the requests that were made already to look around included.
+    pub forecast: Forecast,
+    /// How long that takes, where it can be said.
+    pub duration: Option<Duration>,
+    /// When it would be done if it began now, in milliseconds since 1970 UTC.
+    pub done_at_ms: Option<i64>,
+    /// How entries are looked up, and why so.
+    pub choice: Choice,
+    /// Members of a batch at the most.
+    pub batch_size: usize,
+    /// Whether nothing is to be sent.
+    pub dry_run: bool,
+    /// The rate asked for.
+    pub rate: Rate,
+    /// Requests under way at the same time.
+    pub concurrency: usize,
+}
+
+impl Plan {
+    /// Reckons with what is left, how it is gone about, and what the tenant was seen to be like.
+    pub fn new(
+        (job, ledger): (Job, String),
+        mut work: Work,
+        (settings, pace): (&RunSettings, PaceSettings),
+        (choice, sample): (Choice, Sample),
+        seen: &PaceView,
+    ) -> Self {
+        work.made = seen.requests;
+        let sealed = work.sealed.saturating_mul(settings.batch_size as u64);
+        let terms = Terms {
+            way: choice.way,
+            batch_size: mean_size(settings.batch_size),
+            room: settings.send_limit.map(|limit| limit.saturating_sub(sealed)),
+            dry_run: settings.dry_run,
+        };
+        let reckon = |members| {
+            let costs = Costs::expected(&sample, settings.confirm, members, choice.way);
+            forecast::forecast(&work, &terms, &costs)
+        };
+        // How many members are read back depends on how large the batches come out.
+        let full = settings.batch_size as u64;
+        let first = reckon(full);
+        let batches = first.requests.sending.saturating_sub(work.sealed);
+        let forecast = reckon(first.sent.checked_div(batches).unwrap_or(full).min(full));
+        let speed = Speed {
+            per_second: pace.rate.per_second().map(|rate| rate * pace.reserve.usable()),
+            concurrency: pace.concurrency,
+            latency: seen.latency,
+        };
+        let duration = speed.duration(forecast.requests.total() - work.made);
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            job,
+            ledger,
+            work,
+            forecast,
+            duration,
+            done_at_ms: duration.map(|time| now_ms().saturating_add(ms(time))),
+            choice,
+            batch_size: settings.batch_size,
+            dry_run: settings.dry_run,
+            rate: pace.rate,
+            concurrency: pace.concurrency,
+        }
+    }
+
+    /// Whether somebody has to say yes first: something may be sent, and not all of the ledger's `entries` have
+    /// been said yes to.
+    pub fn needs_consent(&self, entries: u64, confirmed_entries: u64) -> bool {
+        self.forecast.at_most > 0 && entries > confirmed_entries
+    }
+}
+
+/// What batches are left, by how many stand in which state.
+pub fn open_batches(counts: &[(BatchState, u64)]) -> Work {
+    let mut work = Work::default();
+    for (state, batches) in counts {
+        match state {
+            BatchState::Sealed => work.sealed += batches,
+            BatchState::Accepted => work.accepted += batches,
+            BatchState::Sending | BatchState::InDoubt | BatchState::Held => work.in_doubt += batches,
+            BatchState::Settled | BatchState::Refused => {}
+        }
+    }
+    work
+}
+
+/// Whether a yes to this run is a yes to the whole job. One to a limit or a dry run is not: the point of those is
+/// to look before the tap is opened.
+pub fn consents_to_all(settings: &RunSettings) -> bool {
+    !settings.dry_run && settings.send_limit.is_none()
+}

@@ -1,0 +1,203 @@
+//! What rollbook says that a run will take, and what it then took.
+
+use crate::support::{Scene, cast, options, tame};
+use insta::assert_snapshot;
+use rollbook::sandbox::{Options, Route};
+use serde_json::Value;
+
+const JOB: [&str; 5] = ["--status", "vip", "--rate", "unlimited", "list.csv"];
+
+/// A tenant and a list of people of whom none holds the status, so that everybody is sent.
+fn scene() -> (Scene, u64) {
+    let options = Options {
+        holders_percent: 0,
+        duplicates_percent: 0.0,
+        ..options()
+    };
+    let cast = cast(&options, 600, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    (scene, cast.wanted.len() as u64)
+}
+
+fn plan(scene: &Scene, arguments: &[&str]) -> Value {
+    let ran = scene.run(&[&["plan", "--json"], arguments].concat()).expect(0);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+fn assign(scene: &Scene, more: &[&str]) {
+    scene
+        .run(&[&["assign", "--yes"], &JOB[..], more].concat())
+        .expect(0);
+}
+
+#[test]
+fn a_plan_is_a_table_that_adds_up() {
+    let (scene, _) = scene();
+    let ran = scene
+        .run(&["plan", "--status", "vip", "--rate", "20/s", "list.csv"])
+        .expect(0);
+    assert_snapshot!(tame(&scene, &ran.stdout), @r"
+    Plan      assign vip
+    at        https://tenant.example/api/v3
+    ledger    rollbook.db
+    entries   630 entries to look up, at most 630 profiles to send in batches of 300
+
+      looking up      630   one by one
+      sending           3
+      polling           9
+      reading back      9
+      other             4
+      ───────────────────
+      requests        655   about 33 s at 20/s, done at 12:00 UTC
+    ");
+    assert!(ran.stderr.contains("list.csv: "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_plan_keeps_nothing_and_sends_nothing() {
+    let (scene, _) = scene();
+    plan(&scene, &JOB);
+    assert_eq!(scene.names(), ["list.csv"], "no ledger was made");
+    scene.write("first.txt", "ann@example.com\n");
+    scene.run(&["load", "first.txt"]).expect(0);
+    let ledger = || std::fs::read(scene.path("rollbook.db")).unwrap();
+    let (before, status) = (ledger(), scene.status());
+    let with_both = plan(&scene, &JOB);
+    assert_eq!((ledger(), scene.status()), (before, status));
+    assert_eq!(with_both["pending"], 631);
+    let writes = |seen: &rollbook::sandbox::Seen| seen.route == Route::BatchWrite;
+    assert!(!scene.tenant().requests().iter().any(writes));
+}
+
+#[test]
+fn a_plan_counts_as_a_load_does() {
+    let (scene, entries) = scene();
+    assert_eq!(
+        plan(&scene, &[&JOB[..], &["list.csv"]].concat())["pending"],
+        entries
+    );
+    let more = std::fs::read_to_string(scene.path("list.csv")).unwrap() + "x,one.more@example.org\n";
+    scene.write("more.csv", more);
+    scene.run(&["load", "list.csv"]).expect(0);
+    let planned = |lists: &[&str]| {
+        plan(
+            &scene,
+            &[&["--status", "vip", "--rate", "unlimited"], lists].concat(),
+        )["pending"]
+            .clone()
+    };
+    assert_eq!(planned(&[]), entries);
+    assert_eq!(planned(&["list.csv"]), entries, "it is in the ledger");
+    assert_eq!(planned(&["more.csv", "list.csv", "more.csv"]), entries + 1);
+}
+
+#[test]
+fn as_many_requests_are_made_as_were_planned() {
+    for more in [
+        &[][..],
+        &["--batch-size", "50"],
+        &["--confirm", "all"],
+        &["--dry-run"],
+    ] {
+        let (scene, _) = scene();
+        let planned = plan(&scene, &[&JOB[..], more].concat());
+        let before = scene.tenant().requests().len() as u64;
+        assign(&scene, more);
+        let made = scene.tenant().requests().len() as u64 - before;
+        let requests = planned["requests"].as_u64().unwrap();
+        println!("{more:?}: {requests} planned, {made} made");
+        // Strangers are asked for once, repeats not at all; what is not known is how often a batch is polled.
+        assert!(
+            requests.abs_diff(made) <= requests / 20,
+            "{more:?}: {planned}, and {made} were made"
+        );
+    }
+}
+
+#[test]
+fn what_is_left_can_be_planned_without_naming_it_again() {
+    let (scene, entries) = scene();
+    scene
+        .run(&[&["remove", "--dry-run"], &JOB[..]].concat())
+        .expect(0);
+    scene.write("more.txt", "one.more@example.org\n");
+    let left = plan(&scene, &["more.txt"]);
+    assert_eq!((&left["action"], &left["pending"]), (&"remove".into(), &1.into()));
+    assert_eq!(left["handles"], serde_json::json!(["vip"]));
+    assert!(entries > 1);
+    scene
+        .run(&["plan", "--status", "gold"])
+        .refused(6, &["another job"]);
+}
+
+#[test]
+fn a_plan_refuses_what_a_run_refuses() {
+    let (scene, _) = scene();
+    scene
+        .run(&["plan", "--status", "vpi", "list.csv"])
+        .refused(5, &["did you mean `vip`"]);
+    scene
+        .run(&["plan", "list.csv"])
+        .refused(2, &["no status is named"]);
+    scene
+        .run(&["plan", "--status", "vip"])
+        .refused(2, &["no list is given"]);
+    scene
+        .run(&["plan", "--status", "vip", "none.csv"])
+        .refused(2, &["none.csv"]);
+    scene.write(
+        "rollbook.db",
+        "not a ledger, and long enough to look like some other file".repeat(20),
+    );
+    scene
+        .run(&["plan", "--status", "vip", "list.csv"])
+        .refused(6, &["rollbook.db"]);
+    let offline = Scene::offline();
+    offline.write("list.csv", "ann@example.com\n");
+    offline
+        .run(&["plan", "--status", "vip", "list.csv"])
+        .refused(2, &["no tenant is named"]);
+    assert_eq!(offline.names(), ["list.csv"]);
+}
+
+/// The seconds that a run says it spent, by cause, after it has said so in one line.
+fn time(scene: &Scene, arguments: &[&str]) -> serde_json::Map<String, Value> {
+    let ran = scene.run(&[arguments, &["--json"]].concat()).expect(0);
+    let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
+    println!("{}", summary["run"]);
+    summary["run"]["seconds_by_cause"].as_object().unwrap().clone()
+}
+
+#[test]
+fn it_is_told_where_the_time_went() {
+    // Which of the causes is the largest does not depend on how fast this machine is.
+    let largest = |options: Options, more: &[&str]| {
+        let cast = cast(&options, 60, "already_assigned", "confirmed");
+        let scene = Scene::with(options);
+        scene.write("list.csv", &cast.list);
+        let job = ["assign", "--status", "vip", "list.csv", "--yes"];
+        let causes = time(&scene, &[&job[..], more].concat());
+        let largest = causes
+            .iter()
+            .max_by(|one, other| one.1.as_f64().unwrap().total_cmp(&other.1.as_f64().unwrap()));
+        largest.unwrap().0.clone()
+    };
+    let ms = std::time::Duration::from_millis;
+    assert_eq!(largest(options(), &["--rate", "30/s"]), "rate");
+    let slow = Options {
+        latency: ms(400),
+        ..options()
+    };
+    assert_eq!(largest(slow, &["--rate", "unlimited"]), "answers");
+    let busy = Options {
+        apply_delay: ms(4_000),
+        ..options()
+    };
+    assert_eq!(largest(busy, &["--rate", "unlimited"]), "batches");
+    let strict = Options {
+        rate_limit: Some("30/s".parse().unwrap()),
+        ..options()
+    };
+    assert_eq!(largest(strict, &["--rate", "unlimited"]), "told_to_wait");
+}
