@@ -43,7 +43,8 @@
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`].
-//! - Speed, 429s, outages: [`api::pacing`]; the promise that no window holds too much: `api/pacing/window.rs`.
+//! - Outages and who goes first: `api/pacing/keeper.rs`; the promise that no window holds too much: `window.rs` there;
+//!   how the tenant's own limit is found: `tempo.rs`; what processes on one host share: `shared.rs` and `record.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.
 //!
