@@ -4,7 +4,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rollbook::api::base_url::BaseUrl;
 use rollbook::api::client::Client;
-use rollbook::api::pacing::{Class, Gate, PaceSettings};
+use rollbook::api::pacing::{Class, Gate, PaceSettings, Signal};
 use rollbook::api::{Paced, Slice, Tenant, Wanted};
 use rollbook::audit::export::{Format, Rows, export};
 use rollbook::audit::summary::Summary;
@@ -56,6 +56,39 @@ fn ingesting(criterion: &mut Criterion) {
             |ledger| load(&ledger, &source),
             BatchSize::PerIteration,
         );
+    });
+    group.finish();
+}
+
+/// The gate by itself: what it lets through a second where nothing holds it back.
+fn passing(criterion: &mut Criterion) {
+    const EACH: u64 = 200;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+    let gate = runtime.block_on(async {
+        Gate::open(PaceSettings {
+            rate: Rate::Unlimited,
+            reserve: Reserve::NONE,
+            concurrency: 64,
+        })
+    });
+    let mut group = criterion.benchmark_group("gate");
+    group.throughput(Throughput::Elements(64 * EACH));
+    group.bench_function("passes, 64 at a time", |bencher| {
+        bencher.iter(|| {
+            runtime.block_on(async {
+                let mut askers = tokio::task::JoinSet::new();
+                for _ in 0..64 {
+                    let gate = gate.clone();
+                    askers.spawn(async move {
+                        for _ in 0..EACH {
+                            gate.enter(Class::Lookup).await.leave(Signal::Fine);
+                        }
+                    });
+                }
+                while askers.join_next().await.is_some() {}
+            });
+        });
     });
     group.finish();
 }
@@ -129,5 +162,5 @@ fn resuming_and_exporting(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(parts, ingesting, resolving, resuming_and_exporting);
+criterion_group!(parts, ingesting, passing, resolving, resuming_and_exporting);
 criterion_main!(parts);

@@ -46,8 +46,9 @@
 //! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`.
 //! - How emails become profiles: [`model::way`] chooses, [`runner::survey`] finds out what the tenant supports,
 //!   [`runner::lookups`] forms the questions, `runner/resolve.rs` and `runner/scan.rs` ask them.
-//! - Speed, 429s, outages: [`api::pacing`]; the promise that no window holds too much: `api/pacing/window.rs`;
-//!   where the time went: `api/account.rs`.
+//! - Outages and who goes first: `api/pacing/keeper.rs`; the promise that no window holds too much: `window.rs` there;
+//!   how the tenant's own limit is found: `tempo.rs`; what processes on one host share: `shared.rs` and `record.rs`.
+//! - Where the time of a run went: `api/account.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.
 //!
