@@ -137,11 +137,11 @@ fn assign_says_what_it_will_do_and_how_it_ended() {
 
       looking up        5   one by one
       sending           1
-      polling           3
+      polling           2
       reading back      2
       other             4
       ───────────────────
-      requests         15   about 1 s at 10/s, done at 12:00 UTC
+      requests         14   about 1 s at 10/s, done at 12:00 UTC
     ");
     assert_snapshot!(tame(&scene, &ran.stdout), @r"
     Job       assign vip at https://tenant.example/api/v3
@@ -177,11 +177,11 @@ fn nothing_is_sent_or_kept_that_nobody_confirmed() {
 
       looking up        5   one by one
       sending           1
-      polling           3
+      polling           2
       reading back      2
       other             4
       ───────────────────
-      requests         15   about 1 s at 10/s, done at 12:00 UTC
+      requests         14   about 1 s at 10/s, done at 12:00 UTC
 
     error: nobody is there to say yes
     hint: nothing was sent, and nothing was kept in the ledger
@@ -774,11 +774,11 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
     entries   0 entries to look up, at most 2 profiles to send in batches of 300
 
       sending           1
-      polling           3
+      polling           2
       reading back      2
       other             4
       ───────────────────
-      requests         10   about 0 s with 8 at a time, done at 12:00 UTC
+      requests          9   about 0 s with 8 at a time, done at 12:00 UTC
 
     error: nobody is there to say yes
     hint: nothing was sent, and nothing was kept in the ledger
@@ -807,11 +807,11 @@ fn a_yes_to_a_limit_is_no_yes_to_the_rest() {
 
       looking up        1   one by one
       sending           1
-      polling           3
+      polling           2
       reading back      1
       other             4
       ───────────────────
-      requests         10   about 0 s with 8 at a time, done at 12:00 UTC
+      requests          9   about 0 s with 8 at a time, done at 12:00 UTC
 
     error: stopped at --limit, as asked
     hint: look at `rollbook export`, then `rollbook resume`; it asks again, or takes --yes

@@ -48,7 +48,17 @@ fn processes_on_one_host_share_one_budget() {
     let (scene, _) = scene(15);
     let job = |ledger| {
         [
-            "assign", "--status", "vip", "list.csv", "--yes", "--rate", "40/s", "--ledger", ledger,
+            "assign",
+            "--status",
+            "vip",
+            "list.csv",
+            "--yes",
+            "--rate",
+            "40/s",
+            "--ledger",
+            ledger,
+            "--resolve",
+            "one",
         ]
     };
     let mut first = scene.spawn(&job("first.db"));

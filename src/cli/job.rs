@@ -6,7 +6,7 @@
 
 use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResolveArg, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind};
-use super::{settings, signals};
+use super::{ending, settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
 use crate::api::pacing::PaceView;
@@ -18,13 +18,12 @@ use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
 use crate::model::way::{self, Choice, Sample};
-use crate::runner::context::{Halt, RunSettings};
-use crate::runner::coordinator::Left;
+use crate::runner::context::RunSettings;
 use crate::runner::event::{Event, Events, Progress};
 use crate::runner::ingest::ingest;
 use crate::runner::plan::{self, Plan};
 use crate::runner::preflight;
-use crate::runner::run::{self, Ending, Outcome};
+use crate::runner::run::{self, Outcome};
 use crate::runner::survey::{self, Surveyed};
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
@@ -316,59 +315,10 @@ impl Undertaking<'_> {
     fn conclude(&self, outcome: Outcome) -> Result<ExitCode, Failure> {
         let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
         self.print(&summary, &outcome.progress)?;
-        let stopped = |message: &str| Failure::new(Kind::Stopped, message);
-        let go_on = "`rollbook resume` goes on from here";
-        match outcome.ending {
-            Ending::Halted(Halt::Ledger(LedgerError::Disk(why))) => {
-                return Err(stopped(&LedgerError::Disk(why).to_string())
-                    .hint("make room")
-                    .hint(go_on));
-            }
-            Ending::Halted(Halt::Ledger(error)) => return Err(error.into()),
-            Ending::Halted(Halt::Stopped) => {
-                return Err(stopped("stopped on request before the end").hint(go_on));
-            }
-            Ending::Halted(halt) => {
-                let failure = stopped(&halt.to_string());
-                return Err(match halt {
-                    Halt::Denied(refusal) if refusal.status < 400 => failure
-                        .hint("check --tenant or --base-url: the API itself does not redirect")
-                        .hint(go_on),
-                    Halt::Denied(_) => failure
-                        .hint("set OMNEO_TOKEN to a good token with the scopes read-profiles and update-profiles")
-                        .hint(go_on),
-                    Halt::Refused(_) => failure
-                        .hint("`rollbook export` names the entries that failed; find out what the tenant objects to")
-                        .hint(go_on),
-                    _ => failure.hint(go_on),
-                });
-            }
-            Ending::Unfinished(Left::LimitReached) => {
-                return Err(stopped("stopped at --limit, as asked").hint(
-                    "look at `rollbook export`, then `rollbook resume`; it asks again, or takes --yes",
-                ));
-            }
-            Ending::Unfinished(Left::LimitTooSmall) => {
-                return Err(
-                    stopped("a batch that was sealed earlier has more profiles than --limit")
-                        .hint("raise --limit, or leave it out"),
-                );
-            }
-            Ending::Unfinished(Left::TooManyDoubts) => {
-                return Err(stopped("several batches ended in doubt, so no more were sent")
-                    .hint("`rollbook batches` shows what the tenant answered")
-                    .hint(go_on));
-            }
-            Ending::Unfinished(Left::StillApplying) => {
-                return Err(stopped("the tenant has not finished with every batch").hint(go_on));
-            }
-            Ending::Done => {}
+        match ending::failure(outcome.ending, summary.is_unsettled()) {
+            Some(failure) => Err(failure),
+            None => Ok(ExitCode::SUCCESS),
         }
-        if summary.is_unsettled() {
-            return Err(Failure::new(Kind::Unsettled, "done, but not everything went well")
-                .hint("`rollbook export` names each failed entry with its reason; `rollbook batches` shows what is held"));
-        }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn print(&self, summary: &Summary, progress: &Progress) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 mod args;
 mod demo;
 mod doctor;
+mod ending;
 mod error;
 mod job;
 mod look;

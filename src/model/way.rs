@@ -64,13 +64,13 @@ pub struct Survey {
 pub enum Supported<T> {
     /// To this extent.
     Yes(T),
-    /// It does not, for this reason.
+    /// It does not, for this reason; an empty one where nobody asked.
     No(String),
 }
 
 impl<T> Default for Supported<T> {
     fn default() -> Self {
-        Self::No("the tenant was not asked".into())
+        Self::No(String::new())
     }
 }
 

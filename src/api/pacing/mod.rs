@@ -23,7 +23,7 @@ mod spread;
 mod tempo;
 mod window;
 
-use super::account::Account;
+use crate::api::account::Account;
 use crate::model::rate::Rate;
 use crate::model::reserve::Reserve;
 use crate::model::spent::Spent;
