@@ -43,7 +43,8 @@
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`].
-//! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`.
+//! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`; while
+//!   it goes on: `runner/meter.rs`.
 //! - Speed, 429s, outages: [`api::pacing`]; the promise that no second holds too much: `api/window.rs`;
 //!   where the time went: `api/account.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.

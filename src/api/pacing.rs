@@ -5,7 +5,7 @@
 //! no second holds more than the rate. The *limiter* spreads requests evenly within it. The *pause* holds
 //! everything until the tenant may be asked again. Who goes first is decided by class.
 
-use super::account::{Account, Moment, cause};
+use super::account::{Account, Moment, Rest, cause};
 use super::window::{UsualLatency, Window};
 use crate::model::spent::{Cause, Spent};
 use crate::model::{backoff, rate::Rate};
@@ -52,6 +52,8 @@ pub struct PaceView {
     pub per_second: Option<f64>,
     /// Requests let through so far.
     pub requests: u64,
+    /// Those of each class, in the order of the classes.
+    pub by_class: [u64; 3],
     /// Answers of the tenant that it was well.
     pub successes: u64,
     /// 429s so far.
@@ -94,22 +96,11 @@ pub struct Gate {
     view: watch::Receiver<PaceView>,
 }
 
-enum Message {
+pub(super) enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Left(Instant, Signal),
-    /// So many more tasks wait for the tenant's own work, or so many fewer.
-    Resting(isize),
-}
-
-/// Says, for as long as it lives, that somebody waits for the tenant's own work and has nothing to ask.
-#[derive(Debug)]
-pub struct Rest(mpsc::UnboundedSender<Message>);
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        // The gate is gone only where the whole run is.
-        let _ = self.0.send(Message::Resting(-1));
-    }
+    /// A task begins to wait for the tenant's own work, or has waited.
+    Rest(bool),
 }
 
 /// The right to have one request under way.
@@ -162,7 +153,7 @@ impl Gate {
 
     /// Notes that somebody has nothing to ask until the tenant has got on with its own work.
     pub fn rest(&self) -> Rest {
-        let _ = self.messages.send(Message::Resting(1));
+        let _ = self.messages.send(Message::Rest(true));
         Rest(self.messages.clone())
     }
 
@@ -184,7 +175,6 @@ struct Keeper {
     view: watch::Sender<PaceView>,
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
     under_way: usize,
-    resting: isize,
     account: Account,
     windows: Vec<Window>,
     usual: UsualLatency,
@@ -215,7 +205,6 @@ impl Keeper {
             view,
             waiting: Default::default(),
             under_way: 0,
-            resting: 0,
             account: Account::open(now),
             windows: settings.rate.windows().into_iter().map(window).collect(),
             usual: UsualLatency::default(),
@@ -246,7 +235,10 @@ impl Keeper {
                 message = inbox.recv() => match message {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
-                    Some(Message::Resting(more)) => self.resting += more,
+                    Some(Message::Rest(begins)) => {
+                        self.account.rest(Instant::now(), begins);
+                        self.publish(|_| {});
+                    }
                     None => return,
                 },
                 () = sleep_until(departure) => {}
@@ -261,7 +253,7 @@ impl Keeper {
             full: self.under_way >= self.settings.concurrency,
             paused: self.pause.as_ref().is_some_and(|pause| pause.until > now),
             failing: self.failures > 0,
-            resting: self.resting > 0,
+            resting: self.account.is_resting(),
         })
     }
 
@@ -316,7 +308,10 @@ impl Keeper {
                 match reply.send(permit) {
                     Ok(()) => {
                         self.under_way += 1;
-                        self.publish(|view| view.requests += 1);
+                        self.publish(|view| {
+                            view.requests += 1;
+                            view.by_class[class] += 1;
+                        });
                         return true;
                     }
                     // Whoever waited was cancelled. Its permit must not report a request that never was.

@@ -398,15 +398,18 @@ impl Coordinator {
         limit.is_some_and(|limit| self.claimed + (self.resolved.len() + self.lookups) as u64 >= limit)
     }
 
+    /// How many entries outside of batches may still be sent, where that is limited.
+    pub fn room(&self) -> Option<u64> {
+        let limit = self.bounds.send_limit?;
+        Some(limit.saturating_sub(self.claimed))
+    }
+
     fn seal(&mut self, commands: &mut Vec<Command>) {
         if self.bounds.dry_run {
             return;
         }
         loop {
-            let room = self
-                .bounds
-                .send_limit
-                .map_or(u64::MAX, |limit| limit.saturating_sub(self.claimed));
+            let room = self.room().unwrap_or(u64::MAX);
             let wanted = self.next_size();
             let size = self
                 .resolved
