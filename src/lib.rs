@@ -43,7 +43,8 @@
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`].
-//! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`.
+//! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`; while
+//!   it goes on: `runner/meter.rs`.
 //! - How emails become profiles: [`model::way`] chooses, [`runner::survey`] finds out what the tenant supports,
 //!   [`runner::lookups`] forms the questions, `runner/resolve.rs` and `runner/scan.rs` ask them.
 //! - Outages and who goes first: `api/pacing/keeper.rs`; the promise that no window holds too much: `window.rs` there;

@@ -4,6 +4,7 @@ mod bad_input;
 mod command_line;
 mod doubts;
 mod faults;
+mod forecast;
 mod journey;
 mod ledger_files;
 mod limits;

@@ -13,7 +13,7 @@ use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
 use rollbook::model::rate::Rate;
 use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
-use rollbook::model::way::Way;
+use rollbook::model::way::{Sample, Way};
 use rollbook::runner::context::{Halt, NOBODY, RunSettings};
 use rollbook::runner::event::Events;
 use rollbook::runner::run::{Ending, Outcome, run};
@@ -140,6 +140,7 @@ fn job(
     loading.commit().unwrap();
     let settings = RunSettings {
         way: Way::One,
+        sample: Sample::default(),
         page_size: 100,
         concurrency: 4,
         batch_size: 300,

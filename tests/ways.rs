@@ -13,7 +13,7 @@ use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
 use rollbook::model::rate::Rate;
 use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
-use rollbook::model::way::{Resolve, Way, choose};
+use rollbook::model::way::{Resolve, Sample, Way, choose};
 use rollbook::runner::context::RunSettings;
 use rollbook::runner::event::Events;
 use rollbook::runner::run::{Ending, run};
@@ -218,6 +218,7 @@ async fn resolve(town: Town, list: &[String], asked: Resolve) -> (Verdicts, Way,
     let settings = RunSettings {
         concurrency: 3,
         way,
+        sample: Sample::default(),
         page_size: surveyed.page_size.unwrap_or(100),
         batch_size: 300,
         send_limit: None,

@@ -1,6 +1,8 @@
 //! Keeps account of what the run waits for, from one turn to the next.
 
+use super::pacing::Message;
 use crate::model::spent::{Cause, Spent};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Since when the run has waited for what, and for what before.
@@ -9,6 +11,8 @@ pub struct Account {
     spent: Spent,
     cause: Cause,
     since: Instant,
+    /// So many tasks wait for the tenant's own work.
+    resting: u32,
 }
 
 impl Account {
@@ -18,6 +22,7 @@ impl Account {
             spent: Spent::default(),
             cause: Cause::OwnWork,
             since: now,
+            resting: 0,
         }
     }
 
@@ -26,16 +31,38 @@ impl Account {
         if cause == self.cause {
             return false;
         }
-        self.spent = self.until(now);
-        (self.cause, self.since) = (cause, now);
+        self.settle(now);
+        self.cause = cause;
         self.spent.slow_downs += u64::from(cause == Cause::SlowDown);
         true
+    }
+
+    /// From now on one task more, or one fewer, waits for the tenant's own work.
+    pub(in crate::api) fn rest(&mut self, now: Instant, begins: bool) {
+        self.settle(now);
+        self.resting = if begins {
+            self.resting + 1
+        } else {
+            self.resting - 1
+        };
+    }
+
+    /// Whether any task waits for the tenant's own work.
+    pub(in crate::api) fn is_resting(&self) -> bool {
+        self.resting > 0
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.spent = self.until(now);
+        self.since = now;
     }
 
     /// The account as it stands now.
     pub fn until(&self, now: Instant) -> Spent {
         let mut spent = self.spent;
-        spent.add(self.cause, now.saturating_duration_since(self.since));
+        let passed = now.saturating_duration_since(self.since);
+        spent.add(self.cause, passed);
+        spent.rested += passed * self.resting;
         spent
     }
 }
@@ -82,5 +109,16 @@ pub(in crate::api) fn cause(moment: Moment) -> Cause {
             ..
         } => Cause::Rate,
         _ => Cause::Answers,
+    }
+}
+
+/// Says, for as long as it lives, that somebody waits for the tenant's own work and has nothing to ask.
+#[derive(Debug)]
+pub struct Rest(pub(in crate::api) mpsc::UnboundedSender<Message>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        // The gate is gone only where the whole run is.
+        let _ = self.0.send(Message::Rest(false));
     }
 }

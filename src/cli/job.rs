@@ -241,7 +241,7 @@ impl Undertaking<'_> {
         let sample = |size| loading.sample(size);
         let surveyed = look_around(tenant, &self.job, work, self.run.resolve, sample, stop).await?;
         let choice = way::choose(self.run.resolve.into(), &surveyed.survey, work.pending);
-        let run_settings = settings::run_settings(self.run, choice.way, surveyed.page_size);
+        let run_settings = settings::run_settings(self.run, choice.way, &surveyed);
         let found = (choice, surveyed.survey.sample);
         let seen = tenant.gate().view();
         let plan = reckon(

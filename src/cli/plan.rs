@@ -65,7 +65,7 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         let sample = |size| counting.sample(size);
         let surveyed = look_around(&tenant, &job, work, args.run.resolve, sample, &stop).await?;
         let choice = way::choose(args.run.resolve.into(), &surveyed.survey, work.pending);
-        let run_settings = settings::run_settings(&args.run, choice.way, surveyed.page_size);
+        let run_settings = settings::run_settings(&args.run, choice.way, &surveyed);
         let found = (choice, surveyed.survey.sample);
         let seen = tenant.gate().view();
         Ok(reckon(

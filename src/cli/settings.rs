@@ -11,6 +11,7 @@ use crate::model::ids::{Action, Handle, Job};
 use crate::model::way::Way;
 use crate::runner::context::RunSettings;
 use crate::runner::send::DEPARTURE_LIMIT;
+use crate::runner::survey::Surveyed;
 use crate::ui::Mode;
 use secrecy::{ExposeSecret, SecretString};
 use std::path::{Path, PathBuf};
@@ -151,11 +152,12 @@ pub fn sources(lists: &[String]) -> Result<Vec<Source>, Failure> {
 }
 
 /// How a run goes about its work.
-pub fn run_settings(args: &RunArgs, way: Way, page_size: Option<u32>) -> RunSettings {
+pub fn run_settings(args: &RunArgs, way: Way, surveyed: &Surveyed) -> RunSettings {
     RunSettings {
         concurrency: usize::from(args.concurrency),
         way,
-        page_size: page_size.unwrap_or(Slice::USUAL_SIZE),
+        sample: surveyed.survey.sample,
+        page_size: surveyed.page_size.unwrap_or(Slice::USUAL_SIZE),
         batch_size: usize::from(args.batch_size),
         send_limit: args.limit,
         dry_run: args.dry_run,

@@ -37,6 +37,9 @@ pub struct Spent {
     by_cause: [Duration; 6],
     /// How many times the tenant has brought the run to a halt by a 429.
     pub slow_downs: u64,
+    /// For how long tasks have waited for the tenant's own work, all together: several may at the same time, and
+    /// beside everything else.
+    pub rested: Duration,
 }
 
 impl Spent {
@@ -59,6 +62,7 @@ impl Spent {
     pub fn since(&self, earlier: &Self) -> Self {
         let mut spent = Self {
             slow_downs: self.slow_downs - earlier.slow_downs,
+            rested: self.rested.saturating_sub(earlier.rested),
             ..Self::default()
         };
         for cause in Cause::ALL {

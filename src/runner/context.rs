@@ -12,8 +12,9 @@ use crate::model::doubt::InDoubt;
 use crate::model::ids::{BatchNo, Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
-use crate::model::way::Way;
+use crate::model::way::{Sample, Way};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,6 +40,8 @@ pub struct RunSettings {
     pub concurrency: usize,
     /// How emails become profiles.
     pub way: Way,
+    /// What became of some of the list's emails in advance.
+    pub sample: Sample,
     /// Profiles on a page, as far as the tenant grants them.
     pub page_size: u32,
     /// Members of a batch at the most.
@@ -81,6 +84,8 @@ pub struct Context<T> {
     pub overslept: Arc<Mutex<Option<Instant>>>,
     /// Batches in doubt, and when the quiet period of each is over: what a run that does nothing waits for.
     pub quiet_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
+    /// Questions that were asked through this context: a stage that is to be measured gets one of its own.
+    pub asked: Arc<AtomicU64>,
     /// Becomes true when no new work is to be taken, for whatever reason: nobody waits or asks on then.
     pub stop: watch::Receiver<bool>,
 }
@@ -98,6 +103,7 @@ impl<T> Clone for Context<T> {
             usual_time: self.usual_time.clone(),
             overslept: self.overslept.clone(),
             quiet_ends: self.quiet_ends.clone(),
+            asked: self.asked.clone(),
             stop: self.stop.clone(),
         }
     }
@@ -158,10 +164,19 @@ impl<T: Tenant> Context<T> {
         F: Future<Output = Result<R, ReadFailure>>,
     {
         let mut stop = self.stop.clone();
+        self.asked.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             biased;
             _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped.into()),
             answer = ask_patiently(&self.tenant, class, None, question) => answer,
+        }
+    }
+
+    /// The same, counting what is asked through it from nothing.
+    pub fn counting(&self) -> Self {
+        Self {
+            asked: Arc::default(),
+            ..self.clone()
         }
     }
 

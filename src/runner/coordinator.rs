@@ -373,7 +373,7 @@ impl Coordinator {
             return commands;
         }
         self.send(&mut commands);
-        let room = self.room();
+        let room = self.room_to_look_up();
         self.lookups.commands(room, &mut commands);
         self.seal(&mut commands);
         commands
@@ -402,11 +402,22 @@ impl Coordinator {
     ///
     /// Stopping here, and not when that many are resolved, is what makes "the first N" the first: every
     /// entry that was looked up is sent or was skipped, and none behind them was touched.
-    fn room(&self) -> u64 {
+    fn room_to_look_up(&self) -> u64 {
         let limit = self.bounds.send_limit.filter(|_| !self.bounds.dry_run);
         limit.map_or(u64::MAX, |limit| {
             limit.saturating_sub(self.claimed + self.resolved + self.lookups.open() as u64)
         })
+    }
+
+    /// How many entries outside of batches may still be sent, where that is limited.
+    pub fn room(&self) -> Option<u64> {
+        let limit = self.bounds.send_limit?;
+        Some(limit.saturating_sub(self.claimed))
+    }
+
+    /// Entries that no group has settled, and that are still to be asked for alone.
+    pub fn alone(&self) -> u64 {
+        self.lookups.follow_ups() as u64
     }
 
     fn seal(&mut self, commands: &mut Vec<Command>) {
@@ -414,10 +425,7 @@ impl Coordinator {
             return;
         }
         loop {
-            let room = self
-                .bounds
-                .send_limit
-                .map_or(u64::MAX, |limit| limit.saturating_sub(self.claimed));
+            let room = self.room().unwrap_or(u64::MAX);
             let wanted = self.next_size() as u64;
             let size = self.resolved.min(wanted).min(room);
             let full = size == wanted;
@@ -437,7 +445,7 @@ impl Coordinator {
     }
 
     fn nothing_more_will_be_resolved(&self) -> bool {
-        self.lookups.open() == 0 && (self.room() == 0 || self.lookups.is_over())
+        self.lookups.open() == 0 && (self.room_to_look_up() == 0 || self.lookups.is_over())
     }
 
     /// Whether nothing is under way. After [`Coordinator::commands`] came back empty, the run is over.

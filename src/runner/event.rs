@@ -70,6 +70,12 @@ pub struct Progress {
     pub in_doubt: u64,
     /// Batches that wait for another look in a later run.
     pub held: u64,
+    /// Batches that the tenant has accepted from this run.
+    pub sent: u64,
+    /// Batches that this run has settled.
+    pub settled: u64,
+    /// Questions that it took to settle them.
+    pub settling_took: u64,
     /// Requests made by this run.
     pub requests: u64,
     /// Requests a second over the last seconds.

@@ -171,8 +171,12 @@ impl Lookups {
 
     /// Entries that may turn out to be resolved.
     pub fn open(&self) -> usize {
-        let follow_ups: usize = self.follow_ups.iter().map(Question::entries).sum();
-        self.asked + follow_ups + self.to_record.len() + self.recording
+        self.asked + self.follow_ups() + self.to_record.len() + self.recording
+    }
+
+    /// Entries that questions are about which follow from the answers to others.
+    pub fn follow_ups(&self) -> usize {
+        self.follow_ups.iter().map(Question::entries).sum()
     }
 
     /// Questions under way.

@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
+mod change;
 pub mod context;
 pub mod coordinator;
 pub mod count;

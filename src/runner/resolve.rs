@@ -19,6 +19,7 @@ use crate::model::ids::ProfileId;
 use crate::model::lookup::{Found, Verdict, bearers, judge};
 use crate::model::outcome::ReadFailure;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Pages of one look-up that are read at the most. A partial filter that matches five thousand profiles for a
 /// whole address is not a filter.
@@ -234,6 +235,7 @@ pub(super) async fn ask_briefly<T: Tenant>(
     class: Class,
 ) -> Result<Result<Page<Found>, Setback>, Halt> {
     let mut spoiled = 0;
+    context.asked.fetch_add(1, Ordering::Relaxed);
     loop {
         let question = |tenant: Arc<T>| async move { tenant.profiles(wanted, slice).await };
         let refused = match context.tenant.read(class, question).await {

@@ -1,12 +1,13 @@
 //! The shell around the coordinator: it carries commands out as tasks, brings their reports back, and tells
 //! the outside how far things are. It decides nothing.
 
+use super::change::Change;
 use super::context::{Context, Halt, RunSettings};
 use super::coordinator::{Bounds, Command, Coordinator, Left, Report, Work};
 use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
 use super::lookups::{Question, REFILL_ENTRIES};
-use super::meter::Meter;
+use super::meter::{Meter, Seen};
 use super::readback::Together;
 use super::send::Sent;
 use super::settle::Settled;
@@ -22,6 +23,7 @@ use crate::model::resume::{self, ResumeStep};
 use crate::model::spent::Spent;
 use crate::model::way::Way;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -75,6 +77,7 @@ pub async fn run<T: Tenant>(
         usual_time: Arc::default(),
         overslept: Arc::default(),
         quiet_ends: Arc::default(),
+        asked: Arc::default(),
         stop,
     };
     let mut progress = Progress::default();
@@ -84,7 +87,7 @@ pub async fn run<T: Tenant>(
     let mut shell = Shell {
         coordinator: Coordinator::new(bounds(&context, true), 0, Vec::new(), Vec::new()),
         tasks: JoinSet::new(),
-        meter: Meter::new(&progress),
+        meter: Meter::of(&context, &progress),
         spent_before: context.tenant.gate().spent(),
         progress,
         context,
@@ -172,17 +175,6 @@ struct Shell<T> {
 struct Done {
     report: Report,
     change: Change,
-}
-
-enum Change {
-    None,
-    LookedUp(Vec<EntryState>),
-    Sealed(usize),
-    Accepted,
-    Doubted,
-    Refused { failed: usize },
-    Settled(Settled),
-    Cleared(Cleared),
 }
 
 impl<T: Tenant> Shell<T> {
@@ -294,7 +286,7 @@ impl<T: Tenant> Shell<T> {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => unreachable!("BUG: a task was cancelled"),
         });
-        self.count(&done.change);
+        done.change.count_in(&mut self.progress);
         self.tell(&done);
         self.coordinator.handle(done.report);
         for notice in self.coordinator.notices() {
@@ -312,37 +304,6 @@ impl<T: Tenant> Shell<T> {
                 why: halt.to_string(),
                 under_way: self.coordinator.under_way(),
             });
-        }
-    }
-
-    fn count(&mut self, change: &Change) {
-        let progress = &mut self.progress;
-        let mut moved = |from, to, members: usize| (0..members).for_each(|_| progress.moved(from, to));
-        match change {
-            Change::None => {}
-            Change::LookedUp(states) => states.iter().for_each(|to| moved(EntryState::Pending, *to, 1)),
-            Change::Sealed(members) => moved(EntryState::Resolved, EntryState::Batched, *members),
-            Change::Accepted => progress.accepted += 1,
-            Change::Doubted => progress.in_doubt += 1,
-            Change::Refused { failed } => moved(EntryState::Batched, EntryState::Failed, *failed),
-            Change::Settled(Settled::StillApplying(_)) => {}
-            Change::Settled(Settled::Done { confirmed, failed }) => {
-                moved(EntryState::Batched, EntryState::Confirmed, *confirmed);
-                moved(EntryState::Batched, EntryState::Failed, *failed);
-                progress.accepted -= 1;
-            }
-            Change::Cleared(cleared) => {
-                match cleared {
-                    Cleared::Found => progress.accepted += 1,
-                    Cleared::Reached(confirmed, failed) => {
-                        moved(EntryState::Batched, EntryState::Confirmed, *confirmed);
-                        moved(EntryState::Batched, EntryState::Failed, *failed);
-                    }
-                    Cleared::Absent(_) => {}
-                    Cleared::Held(_) => progress.held += 1,
-                }
-                progress.in_doubt -= 1;
-            }
         }
     }
 
@@ -382,7 +343,8 @@ impl<T: Tenant> Shell<T> {
         let view = gate.view();
         self.progress.spent = gate.spent().since(&self.spent_before);
         self.progress.elapsed = self.progress.spent.total();
-        self.meter.update(&mut self.progress, view.requests);
+        let seen = Seen::at(&view, self.coordinator.room(), self.coordinator.alone());
+        self.meter.update(&mut self.progress, seen);
         let now = Instant::now();
         let pause = view.pause.filter(|pause| pause.until > now).map(|pause| {
             let seconds = (pause.until - now).as_secs() + 1;
@@ -487,9 +449,10 @@ async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
 }
 
 async fn settle_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
+    let context = &context.counting();
     match settle::settle(context, no).await {
         Ok(settled) => Done {
-            change: Change::Settled(settled.clone()),
+            change: Change::Settled(settled.clone(), context.asked.load(Ordering::Relaxed)),
             report: Report::Settled(no, settled),
         },
         Err(halt) => halted(Work::Settle, halt),

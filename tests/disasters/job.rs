@@ -13,7 +13,7 @@ use rollbook::model::ids::{Action, Handle, Job};
 use rollbook::model::rate::Rate;
 use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
-use rollbook::model::way::Way;
+use rollbook::model::way::{Sample, Way};
 use rollbook::runner::context::{Halt, RunSettings};
 use rollbook::runner::event::Events;
 use rollbook::runner::preflight::{self, Objection};
@@ -390,6 +390,7 @@ fn load(ledger: &mut Ledger, job: &Job) -> Result<(), LedgerError> {
 fn settings() -> RunSettings {
     RunSettings {
         way: Way::One,
+        sample: Sample::default(),
         page_size: 100,
         concurrency: 4,
         batch_size: 3,

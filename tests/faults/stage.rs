@@ -17,7 +17,7 @@ use rollbook::model::outcome::{Member, ReadFailure, WriteAnswer};
 use rollbook::model::rate::Rate;
 use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
-use rollbook::model::way::Way;
+use rollbook::model::way::{Sample, Way};
 use rollbook::runner::context::RunSettings;
 use rollbook::runner::event::Events;
 use rollbook::runner::run::{Outcome, run};
@@ -147,6 +147,7 @@ impl Stage {
     pub fn run(&self, ledger: Ledger) -> Result<Outcome, String> {
         let settings = RunSettings {
             way: Way::One,
+            sample: Sample::default(),
             page_size: 100,
             concurrency: self.concurrency,
             batch_size: BATCH_SIZE,

@@ -30,8 +30,6 @@ pub(super) struct Keeper {
     /// How often in a row each class has waited while a higher one went.
     passed_over: [u32; 3],
     under_way: usize,
-    /// Tasks that wait for the tenant's own work.
-    resting: isize,
     account: Account,
     windows: Windows,
     usual: UsualLatency,
@@ -65,7 +63,6 @@ impl Keeper {
             waiting: Default::default(),
             passed_over: [0; 3],
             under_way: 0,
-            resting: 0,
             account: Account::open(now),
             windows: Windows::full(settings.rate.windows(), now),
             usual: UsualLatency::default(),
@@ -105,7 +102,10 @@ impl Keeper {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
                     Some(Message::Heard(said)) => self.hear(said),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
-                    Some(Message::Resting(more)) => self.resting += more,
+                    Some(Message::Rest(begins)) => {
+                        self.account.rest(Instant::now(), begins);
+                        self.publish(|_| {});
+                    }
                     // Whoever has gone meanwhile needs no answer.
                     Some(Message::Look(reply)) => drop(reply.send(self.view.borrow().clone())),
                     None => return,
@@ -122,7 +122,7 @@ impl Keeper {
             full: self.under_way >= self.settings.concurrency,
             paused: self.pause.as_ref().is_some_and(|pause| pause.until > now),
             failing: self.failures > 0,
-            resting: self.resting > 0,
+            resting: self.account.is_resting(),
         })
     }
 
@@ -243,7 +243,10 @@ impl Keeper {
                         if let Some(share) = &mut self.share {
                             share.depart();
                         }
-                        self.publish(|view| view.requests += 1);
+                        self.publish(|view| {
+                            view.requests += 1;
+                            view.by_class[class] += 1;
+                        });
                         return true;
                     }
                     // Whoever waited was cancelled. Its permit must not report a request that never was.

@@ -23,7 +23,7 @@ mod spread;
 mod tempo;
 mod window;
 
-use crate::api::account::Account;
+use crate::api::account::{Account, Rest};
 use crate::model::rate::Rate;
 use crate::model::reserve::Reserve;
 use crate::model::spent::Spent;
@@ -65,6 +65,8 @@ pub struct PaceView {
     pub per_second: Option<f64>,
     /// Requests let through so far.
     pub requests: u64,
+    /// Those of each class, in the order of the classes.
+    pub by_class: [u64; 3],
     /// Answers of the tenant that it was well.
     pub successes: u64,
     /// 429s so far.
@@ -107,24 +109,13 @@ pub struct Gate {
 }
 
 #[derive(Debug)]
-enum Message {
+pub(super) enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Heard(Allowance),
     Left(Instant, Signal),
-    /// So many more tasks wait for the tenant's own work, or so many fewer.
-    Resting(isize),
+    /// A task begins to wait for the tenant's own work, or has waited.
+    Rest(bool),
     Look(oneshot::Sender<PaceView>),
-}
-
-/// Says, for as long as it lives, that somebody waits for the tenant's own work and has nothing to ask.
-#[derive(Debug)]
-pub struct Rest(mpsc::UnboundedSender<Message>);
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        // The gate is gone only where the whole run is.
-        let _ = self.0.send(Message::Resting(-1));
-    }
 }
 
 /// The right to have one request under way.
@@ -199,7 +190,7 @@ impl Gate {
 
     /// Notes that somebody has nothing to ask until the tenant has got on with its own work.
     pub fn rest(&self) -> Rest {
-        let _ = self.messages.send(Message::Resting(1));
+        let _ = self.messages.send(Message::Rest(true));
         Rest(self.messages.clone())
     }
 
