@@ -1,7 +1,7 @@
 //! How long a batch whose answer was lost is waited for: as long as it takes to know, and no longer.
 
 use super::cases;
-use super::job::{Disturbance, Machine};
+use super::job::{Disturbance, Machine, to_be_sent};
 use super::world::{Listing, WRITE_TIMEOUT, Weather};
 use rollbook::model::doubt::InDoubt;
 use std::ops::Range;
@@ -14,6 +14,9 @@ const RUNS_LIMIT: u32 = 4;
 const OUTAGE: Duration = Duration::from_secs(3_600);
 /// What a run needs beside the waiting.
 const WORK: Duration = Duration::from_secs(15);
+
+/// Profiles that show nothing, after which a look knows that it is not time yet.
+const MISSES_A_LOOK: usize = 3;
 
 /// A job in which answers to writes get lost, and the time at its end. Nothing may be held.
 fn job(seed: u64, weather: Weather) -> Result<Duration, String> {
@@ -93,6 +96,28 @@ fn what_was_lost_is_sent_again_as_soon_as_its_quiet_period_is_over() {
     let machine = forgetful();
     assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.quiet);
     assert_eq!(machine.check_entries(false), Ok(0));
+}
+
+#[test]
+fn a_look_that_cannot_decide_asks_few() {
+    let mut machine = forgetful();
+    machine.settings.batch_size = 20;
+    run(&machine);
+    let trace = machine.world.trace();
+    let departs = |what: &str| {
+        let departs = trace
+            .iter()
+            .filter(|line| line.contains(what) && line.ends_with("departs"));
+        departs.count()
+    };
+    let (looks, asked) = (departs("list page"), departs("look at"));
+    // Everybody at the last look, and those who are read back; and in between the first who show nothing.
+    let everybody = 2 * to_be_sent().len();
+    assert!(looks > 5, "{looks}");
+    assert!(
+        asked <= MISSES_A_LOOK * looks + everybody,
+        "{asked} in {looks} looks"
+    );
 }
 
 #[test]
