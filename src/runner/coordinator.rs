@@ -734,6 +734,37 @@ mod tests {
     }
 
     #[test]
+    fn what_became_of_a_doubt_is_counted_once() {
+        let sealed = (1..=9).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        coordinator.handle(Report::Refilled(vec![]));
+        let in_doubt = |no| Report::Sent(BatchNo(no), 3, Sent::InDoubt("502".into()));
+        assert_eq!(sends(&mut coordinator), 2);
+        coordinator.handle(in_doubt(1));
+        coordinator.handle(in_doubt(2));
+        assert_eq!(sends(&mut coordinator), 1);
+        coordinator.handle(in_doubt(3));
+        assert_eq!(sends(&mut coordinator), 0, "three in a row");
+        coordinator.handle(Report::Cleared(BatchNo(3), Cleared::Absent(3)));
+        assert_eq!(coordinator.doubts, [BatchNo(1), BatchNo(2)]);
+        assert_eq!(sends(&mut coordinator), 1, "one may try");
+        coordinator.handle(Report::Sent(BatchNo(4), 3, Sent::Accepted));
+        coordinator.handle(Report::Cleared(BatchNo(1), Cleared::Found));
+        assert_eq!((coordinator.unproven, coordinator.doubts.len()), (2, 1));
+        let settles = coordinator.commands();
+        let settles = settles
+            .iter()
+            .filter(|command| matches!(command, Command::Settle(_)));
+        assert_eq!(settles.count(), 2);
+        let held = Cleared::Held("?".into());
+        coordinator.handle(Report::Cleared(BatchNo(2), held));
+        let applying = || Settled::StillApplying("pending".into());
+        coordinator.handle(Report::Settled(BatchNo(4), applying()));
+        coordinator.handle(Report::Settled(BatchNo(1), applying()));
+        assert_eq!((coordinator.unproven, coordinator.settling), (2, 0));
+    }
+
+    #[test]
     fn doubts_that_are_decided_keep_nobody_waiting() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
         let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);

@@ -68,11 +68,15 @@ fn an_outage_is_not_the_time_that_a_tenant_takes() {
 
 /// A tenant that loses the first write and is quick otherwise.
 fn forgetful() -> Machine {
+    forgetful_in(Weather::default())
+}
+
+fn forgetful_in(weather: Weather) -> Machine {
     fastrand::seed(1);
     let weather = Weather {
         lost_writes: 1,
         travel_ms: 5,
-        ..Weather::default()
+        ..weather
     };
     Machine::new(1, weather)
 }
@@ -99,10 +103,23 @@ fn what_was_lost_is_sent_again_as_soon_as_its_quiet_period_is_over() {
 }
 
 #[test]
+fn no_time_is_quiet_while_the_tenant_is_away() {
+    let ends = WRITE_TIMEOUT + OUTAGE;
+    let machine = forgetful_in(Weather {
+        outages: vec![WRITE_TIMEOUT + Duration::from_secs(20)..ends],
+        ..Weather::default()
+    });
+    let took = run(&machine);
+    assert!(took >= ends + machine.settings.quiet, "{took:?}");
+    assert_eq!(machine.check_entries(false), Ok(0));
+}
+
+#[test]
 fn a_look_that_cannot_decide_asks_few() {
     let mut machine = forgetful();
     machine.settings.batch_size = 20;
-    run(&machine);
+    assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.quiet);
+    assert_eq!(machine.check_entries(false), Ok(0));
     let trace = machine.world.trace();
     let departs = |what: &str| {
         let departs = trace
@@ -123,13 +140,10 @@ fn a_look_that_cannot_decide_asks_few() {
 #[test]
 fn what_was_listed_before_the_run_is_somebody_elses() {
     for listing in [Listing::Bare, Listing::Sized] {
-        fastrand::seed(1);
-        let weather = Weather {
-            lost_writes: 1,
+        let machine = forgetful_in(Weather {
             listing,
             ..Weather::default()
-        };
-        let machine = Machine::new(1, weather);
+        });
         machine.world.stranger(3);
         assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.quiet);
         assert_eq!(machine.check_entries(false), Ok(0));
@@ -152,7 +166,10 @@ fn a_deadline_that_is_shorter_than_any_quiet_period_is_kept() {
 fn what_may_not_be_concluded_is_waited_for_once() {
     let mut machine = forgetful();
     machine.settings.in_doubt = InDoubt::Hold;
+    machine.settings.batch_size = 20;
     assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.settle_deadline);
+    let everybody = format!("{} without)", to_be_sent().len());
+    assert!(machine.held()[0].contains(&everybody), "{:?}", machine.held());
     assert_takes(run(&machine), Duration::ZERO);
     assert_eq!(machine.held().len(), 1);
     machine.settings.in_doubt = InDoubt::Verify;
