@@ -891,6 +891,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_halted_is_no_longer_under_way() {
+        let settle = vec![Command::Settle(BatchNo(9))];
+        let sealed = vec![(BatchNo(1), 3)];
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, settle);
+        coordinator.commands();
+        coordinator.handle(Report::Refilled((1..=4).map(entry).collect()));
+        coordinator.commands();
+        assert_eq!(coordinator.under_way(), 6);
+        for (work, left) in [(Work::LookUp, 5), (Work::Send, 4), (Work::Settle, 3)] {
+            coordinator.handle(Report::Halted(work, Halt::Stopped));
+            assert_eq!(coordinator.under_way(), left, "{work:?}");
+        }
+        (2..=4).for_each(|id| coordinator.handle(Report::LookedUp(EntryId(id), false)));
+        assert!(coordinator.is_idle());
+    }
+
+    #[test]
     fn halted_seals_are_counted_one_by_one() {
         let resolved = (1..=6).map(EntryId).collect();
         let mut coordinator = Coordinator::new(bounds(None), resolved, vec![], vec![]);
