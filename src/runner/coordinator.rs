@@ -654,6 +654,56 @@ mod tests {
         );
     }
 
+    fn sends(coordinator: &mut Coordinator) -> usize {
+        let commands = coordinator.commands().into_iter();
+        commands
+            .filter(|command| matches!(command, Command::Send(_)))
+            .count()
+    }
+
+    #[test]
+    fn a_sealed_batch_that_is_beyond_the_limit_stays() {
+        let sealed = vec![(BatchNo(90), 1), (BatchNo(91), 1)];
+        let mut coordinator = Coordinator::new(bounds(Some(1)), vec![], sealed, vec![]);
+        assert_eq!(sends(&mut coordinator), 1);
+        assert_eq!(coordinator.left(), Some(Left::LimitTooSmall));
+    }
+
+    #[test]
+    fn few_are_on_their_way_together() {
+        let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator =
+            Coordinator::new(bounds(None), vec![], sealed, vec![Command::Settle(BatchNo(40))]);
+        assert!(coordinator.is_idle());
+        assert_eq!(sends(&mut coordinator), SENDING_LIMIT);
+        assert_eq!(coordinator.under_way(), SENDING_LIMIT + 1);
+        assert!(!coordinator.is_waiting_for_doubts());
+        coordinator.handle(Report::Refilled(vec![entry(1)]));
+        assert_eq!(coordinator.commands().len(), 1, "one to look up, and that is all");
+        assert_eq!(coordinator.under_way(), SENDING_LIMIT + 2);
+        coordinator.handle(Report::LookedUp(EntryId(1), false));
+        for no in 1..=SENDING_LIMIT as i64 {
+            coordinator.handle(Report::Sent(BatchNo(no), 3, Sent::InDoubt("502".into())));
+        }
+        assert!(coordinator.is_waiting_for_doubts());
+        assert!(!coordinator.is_idle(), "one is still being settled");
+    }
+
+    #[test]
+    fn a_member_that_is_too_large_by_itself_is_refused() {
+        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![(BatchNo(1), 1)], vec![]);
+        coordinator.commands();
+        let refused = Sent::Refused {
+            failed: 1,
+            regrouped: vec![],
+            reason: "too large".into(),
+            too_large: true,
+        };
+        coordinator.handle(Report::Sent(BatchNo(1), 1, refused));
+        assert_eq!(coordinator.bounds.batch_size, 3, "the others are not to blame");
+        assert_eq!(coordinator.refused_in_a_row, WHOLE_REFUSAL);
+    }
+
     #[test]
     fn a_dry_run_sends_nothing() {
         let dry = Bounds {
@@ -729,6 +779,54 @@ mod tests {
     }
 
     #[test]
+    fn doubts_that_nobody_decides_are_kept_few() {
+        let sealed = (1..=99).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let number = std::cell::Cell::new(0);
+        let every_second = || {
+            number.set(number.get() + 1);
+            match number.get() % 2 {
+                0 => Sent::Accepted,
+                _ => Sent::InDoubt("502".into()),
+            }
+        };
+        send_all(&mut coordinator, every_second, || Cleared::Held("?".into()));
+        assert_eq!(coordinator.doubts.len(), DOUBTS_LIMIT);
+        assert_eq!(coordinator.left(), Some(Left::TooManyDoubts));
+    }
+
+    #[test]
+    fn what_became_of_a_doubt_is_counted_once() {
+        let sealed = (1..=9).map(|no| (BatchNo(no), 3)).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        coordinator.handle(Report::Refilled(vec![]));
+        let in_doubt = |no| Report::Sent(BatchNo(no), 3, Sent::InDoubt("502".into()));
+        assert_eq!(sends(&mut coordinator), 2);
+        coordinator.handle(in_doubt(1));
+        coordinator.handle(in_doubt(2));
+        assert_eq!(sends(&mut coordinator), 1);
+        coordinator.handle(in_doubt(3));
+        assert_eq!(sends(&mut coordinator), 0, "three in a row");
+        coordinator.handle(Report::Cleared(BatchNo(3), Cleared::Absent(3)));
+        assert_eq!(coordinator.doubts, [BatchNo(1), BatchNo(2)]);
+        assert_eq!(sends(&mut coordinator), 1, "one may try");
+        coordinator.handle(Report::Sent(BatchNo(4), 3, Sent::Accepted));
+        coordinator.handle(Report::Cleared(BatchNo(1), Cleared::Found));
+        assert_eq!((coordinator.unproven, coordinator.doubts.len()), (2, 1));
+        let settles = coordinator.commands();
+        let settles = settles
+            .iter()
+            .filter(|command| matches!(command, Command::Settle(_)));
+        assert_eq!(settles.count(), 2);
+        let held = Cleared::Held("?".into());
+        coordinator.handle(Report::Cleared(BatchNo(2), held));
+        let applying = || Settled::StillApplying("pending".into());
+        coordinator.handle(Report::Settled(BatchNo(4), applying()));
+        coordinator.handle(Report::Settled(BatchNo(1), applying()));
+        assert_eq!((coordinator.unproven, coordinator.settling), (2, 0));
+    }
+
+    #[test]
     fn doubts_that_are_decided_keep_nobody_waiting() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
         let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
@@ -789,6 +887,7 @@ mod tests {
             }
         }
         assert_eq!(settles.len(), UNPROVEN_LIMIT);
+        assert_eq!(coordinator.left(), Some(Left::StillApplying));
         for no in settles {
             let nobody = Settled::Done {
                 confirmed: 0,
@@ -797,6 +896,24 @@ mod tests {
             coordinator.handle(Report::Settled(no, nobody));
         }
         assert!(matches!(coordinator.halt(), Some(Halt::NothingChanges)));
+    }
+
+    #[test]
+    fn a_few_batches_that_change_nobody_stop_the_run_and_one_that_does_begins_anew() {
+        let to_settle: Vec<_> = (1..=9).map(|no| Command::Settle(BatchNo(no))).collect();
+        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![], to_settle);
+        coordinator.commands();
+        let mut settled = |confirmed, failed| {
+            let done = Settled::Done { confirmed, failed };
+            coordinator.handle(Report::Settled(BatchNo(1), done));
+            coordinator.halt().is_some()
+        };
+        for _ in 0..2 {
+            assert!((1..WITHOUT_EFFECT_LIMIT).all(|_| !settled(0, 3)));
+            assert!(!settled(1, 2));
+        }
+        assert!((1..WITHOUT_EFFECT_LIMIT).all(|_| !settled(0, 3)));
+        assert!(settled(0, 3));
     }
 
     #[test]
@@ -832,6 +949,23 @@ mod tests {
             REFUSALS_LIMIT / WHOLE_REFUSAL
         );
         assert!(matches!(coordinator.halt(), Some(Halt::Refused(_))));
+    }
+
+    #[test]
+    fn what_was_halted_is_no_longer_under_way() {
+        let settle = vec![Command::Settle(BatchNo(9))];
+        let sealed = vec![(BatchNo(1), 3)];
+        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, settle);
+        coordinator.commands();
+        coordinator.handle(Report::Refilled((1..=4).map(entry).collect()));
+        coordinator.commands();
+        assert_eq!(coordinator.under_way(), 6);
+        for (work, left) in [(Work::LookUp, 5), (Work::Send, 4), (Work::Settle, 3)] {
+            coordinator.handle(Report::Halted(work, Halt::Stopped));
+            assert_eq!(coordinator.under_way(), left, "{work:?}");
+        }
+        (2..=4).for_each(|id| coordinator.handle(Report::LookedUp(EntryId(id), false)));
+        assert!(coordinator.is_idle());
     }
 
     #[test]

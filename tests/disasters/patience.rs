@@ -1,7 +1,7 @@
 //! How long a batch whose answer was lost is waited for: as long as it takes to know, and no longer.
 
 use super::cases;
-use super::job::{Disturbance, Machine};
+use super::job::{Disturbance, Machine, to_be_sent};
 use super::world::{Listing, WRITE_TIMEOUT, Weather};
 use rollbook::model::doubt::InDoubt;
 use std::ops::Range;
@@ -14,6 +14,9 @@ const RUNS_LIMIT: u32 = 4;
 const OUTAGE: Duration = Duration::from_secs(3_600);
 /// What a run needs beside the waiting.
 const WORK: Duration = Duration::from_secs(15);
+
+/// Profiles that show nothing, after which a look knows that it is not time yet.
+const MISSES_A_LOOK: usize = 3;
 
 /// A job in which answers to writes get lost, and the time at its end. Nothing may be held.
 fn job(seed: u64, weather: Weather) -> Result<Duration, String> {
@@ -65,11 +68,15 @@ fn an_outage_is_not_the_time_that_a_tenant_takes() {
 
 /// A tenant that loses the first write and is quick otherwise.
 fn forgetful() -> Machine {
+    forgetful_in(Weather::default())
+}
+
+fn forgetful_in(weather: Weather) -> Machine {
     fastrand::seed(1);
     let weather = Weather {
         lost_writes: 1,
         travel_ms: 5,
-        ..Weather::default()
+        ..weather
     };
     Machine::new(1, weather)
 }
@@ -88,6 +95,14 @@ fn assert_takes(took: Duration, waiting: Duration) {
     assert!(expected.contains(&took), "{took:?} and not {expected:?}");
 }
 
+/// The one batch is held, and says so of all its members.
+#[track_caller]
+fn assert_everybody_was_asked(machine: &Machine) {
+    let held = machine.held();
+    let everybody = format!("{} without)", to_be_sent().len());
+    assert!(held.len() == 1 && held[0].contains(&everybody), "{held:?}");
+}
+
 #[test]
 fn what_was_lost_is_sent_again_as_soon_as_its_quiet_period_is_over() {
     let machine = forgetful();
@@ -96,15 +111,47 @@ fn what_was_lost_is_sent_again_as_soon_as_its_quiet_period_is_over() {
 }
 
 #[test]
+fn no_time_is_quiet_while_the_tenant_is_away() {
+    let ends = WRITE_TIMEOUT + OUTAGE;
+    let machine = forgetful_in(Weather {
+        outages: vec![WRITE_TIMEOUT + Duration::from_secs(20)..ends],
+        ..Weather::default()
+    });
+    let took = run(&machine);
+    assert!(took >= ends + machine.settings.quiet, "{took:?}");
+    assert_eq!(machine.check_entries(false), Ok(0));
+}
+
+#[test]
+fn a_look_that_cannot_decide_asks_few() {
+    let mut machine = forgetful();
+    machine.settings.batch_size = 20;
+    assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.quiet);
+    assert_eq!(machine.check_entries(false), Ok(0));
+    let trace = machine.world.trace();
+    let departs = |what: &str| {
+        let departs = trace
+            .iter()
+            .filter(|line| line.contains(what) && line.ends_with("departs"));
+        departs.count()
+    };
+    let (looks, asked) = (departs("list page"), departs("look at"));
+    // Everybody at the last look, and those who are read back; and in between the first who show nothing.
+    let everybody = 2 * to_be_sent().len();
+    assert!(looks > 5, "{looks}");
+    assert!(
+        asked <= MISSES_A_LOOK * looks + everybody,
+        "{asked} in {looks} looks"
+    );
+}
+
+#[test]
 fn what_was_listed_before_the_run_is_somebody_elses() {
     for listing in [Listing::Bare, Listing::Sized] {
-        fastrand::seed(1);
-        let weather = Weather {
-            lost_writes: 1,
+        let machine = forgetful_in(Weather {
             listing,
             ..Weather::default()
-        };
-        let machine = Machine::new(1, weather);
+        });
         machine.world.stranger(3);
         assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.quiet);
         assert_eq!(machine.check_entries(false), Ok(0));
@@ -115,8 +162,9 @@ fn what_was_listed_before_the_run_is_somebody_elses() {
 fn a_deadline_that_is_shorter_than_any_quiet_period_is_kept() {
     let mut machine = forgetful();
     machine.settings.settle_deadline = Duration::from_secs(20);
+    machine.settings.batch_size = 20;
     assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.settle_deadline);
-    assert_eq!(machine.held().len(), 1);
+    assert_everybody_was_asked(&machine);
     // Nothing was concluded: with more patience it is.
     machine.settings.settle_deadline = machine.settings.quiet;
     assert_takes(run(&machine), machine.settings.quiet);
@@ -127,7 +175,9 @@ fn a_deadline_that_is_shorter_than_any_quiet_period_is_kept() {
 fn what_may_not_be_concluded_is_waited_for_once() {
     let mut machine = forgetful();
     machine.settings.in_doubt = InDoubt::Hold;
+    machine.settings.batch_size = 20;
     assert_takes(run(&machine), WRITE_TIMEOUT + machine.settings.settle_deadline);
+    assert_everybody_was_asked(&machine);
     assert_takes(run(&machine), Duration::ZERO);
     assert_eq!(machine.held().len(), 1);
     machine.settings.in_doubt = InDoubt::Verify;
