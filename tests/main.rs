@@ -7,6 +7,7 @@ mod faults;
 mod journey;
 mod ledger_files;
 mod pace;
+mod reuse;
 mod secrets;
 mod stages;
 mod support;

@@ -6,7 +6,7 @@
 
 use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResolveArg, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind};
-use super::{settings, signals};
+use super::{reuse, settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
 use crate::api::pacing::PaceSettings;
@@ -172,6 +172,7 @@ impl Undertaking<'_> {
     fn carry_out(&self, ledger: Option<Ledger>) -> Result<ExitCode, Failure> {
         let token = settings::token(self.connection)?;
         let base = settings::base_url(self.connection, Some(&self.job.tenant))?;
+        reuse::check(&self.run.reuse, &self.common.ledger, &self.job)?;
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
@@ -236,6 +237,7 @@ impl Undertaking<'_> {
         let resolved = ledger.counts()?.in_state(EntryState::Resolved);
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
+        let resolved = resolved + self.reuse(&mut loading, &screen.events(), stop)?;
         let pending = loading.pending()?;
         let surveyed = self.survey(&loading, tenant, pending + resolved, stop).await?;
         let choice = way::choose(self.run.resolve.into(), &surveyed.survey, pending);
@@ -263,6 +265,11 @@ impl Undertaking<'_> {
         loading.pin(&self.job, preflight::consents_to_all(&run_settings))?;
         loading.commit()?;
         Ok(run_settings)
+    }
+
+    fn reuse(&self, loading: &mut Loading<'_>, events: &Events, stop: &Stop) -> Result<u64, Failure> {
+        let here = (self.common.ledger.as_path(), &self.job);
+        reuse::take_over(&self.run.reuse, loading, here, events, &|| *stop.borrow())
     }
 
     /// Finds out what the tenant supports, where that can pay.

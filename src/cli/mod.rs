@@ -8,6 +8,7 @@ mod doctor;
 mod error;
 mod job;
 mod look;
+mod reuse;
 mod sandbox;
 mod settings;
 mod settle;
