@@ -335,12 +335,12 @@ fn the_export_says_what_became_of_every_entry() {
     let scene = done();
     let ran = scene.run(&["export"]).expect(0);
     assert_snapshot!(tame(&scene, &ran.stdout), @r"
-    email,state,reason,profile_id,batch,batch_id,evidence,list,line,occurrences,candidates,written,held_before,rung,detail,resolved_at,sent_at,settled_at,ruling
-    yara.price@example.com,confirmed,,0e2d92be-980d-48c5-a1ee-3b1349ecd451,1,00000000-0000-0000-0000-000000000001,seen,list.csv,2,2,,yara.price@example.com,,,,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,
-    liam-perkins@example.com,skipped,already_assigned,09720601-6384-4313-b7c1-bd6b1d089f29,,,,list.csv,4,1,,liam-perkins@example.com,vip,,,2026-01-31T12:00:00Z,,,
-    edgar.owens@example.net,ambiguous,,,,,,list.csv,5,1,05fdf553-e737-439a-932f-aafe60c41db0 11242463-cad4-4396-8ad5-6f8acf6334cd,edgar.owens@example.net,,,,2026-01-31T12:00:00Z,,,
-    lena.wood@example.com,confirmed,,3fcd3ff0-b658-4b55-aa18-aff035c6184d,1,00000000-0000-0000-0000-000000000001,seen,list.csv,6,1,,lena.wood@example.com,,,,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,
-    nobody@example.org,skipped,not_found,,,,,list.csv,7,1,,nobody@example.org,,,,2026-01-31T12:00:00Z,,,
+    email,state,reason,profile_id,batch,batch_id,evidence,list,line,occurrences,candidates,written,held_before,rung,detail,resolved_at,sent_at,settled_at,ruling,reused
+    yara.price@example.com,confirmed,,0e2d92be-980d-48c5-a1ee-3b1349ecd451,1,00000000-0000-0000-0000-000000000001,seen,list.csv,2,2,,yara.price@example.com,,,,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,,
+    liam-perkins@example.com,skipped,already_assigned,09720601-6384-4313-b7c1-bd6b1d089f29,,,,list.csv,4,1,,liam-perkins@example.com,vip,,,2026-01-31T12:00:00Z,,,,
+    edgar.owens@example.net,ambiguous,,,,,,list.csv,5,1,05fdf553-e737-439a-932f-aafe60c41db0 11242463-cad4-4396-8ad5-6f8acf6334cd,edgar.owens@example.net,,,,2026-01-31T12:00:00Z,,,,
+    lena.wood@example.com,confirmed,,3fcd3ff0-b658-4b55-aa18-aff035c6184d,1,00000000-0000-0000-0000-000000000001,seen,list.csv,6,1,,lena.wood@example.com,,,,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,,
+    nobody@example.org,skipped,not_found,,,,,list.csv,7,1,,nobody@example.org,,,,2026-01-31T12:00:00Z,,,,
     ");
     assert_eq!(ran.stderr, "");
 }
@@ -349,7 +349,7 @@ fn the_export_says_what_became_of_every_entry() {
 fn the_export_comes_as_json_lines_too() {
     let scene = done();
     let ran = scene.run(&["export", "--format", "jsonl"]).expect(0);
-    assert_snapshot!(tame(&scene, ran.stdout.lines().next().unwrap()), @r#"{"email":"yara.price@example.com","state":"confirmed","reason":null,"profile_id":"0e2d92be-980d-48c5-a1ee-3b1349ecd451","batch":1,"batch_id":"00000000-0000-0000-0000-000000000001","evidence":"seen","list":"list.csv","line":2,"occurrences":2,"candidates":[],"written":"yara.price@example.com","held_before":[],"rung":null,"detail":null,"resolved_at":"2026-01-31T12:00:00Z","sent_at":"2026-01-31T12:00:00Z","settled_at":"2026-01-31T12:00:00Z","ruling":null}"#);
+    assert_snapshot!(tame(&scene, ran.stdout.lines().next().unwrap()), @r#"{"email":"yara.price@example.com","state":"confirmed","reason":null,"profile_id":"0e2d92be-980d-48c5-a1ee-3b1349ecd451","batch":1,"batch_id":"00000000-0000-0000-0000-000000000001","evidence":"seen","list":"list.csv","line":2,"occurrences":2,"candidates":[],"written":"yara.price@example.com","held_before":[],"rung":null,"detail":null,"resolved_at":"2026-01-31T12:00:00Z","sent_at":"2026-01-31T12:00:00Z","settled_at":"2026-01-31T12:00:00Z","ruling":null,"reused":null}"#);
     let csv = scene.run(&["export"]).expect(0).stdout;
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let columns: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
@@ -371,9 +371,9 @@ fn the_rejected_rows_are_exported_with_line_and_reason() {
     scene.run(&["load", "list.csv"]).expect(0);
     let ran = scene.run(&["export", "--rows", "rejected"]).expect(0);
     assert_snapshot!(ran.stdout, @r#"
-    email,state,reason,profile_id,batch,batch_id,evidence,list,line,occurrences,candidates,written,held_before,rung,detail,resolved_at,sent_at,settled_at,ruling
-    yara.price.example.com,rejected,invalid_email,,,,,list.csv,8,,,,,,no @,,,,
-    "Empty,",rejected,empty,,,,,list.csv,9,,,,,,the email cell is empty,,,,
+    email,state,reason,profile_id,batch,batch_id,evidence,list,line,occurrences,candidates,written,held_before,rung,detail,resolved_at,sent_at,settled_at,ruling,reused
+    yara.price.example.com,rejected,invalid_email,,,,,list.csv,8,,,,,,no @,,,,,
+    "Empty,",rejected,empty,,,,,list.csv,9,,,,,,the email cell is empty,,,,,
     "#);
     let all = scene.run(&["export", "--rows", "all"]).expect(0);
     assert_eq!(all.stdout.lines().count(), 1 + 5 + 2);
@@ -880,6 +880,7 @@ fn the_doctor_says_what_it_checked() {
     ok          a batch holds as many members as it was sealed with
     ok          nothing was sent again that had been accepted, or doubted without being found absent
     ok          confirmed entries name their evidence, batch and profile
+    ok          entries that were not looked up here name the ledger that they were taken from
     ok          members of settled batches are confirmed or failed
     ok          https://tenant.example/api/v3 accepts the token
     ");

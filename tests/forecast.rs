@@ -3,7 +3,7 @@
 
 use rollbook::api::pacing::{Gate, PaceSettings};
 use rollbook::api::{
-    BatchProgress, BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
+    BatchProgress, BatchReport, Holding, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
 };
 use rollbook::ledger::{Ledger, ListIdentity};
 use rollbook::model::doubt::InDoubt;
@@ -140,10 +140,11 @@ impl Tenant for Simulated {
         Ok(page(found))
     }
 
-    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+    async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         self.read().await?;
         let changed = self.is_changed(profile);
-        Ok(if changed { vec![Handle::new("vip")] } else { vec![] })
+        let held = if changed { vec![Handle::new("vip")] } else { vec![] };
+        Ok(Holding { held, email: None })
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -10,6 +10,7 @@ mod ledger_files;
 mod limits;
 mod pace;
 mod plan;
+mod reuse;
 mod secrets;
 mod stages;
 mod support;

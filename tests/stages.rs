@@ -2,7 +2,7 @@
 
 use rollbook::api::pacing::{Gate, PaceSettings};
 use rollbook::api::{
-    BatchProgress, BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
+    BatchProgress, BatchReport, Holding, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
 };
 use rollbook::ledger::{Ledger, ListIdentity, Reader};
 use rollbook::model::doubt::InDoubt;
@@ -77,9 +77,10 @@ impl Tenant for Fake {
         Ok(Page::new(items, false))
     }
 
-    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+    async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let changed = self.changed.lock().unwrap().contains(profile);
-        Ok(if changed { vec![Handle::new("vip")] } else { vec![] })
+        let held = if changed { vec![Handle::new("vip")] } else { vec![] };
+        Ok(Holding { held, email: None })
     }
 
     async fn batch(&self, _: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -3,7 +3,9 @@
 use crate::support::{Scene, cast, check_promises, options};
 use proptest::prelude::*;
 use rollbook::api::pacing::{Gate, PaceSettings};
-use rollbook::api::{BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted};
+use rollbook::api::{
+    BatchReport, Holding, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
+};
 use rollbook::ledger::{EntryRow, Ledger, LedgerError, ListIdentity, Reader};
 use rollbook::model::doubt::InDoubt;
 use rollbook::model::email::Email;
@@ -157,10 +159,13 @@ impl Tenant for Town {
         })
     }
 
-    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+    async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let people = self.people.lock().unwrap();
-        let (_, holds) = people.get(profile.as_str()).ok_or(ReadFailure::Missing)?;
-        Ok(held(*holds))
+        let (email, holds) = people.get(profile.as_str()).ok_or(ReadFailure::Missing)?;
+        Ok(Holding {
+            held: held(*holds),
+            email: Some(email.clone()),
+        })
     }
 
     async fn batch(&self, _: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     for failure in [
         fuzzing::statuses(bytes, 1).err(),
         fuzzing::profiles(bytes, 2).err(),
-        fuzzing::held_handles(bytes, &ProfileId::new("p-1")).err(),
+        fuzzing::holding(bytes, &ProfileId::new("p-1")).err(),
         fuzzing::queued(bytes).err(),
         fuzzing::batches(bytes, 1).err(),
     ]

@@ -3,7 +3,7 @@
 //! Only the fields that matter are read. What may be missing is optional, numbers may come as strings, and
 //! whatever has the wrong shape is an error with a short description: never a default that looks like data.
 
-use super::{BatchProgress, BatchReport, ListedBatch, Page, StatusDefinition};
+use super::{BatchProgress, BatchReport, Holding, ListedBatch, Page, StatusDefinition};
 use crate::model::ids::{BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::Complaint;
@@ -63,9 +63,16 @@ struct Profile {
 }
 
 #[derive(Deserialize)]
-struct HeldHandles {
+struct OneProfile {
     id: String,
     statuses: Vec<String>,
+    #[serde(default, deserialize_with = "said_email")]
+    email: Option<String>,
+}
+
+/// That an email is `null` says that there is none; where the field is missing nothing is said.
+fn said_email<'de, D: serde::Deserializer<'de>>(email: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(email).map(|email| Some(email.unwrap_or_default()))
 }
 
 #[derive(Deserialize)]
@@ -191,12 +198,15 @@ pub(super) fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, Wrong> {
     })
 }
 
-pub(super) fn held_handles(body: &[u8], asked: &ProfileId) -> Result<Vec<Handle>, Wrong> {
-    let profile = parse::<One<HeldHandles>>(body, "one profile")?.data;
+pub(super) fn holding(body: &[u8], asked: &ProfileId) -> Result<Holding, Wrong> {
+    let profile = parse::<One<OneProfile>>(body, "one profile")?.data;
     if profile.id != asked.as_str() {
         return Err("the answer to one profile is about another profile".into());
     }
-    Ok(profile.statuses.into_iter().map(Handle::new).collect())
+    Ok(Holding {
+        held: profile.statuses.into_iter().map(Handle::new).collect(),
+        email: profile.email,
+    })
 }
 
 pub(super) fn queued(body: &[u8]) -> Result<BatchId, Wrong> {
@@ -388,8 +398,16 @@ mod tests {
             "the answer to Browse profiles is cut off"
         );
         let id = ProfileId::new("p1");
-        assert!(held_handles(br#"{"data":{"id":"p2","statuses":["vip"]}}"#, &id).is_err());
-        assert!(held_handles(br#"{"data":{"id":"p1"}}"#, &id).is_err());
+        assert!(holding(br#"{"data":{"id":"p2","statuses":["vip"]}}"#, &id).is_err());
+        assert!(holding(br#"{"data":{"id":"p1"}}"#, &id).is_err());
+        let email = |field: &str| {
+            let body = format!(r#"{{"data":{{"id":"p1","statuses":[]{field}}}}}"#);
+            holding(body.as_bytes(), &id).map(|holding| holding.email)
+        };
+        assert_eq!(email(""), Ok(None));
+        assert_eq!(email(r#","email":null"#), Ok(Some(String::new())));
+        let ann = "Ann@example.com".to_string();
+        assert_eq!(email(r#","email":"Ann@example.com""#), Ok(Some(ann)));
     }
 
     #[test]

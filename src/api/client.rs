@@ -8,7 +8,7 @@
 use super::answers;
 use super::base_url::BaseUrl;
 use super::pacing::{Ear, allowance};
-use super::{BatchReport, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
+use super::{BatchReport, Holding, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{self, Complaint, Member, ReadFailure, WriteAnswer};
@@ -236,9 +236,9 @@ impl Tenant for Client {
         answers::profiles(&body, slice.number).map_err(ReadFailure::Spoiled)
     }
 
-    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+    async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let body = self.get(self.base.join(&["profiles", profile.as_str()])).await?;
-        answers::held_handles(&body, profile).map_err(ReadFailure::Spoiled)
+        answers::holding(&body, profile).map_err(ReadFailure::Spoiled)
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -3,8 +3,8 @@
 #![allow(missing_docs, reason = "each function is the one of its name in answers.rs")]
 
 use super::base_url::BaseUrl;
-use super::{BatchReport, ListedBatch, Page, StatusDefinition, answers};
-use crate::model::ids::{BatchId, Handle, ProfileId};
+use super::{BatchReport, Holding, ListedBatch, Page, StatusDefinition, answers};
+use crate::model::ids::{BatchId, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::Complaint;
 use std::time::Duration;
@@ -17,8 +17,8 @@ pub fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, String> {
     answers::profiles(body, page)
 }
 
-pub fn held_handles(body: &[u8], asked: &ProfileId) -> Result<Vec<Handle>, String> {
-    answers::held_handles(body, asked)
+pub fn holding(body: &[u8], asked: &ProfileId) -> Result<Holding, String> {
+    answers::holding(body, asked)
 }
 
 pub fn queued(body: &[u8]) -> Result<BatchId, String> {

@@ -87,6 +87,15 @@ pub struct StatusDefinition {
     pub name: String,
 }
 
+/// A profile, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The handles that it holds.
+    pub held: Vec<Handle>,
+    /// Its email, as the tenant wrote it; `None` where the answer did not say, empty where it has none.
+    pub email: Option<String>,
+}
+
 /// A batch, as the tenant reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchReport {
@@ -138,8 +147,8 @@ pub trait Tenant: Send + Sync + 'static {
         wanted: Wanted<'_>,
         slice: Slice,
     ) -> impl Future<Output = Result<Page<Found>, ReadFailure>> + Send;
-    /// The handles that a profile holds now: `GET /profiles/{id}`.
-    fn held_by(&self, profile: &ProfileId) -> impl Future<Output = Result<Vec<Handle>, ReadFailure>> + Send;
+    /// What a profile holds now, and its email: `GET /profiles/{id}`.
+    fn held_by(&self, profile: &ProfileId) -> impl Future<Output = Result<Holding, ReadFailure>> + Send;
     /// How far a batch is: `GET /batches/{id}`.
     fn batch(&self, id: &BatchId) -> impl Future<Output = Result<BatchReport, ReadFailure>> + Send;
     /// A page of all batches, newest first, counted from 1: `GET /batches`.

@@ -16,10 +16,11 @@
 //! | `detail` | anything else that is known |
 //! | `resolved_at`, `sent_at`, `settled_at` | UTC |
 //! | `ruling` | who ruled on the batch, how and why, where a person did |
+//! | `reused` | where it was not looked up by this ledger: when and by which other ledger it was, and how long before |
 //!
 //! A CSV cell that a spreadsheet would run as a formula gets an apostrophe in front. JSON lines stay as they are.
 
-use crate::ledger::{EntryRow, LedgerError, Reader, RejectRow};
+use crate::ledger::{EntryRow, LedgerError, Reader, RejectRow, TakenOver};
 use serde::Serialize;
 use std::io::Write;
 
@@ -54,7 +55,7 @@ pub enum ExportError {
     Output(#[from] std::io::Error),
 }
 
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 20] = [
     "email",
     "state",
     "reason",
@@ -74,6 +75,7 @@ const COLUMNS: [&str; 19] = [
     "sent_at",
     "settled_at",
     "ruling",
+    "reused",
 ];
 
 /// One exported row. The fields stand in the order of [`COLUMNS`].
@@ -98,6 +100,7 @@ struct Record<'r> {
     sent_at: Option<String>,
     settled_at: Option<String>,
     ruling: Option<&'r str>,
+    reused: Option<String>,
 }
 
 impl<'r> Record<'r> {
@@ -125,6 +128,7 @@ impl<'r> Record<'r> {
             sent_at: row.sent_at.map(time),
             settled_at: row.settled_at.map(time),
             ruling: row.ruling,
+            reused: row.reused.map(|from| taken_over(from, row.resolved_at)),
         }
     }
 
@@ -226,6 +230,7 @@ fn write_csv<W: Write>(writer: &mut csv::Writer<W>, record: &Record<'_>) -> Resu
         text(at.as_deref().unwrap_or_default())?;
     }
     text(record.ruling.unwrap_or_default())?;
+    text(record.reused.as_deref().unwrap_or_default())?;
     writer.write_record(None::<&[u8]>).map_err(csv_error)
 }
 
@@ -248,6 +253,20 @@ fn runs_as_formula(cell: &str) -> bool {
         .next()
         .is_none_or(|first| first.is_ascii_alphanumeric());
     !is_plain && cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
+}
+
+/// Whose look-up it was, and how old it was when it was taken over.
+fn taken_over(from: TakenOver<'_>, taken_at: Option<i64>) -> String {
+    let TakenOver { ledger, looked_up_at } = from;
+    let minutes = taken_at.map_or(0, |at| at.saturating_sub(looked_up_at).max(0)) / 60_000;
+    let age = match minutes {
+        0..120 => format!("{minutes} min"),
+        _ => format!("{} h", minutes / 60),
+    };
+    format!(
+        "looked up {} in ledger {ledger}, {age} before",
+        time(looked_up_at)
+    )
 }
 
 /// RFC 3339, UTC, to the second.
@@ -315,6 +334,16 @@ mod tests {
             assert!(csv_of(&record).contains(&format!("'{cell}")), "{cell}");
         }
         assert!(!runs_as_formula("ann=b@example.com"));
+    }
+
+    #[test]
+    fn the_age_of_what_was_taken_over_is_said() {
+        let (ledger, looked_up_at) = ("0a1b", 1_795_440_000_000);
+        let said = |later| taken_over(TakenOver { ledger, looked_up_at }, Some(looked_up_at + later));
+        let when = "looked up 2026-11-23T13:20:00Z in ledger 0a1b";
+        assert_eq!(said(75 * 3_600_000), format!("{when}, 75 h before"));
+        assert_eq!(said(119 * 60_000 + 59_999), format!("{when}, 119 min before"));
+        assert_eq!(said(-5), format!("{when}, 0 min before"));
     }
 
     #[test]

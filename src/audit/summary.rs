@@ -20,6 +20,8 @@ pub struct Summary {
     pub batches: Vec<(BatchState, u64)>,
     /// Members that were read back at random, all of which showed the change.
     pub sampled: u64,
+    /// Entries that were taken from other ledgers instead of being looked up.
+    pub reused: u64,
 }
 
 /// A summary as scripts read it: `status --json`. Fields are only ever added.
@@ -36,6 +38,7 @@ struct Json<'s> {
     reasons: BTreeMap<&'s str, u64>,
     batches: BTreeMap<&'static str, u64>,
     sampled: u64,
+    reused: u64,
     finished: bool,
     lists: Vec<JsonList<'s>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +65,7 @@ impl Summary {
             counts: reader.counts()?,
             batches: reader.batch_counts()?,
             sampled: reader.sampled()?,
+            reused: reader.reused()?,
         })
     }
 
@@ -139,6 +143,7 @@ impl Summary {
                 .map(|state| (state.as_str(), self.batches_in(state)))
                 .into(),
             sampled: self.sampled,
+            reused: self.reused,
             finished: self.is_finished(),
             lists: self.lists.iter().map(json_list).collect(),
             run,

@@ -52,6 +52,9 @@ Examples:
   rollbook sandbox --rate-limit 600/min --latency 80ms
   rollbook sandbox --lose-answers 10 --state tenant.jsonl";
 
+/// What was looked up longer ago than a year says nothing about anybody.
+const MAX_AGE_LIMIT: Duration = Duration::from_secs(366 * 24 * 3_600);
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0 done   1 unexpected   2 usage   3 done, but something failed or is held
@@ -239,6 +242,22 @@ pub struct RunArgs {
     /// The final summary as JSON on stdout
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub reuse: ReuseArgs,
+}
+
+/// What is taken from an earlier ledger.
+#[derive(Args, Debug, Clone, Default)]
+pub struct ReuseArgs {
+    /// Take profiles from this ledger of an earlier job at the same tenant; a read-back proves every one
+    #[arg(long, value_name = "LEDGER", conflicts_with = "adopt")]
+    pub reuse: Option<PathBuf>,
+    /// How long ago they may have been looked up: 90min, 12h, 7d [default: 7d]
+    #[arg(long, value_name = "TIME", requires = "reuse", value_parser = parse_age)]
+    pub max_age: Option<Duration>,
+    /// Take from it also that nobody bears an email; such an entry is skipped
+    #[arg(long, requires = "reuse")]
+    pub reuse_not_found: bool,
 }
 
 #[derive(Args, Debug, Clone, Copy)]
@@ -404,7 +423,14 @@ fn parse_limit(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| "expected a number of profiles, at least 1".into())
 }
 
-/// Reads `250ms`, `90s`, `15min` or `2h`.
+/// Reads an age: more than nothing, and no more than anybody can mean.
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let age = parse_time(text).ok();
+    age.filter(|age| !age.is_zero() && *age <= MAX_AGE_LIMIT)
+        .ok_or_else(|| "expected an age such as 90min, 12h or 7d, at most 366d".into())
+}
+
+/// Reads `250ms`, `90s`, `15min`, `2h` or `7d`.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let expected = || "expected a time such as 90s, 15min or 2h".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
@@ -414,6 +440,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" | "min" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(expected()),
     };
     number
@@ -438,6 +465,25 @@ mod tests {
         assert_eq!(parse_time("2h"), Ok(Duration::from_secs(7_200)));
         for bad in ["", "10", "s", "-1s", "1.5h", "99999999999999999999h"] {
             assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ages_are_sensible() {
+        assert_eq!(parse_age("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(parse_age("366d"), Ok(MAX_AGE_LIMIT));
+        for bad in [
+            "0d",
+            "0s",
+            "367d",
+            "7",
+            "7w",
+            "-1d",
+            "d",
+            "7 d",
+            "9999999999999999999d",
+        ] {
+            assert!(parse_age(bad).is_err(), "{bad}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResolveArg, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind};
-use super::{ending, settings, signals};
+use super::{ending, reuse, settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
 use crate::api::pacing::PaceView;
@@ -169,6 +169,7 @@ impl Undertaking<'_> {
     fn carry_out(&self, ledger: Option<Ledger>) -> Result<ExitCode, Failure> {
         let token = settings::token(self.connection)?;
         let base = settings::base_url(self.connection, Some(&self.job.tenant))?;
+        reuse::check(&self.run.reuse, &self.common.ledger, &self.job)?;
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
@@ -237,6 +238,7 @@ impl Undertaking<'_> {
         };
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
+        work.resolved += self.reuse(&mut loading, &screen.events(), stop)?;
         work.pending = loading.pending()?;
         let sample = |size| loading.sample(size);
         let surveyed = look_around(tenant, &self.job, work, self.run.resolve, sample, stop).await?;
@@ -267,6 +269,11 @@ impl Undertaking<'_> {
         loading.pin(&self.job, plan::consents_to_all(&run_settings))?;
         loading.commit()?;
         Ok(run_settings)
+    }
+
+    fn reuse(&self, loading: &mut Loading<'_>, events: &Events, stop: &Stop) -> Result<u64, Failure> {
+        let here = (self.common.ledger.as_path(), &self.job);
+        reuse::take_over(&self.run.reuse, loading, here, events, &|| *stop.borrow())
     }
 
     fn ask(&self, stop: &Stop) -> Result<(), Failure> {

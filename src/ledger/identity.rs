@@ -107,7 +107,8 @@ impl Ledger {
         )?;
         let pending = entry::apply(EntryState::Resolved, EntryEvent::Forget)?;
         let forgotten = transaction.execute(
-            "UPDATE entry SET state = ?2, profile_id = NULL, held = NULL, resolved_at = NULL WHERE state = ?1",
+            "UPDATE entry SET state = ?2, profile_id = NULL, held = NULL, resolved_at = NULL,
+                 reused = NULL, reuse = NULL WHERE state = ?1",
             params![EntryState::Resolved.code(), pending.code()],
         )? as i64;
         let doubted = batch::apply(BatchState::Sealed, BatchEvent::LoseSight)?;

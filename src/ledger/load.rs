@@ -287,16 +287,22 @@ impl Loading<'_> {
         Ok(self.connection.execute_batch(INDEXES)?)
     }
 
-    /// Builds what indexes are missing and makes everything durable.
-    pub fn commit(mut self) -> Result<(), LedgerError> {
-        assert!(self.open.is_none(), "BUG: a load was committed inside a list");
+    /// Makes the rows of this load entries like all others: found by the indexes, and counted.
+    pub(super) fn file_rows(&mut self) -> Result<&Connection, LedgerError> {
+        assert!(self.open.is_none(), "BUG: a load was filed inside a list");
         if matches!(self.known, Known::Set(_)) {
             self.build_indexes()?;
+            self.known = Known::Index;
         }
         let mut tally = Tally::default();
-        tally.add(EntryState::Pending, "", self.added as i64);
+        tally.add(EntryState::Pending, "", std::mem::take(&mut self.added) as i64);
         save_tally(self.connection, &tally)?;
-        self.connection.execute_batch("COMMIT")?;
+        Ok(self.connection)
+    }
+
+    /// Builds what indexes are missing and makes everything durable.
+    pub fn commit(mut self) -> Result<(), LedgerError> {
+        self.file_rows()?.execute_batch("COMMIT")?;
         self.connection
             .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         self.finished = true;

@@ -12,6 +12,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_ledger.sql"),
     include_str!("../../migrations/0002_doubts.sql"),
     include_str!("../../migrations/0003_scan.sql"),
+    include_str!("../../migrations/0004_reuse.sql"),
 ];
 
 /// The version that this program writes.

@@ -30,6 +30,7 @@ mod lock;
 mod migrate;
 mod open;
 mod read;
+mod reuse;
 mod safety;
 mod scans;
 mod seen;
@@ -47,9 +48,10 @@ pub use open::Ledger;
 pub use read::{
     Accepted, BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
 };
+pub use reuse::{OtherLedger, ReuseError, Reused, Terms};
 pub use scans::{ScanState, Seen, Sighting};
 pub use time::now_ms;
-pub use walk::{EntryRow, RejectRow};
+pub use walk::{EntryRow, RejectRow, TakenOver};
 pub use write::{AnswerRecord, MemberFate, Settlement};
 pub use writer::{Writer, WriterThread};
 

@@ -171,6 +171,17 @@ fn companion(path: &Path, ending: &str) -> PathBuf {
 
 /// Opens a ledger for reading; a run may be going on beside it.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
+    let (connection, version) = open_any_version(path)?;
+    if version < migrate::latest() {
+        return Err(LedgerError::Sqlite(format!(
+            "ledger version {version} is older than this rollbook; any command that writes brings it up to date"
+        )));
+    }
+    Ok(connection)
+}
+
+/// Opens a ledger for reading, also one of an older version; says which it is.
+pub(super) fn open_any_version(path: &Path) -> Result<(Connection, i64), LedgerError> {
     let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
     safety::check_file(path, &about)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| {
@@ -184,12 +195,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
         return Err(LedgerError::Missing(path.to_owned()));
     }
     let version = migrate::version(&connection, path)?;
-    if version < migrate::latest() {
-        return Err(LedgerError::Sqlite(format!(
-            "ledger version {version} is older than this rollbook; any command that writes brings it up to date"
-        )));
-    }
-    Ok(connection)
+    Ok((connection, version))
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {

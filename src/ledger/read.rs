@@ -32,6 +32,8 @@ pub struct SealedMember {
     pub profile: ProfileId,
     /// What the profile held when it was looked up.
     pub held: Vec<Handle>,
+    /// Whether that was seen by another ledger, and may have changed before this one sent anything.
+    pub reused: bool,
 }
 
 /// A batch that is not finished.
@@ -360,23 +362,26 @@ pub(super) fn open_batches(connection: &Connection) -> Result<Vec<OpenBatch>, Le
 }
 
 pub(super) fn members(connection: &Connection, no: BatchNo) -> Result<Vec<SealedMember>, LedgerError> {
-    let mut query = connection
-        .prepare_cached("SELECT id, profile_id, held, email FROM entry WHERE batch = ?1 ORDER BY id")?;
+    let mut query = connection.prepare_cached(
+        "SELECT id, profile_id, held, email, reused IS NOT NULL FROM entry WHERE batch = ?1 ORDER BY id",
+    )?;
     let rows = query.query_map(params![no.0], |row| {
         Ok((
             EntryId(row.get(0)?),
             row.get::<_, String>(1)?,
             row.get::<_, String>(2)?,
             row.get::<_, String>(3)?,
+            row.get::<_, bool>(4)?,
         ))
     })?;
     rows.map(|row| {
-        let (id, profile, held, email) = row?;
+        let (id, profile, held, email, reused) = row?;
         Ok(SealedMember {
             id,
             email: Email::from_ledger(&email),
             profile: ProfileId::new(profile),
             held: handles_from_json(&held)?,
+            reused,
         })
     })
     .collect()

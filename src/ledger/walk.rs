@@ -5,6 +5,7 @@ use super::error::LedgerError;
 use super::read::{Reader, unsigned};
 use crate::model::entry::EntryState;
 use rusqlite::params;
+use std::collections::HashMap;
 
 /// An entry with everything that is known about it. Times are milliseconds since 1970 UTC.
 #[derive(Debug)]
@@ -33,6 +34,16 @@ pub struct EntryRow<'r> {
     pub sent_at: Option<i64>,
     pub settled_at: Option<i64>,
     pub ruling: Option<&'r str>,
+    pub reused: Option<TakenOver<'r>>,
+}
+
+/// Where an entry's profile, or that it has none, was taken from instead of being looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenOver<'r> {
+    /// The id of the other ledger.
+    pub ledger: &'r str,
+    /// When that looked the entry up, in milliseconds since 1970 UTC.
+    pub looked_up_at: i64,
 }
 
 /// A row that held no usable email.
@@ -60,6 +71,7 @@ impl Reader {
             .connection
             .prepare("SELECT profile_id FROM candidate WHERE entry = ?1 ORDER BY profile_id")
             .map_err(sqlite)?;
+        let sources = self.reuse_sources().map_err(sqlite)?;
         let mut query = self
             .connection
             .prepare(
@@ -67,14 +79,15 @@ impl Reader {
                         evidence, rung, list.name, line, occurrences, resolved_at, sent_at, entry.settled_at,
                         CASE WHEN rung IN ('ruled_sent', 'ruled_absent') THEN
                             (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
-                                WHERE ruling.batch = entry.batch ORDER BY id DESC LIMIT 1) END
+                                WHERE ruling.batch = entry.batch ORDER BY id DESC LIMIT 1) END,
+                        reused, reuse
                  FROM entry JOIN list ON list.id = entry.list LEFT JOIN batch ON batch.id = entry.batch
                  ORDER BY entry.id",
             )
             .map_err(sqlite)?;
         let mut rows = query.query([]).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
-            let mut entry = entry_row(row).map_err(sqlite)?;
+            let mut entry = entry_row(row, &sources).map_err(sqlite)?;
             if entry.state == EntryState::Ambiguous {
                 let id: i64 = row.get(0).map_err(sqlite)?;
                 let ids = candidates
@@ -85,6 +98,14 @@ impl Reader {
             visit(entry)?;
         }
         Ok(())
+    }
+
+    /// The ids of the ledgers that something was taken from, by the number of the taking-over. A handful at the most.
+    fn reuse_sources(&self) -> rusqlite::Result<HashMap<i64, String>> {
+        let mut query = self.connection.prepare("SELECT id, ledger_id FROM reuse")?;
+        query
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
     }
 
     /// Lends every rejected row, in the order of the lists, to `visit` until that fails.
@@ -175,13 +196,21 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
         "SELECT count(*) FROM entry WHERE state = 3 AND (evidence IS NULL OR batch IS NULL OR profile_id IS NULL)",
     ),
     (
+        "entries that were not looked up here name the ledger that they were taken from",
+        "SELECT count(*) FROM entry WHERE (reused IS NULL) <> (reuse IS NULL)
+             OR (reuse IS NOT NULL AND reuse NOT IN (SELECT id FROM reuse))",
+    ),
+    (
         "members of settled batches are confirmed or failed",
         "SELECT count(*) FROM entry JOIN batch ON batch.id = entry.batch
              WHERE batch.state = 3 AND entry.state NOT IN (3, 6)",
     ),
 ];
 
-fn entry_row<'r>(row: &'r rusqlite::Row<'_>) -> Result<EntryRow<'r>, rusqlite::Error> {
+fn entry_row<'r>(
+    row: &'r rusqlite::Row<'_>,
+    sources: &'r HashMap<i64, String>,
+) -> Result<EntryRow<'r>, rusqlite::Error> {
     let text =
         |column: usize| -> rusqlite::Result<Option<&'r str>> { Ok(row.get_ref(column)?.as_str_or_null()?) };
     let required = |column: usize| -> rusqlite::Result<&'r str> { Ok(row.get_ref(column)?.as_str()?) };
@@ -206,7 +235,19 @@ fn entry_row<'r>(row: &'r rusqlite::Row<'_>) -> Result<EntryRow<'r>, rusqlite::E
         sent_at: row.get(16)?,
         settled_at: row.get(17)?,
         ruling: text(18)?,
+        reused: taken_over(row, sources)?,
     })
+}
+
+fn taken_over<'r>(
+    row: &rusqlite::Row<'_>,
+    sources: &'r HashMap<i64, String>,
+) -> rusqlite::Result<Option<TakenOver<'r>>> {
+    let Some(looked_up_at) = row.get(19)? else {
+        return Ok(None);
+    };
+    let ledger = sources.get(&row.get(20)?).map_or("", String::as_str);
+    Ok(Some(TakenOver { ledger, looked_up_at }))
 }
 
 fn reject_row<'r>(row: &'r rusqlite::Row<'_>) -> Result<RejectRow<'r>, rusqlite::Error> {

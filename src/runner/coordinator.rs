@@ -664,7 +664,7 @@ mod tests {
     #[test]
     fn a_sealed_batch_that_is_beyond_the_limit_stays() {
         let sealed = vec![(BatchNo(90), 1), (BatchNo(91), 1)];
-        let mut coordinator = Coordinator::new(bounds(Some(1)), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(Some(1)), 0, sealed, vec![]);
         assert_eq!(sends(&mut coordinator), 1);
         assert_eq!(coordinator.left(), Some(Left::LimitTooSmall));
     }
@@ -672,8 +672,7 @@ mod tests {
     #[test]
     fn few_are_on_their_way_together() {
         let sealed = (1..=30).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator =
-            Coordinator::new(bounds(None), vec![], sealed, vec![Command::Settle(BatchNo(40))]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![Command::Settle(BatchNo(40))]);
         assert!(coordinator.is_idle());
         assert_eq!(sends(&mut coordinator), SENDING_LIMIT);
         assert_eq!(coordinator.under_way(), SENDING_LIMIT + 1);
@@ -681,7 +680,7 @@ mod tests {
         coordinator.handle(Report::Refilled(vec![entry(1)]));
         assert_eq!(coordinator.commands().len(), 1, "one to look up, and that is all");
         assert_eq!(coordinator.under_way(), SENDING_LIMIT + 2);
-        coordinator.handle(Report::LookedUp(EntryId(1), false));
+        coordinator.handle(Report::LookedUp(1, LookedUp::default()));
         for no in 1..=SENDING_LIMIT as i64 {
             coordinator.handle(Report::Sent(BatchNo(no), 3, Sent::InDoubt("502".into())));
         }
@@ -691,7 +690,7 @@ mod tests {
 
     #[test]
     fn a_member_that_is_too_large_by_itself_is_refused() {
-        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![(BatchNo(1), 1)], vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, vec![(BatchNo(1), 1)], vec![]);
         coordinator.commands();
         let refused = Sent::Refused {
             failed: 1,
@@ -781,7 +780,7 @@ mod tests {
     #[test]
     fn doubts_that_nobody_decides_are_kept_few() {
         let sealed = (1..=99).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
         let number = std::cell::Cell::new(0);
         let every_second = || {
             number.set(number.get() + 1);
@@ -798,7 +797,7 @@ mod tests {
     #[test]
     fn what_became_of_a_doubt_is_counted_once() {
         let sealed = (1..=9).map(|no| (BatchNo(no), 3)).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, vec![]);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, vec![]);
         coordinator.handle(Report::Refilled(vec![]));
         let in_doubt = |no| Report::Sent(BatchNo(no), 3, Sent::InDoubt("502".into()));
         assert_eq!(sends(&mut coordinator), 2);
@@ -901,7 +900,7 @@ mod tests {
     #[test]
     fn a_few_batches_that_change_nobody_stop_the_run_and_one_that_does_begins_anew() {
         let to_settle: Vec<_> = (1..=9).map(|no| Command::Settle(BatchNo(no))).collect();
-        let mut coordinator = Coordinator::new(bounds(None), vec![], vec![], to_settle);
+        let mut coordinator = Coordinator::new(bounds(None), 0, vec![], to_settle);
         coordinator.commands();
         let mut settled = |confirmed, failed| {
             let done = Settled::Done { confirmed, failed };
@@ -955,16 +954,16 @@ mod tests {
     fn what_was_halted_is_no_longer_under_way() {
         let settle = vec![Command::Settle(BatchNo(9))];
         let sealed = vec![(BatchNo(1), 3)];
-        let mut coordinator = Coordinator::new(bounds(None), vec![], sealed, settle);
+        let mut coordinator = Coordinator::new(bounds(None), 0, sealed, settle);
         coordinator.commands();
         coordinator.handle(Report::Refilled((1..=4).map(entry).collect()));
         coordinator.commands();
         assert_eq!(coordinator.under_way(), 6);
-        for (work, left) in [(Work::LookUp, 5), (Work::Send, 4), (Work::Settle, 3)] {
+        for (work, left) in [(Work::LookUp(1), 5), (Work::Send, 4), (Work::Settle, 3)] {
             coordinator.handle(Report::Halted(work, Halt::Stopped));
             assert_eq!(coordinator.under_way(), left, "{work:?}");
         }
-        (2..=4).for_each(|id| coordinator.handle(Report::LookedUp(EntryId(id), false)));
+        (2..=4).for_each(|_| coordinator.handle(Report::LookedUp(1, LookedUp::default())));
         assert!(coordinator.is_idle());
     }
 

@@ -15,7 +15,6 @@ use crate::api::pacing::Class;
 use crate::api::{ListedBatch, Tenant};
 use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement, Standing};
 use crate::model::doubt::{self, Decision, Evidence, Later, Listed, Match, Sightings};
-use crate::model::entry;
 use crate::model::ids::{BatchId, BatchNo, ProfileId};
 use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
@@ -34,7 +33,7 @@ const LAST_LOOK: Duration = Duration::from_secs(5);
 pub enum Cleared {
     /// The tenant has it under an id that is known now: it is settled like any other.
     Found,
-    /// Every member's fate is known: so many show the change, so many are gone.
+    /// Every member's fate is known: so many show the change, so many failed.
     Reached(usize, usize),
     /// It never arrived: it is sealed again, with so many members.
     Absent(usize),
@@ -212,7 +211,7 @@ impl<T: Tenant> Look<'_, T> {
     async fn look_at_members(&mut self, everybody: bool) -> Result<(), Halt> {
         for sight in &mut self.seen {
             // An older sight of nothing says nothing about now.
-            *sight = sight.filter(|sight| matches!(sight, Sight::Changed | Sight::Gone));
+            *sight = sight.filter(|sight| sight.fate().is_some());
         }
         let mut misses = 0;
         for position in 0..self.members.len() {
@@ -224,21 +223,26 @@ impl<T: Tenant> Look<'_, T> {
             }
             let sight = look_at(self.context, &self.members[position]).await?;
             self.seen[position] = Some(sight);
-            if matches!(sight, Sight::Changed | Sight::Partly) && !self.moved {
+            if (sight.shows_all() || sight == Sight::Partly) && !self.moved {
                 self.moved = true;
                 self.context.ledger.moved(self.no).await?;
             }
-            misses += usize::from(sight != Sight::Changed && sight != Sight::Gone);
+            misses += usize::from(sight.fate().is_none());
         }
         Ok(())
     }
 
     fn count(&self) -> Sightings {
+        // Whom another ledger saw without the change may have got it from anybody since: that alone proves nothing.
+        let proves = |(member, sight): (&SealedMember, &Option<Sight>)| {
+            !member.reused && sight.is_some_and(Sight::shows_all)
+        };
+        let proven = self.members.iter().zip(&self.seen).any(proves);
         let mut seen = Sightings::default();
         for sight in &self.seen {
             *match sight {
-                Some(Sight::Changed) => &mut seen.changed,
-                Some(Sight::Partly) => &mut seen.partly,
+                Some(Sight::Changed | Sight::Renamed) if proven => &mut seen.changed,
+                Some(Sight::Changed | Sight::Renamed | Sight::Partly) => &mut seen.partly,
                 Some(Sight::Unchanged) => &mut seen.unchanged,
                 Some(Sight::Gone) => &mut seen.gone,
                 Some(Sight::Unanswered) | None => &mut seen.unknown,
@@ -342,19 +346,19 @@ impl<T: Tenant> Look<'_, T> {
             took: self.context.time_since(since).await,
             ..Settlement::default()
         };
-        let (mut changed, mut gone) = (0, 0);
+        let (mut changed, mut failed) = (0, 0);
         for (member, sight) in self.members.iter().zip(&self.seen) {
-            let fate = if *sight == Some(Sight::Changed) {
-                changed += 1;
-                MemberFate::Confirmed(entry::Evidence::Seen)
-            } else {
-                gone += 1;
-                MemberFate::Failed("profile_gone", "the profile no longer exists".into())
-            };
+            let fate = sight
+                .and_then(Sight::fate)
+                .expect("BUG: a batch was decided before everybody was seen");
+            *match fate {
+                MemberFate::Confirmed(_) => &mut changed,
+                MemberFate::Failed(..) => &mut failed,
+            } += 1;
             settlement.fates.push((member.id, fate));
         }
         self.context.ledger.settle(self.no, settlement).await?;
-        Ok(Cleared::Reached(changed, gone))
+        Ok(Cleared::Reached(changed, failed))
     }
 
     async fn absent(self, evidence: &Evidence, quiet: Duration) -> Result<Cleared, Halt> {

@@ -2,9 +2,11 @@
 //! to say.
 
 use super::context::{Context, GaveUp, Halt};
-use crate::api::Tenant;
 use crate::api::pacing::Class;
-use crate::ledger::SealedMember;
+use crate::api::{Holding, Tenant};
+use crate::ledger::{MemberFate, SealedMember};
+use crate::model::email::same;
+use crate::model::entry::Evidence;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,6 +19,9 @@ const BEFORE_GONE: Duration = Duration::from_secs(1);
 
 /// Members without the change in one look, after which the rest is not worth asking for yet.
 pub const MISSES_A_LOOK: usize = 3;
+
+/// Why a member fails whose profile was known from another ledger and was not that person's any more.
+const PROFILE_CHANGED: &str = "profile_changed";
 
 /// The growing waits between looks. What is bounded is the waiting: the time that answers take, be it an hour of
 /// maintenance, is not held against anybody.
@@ -73,6 +78,8 @@ impl Patience {
 pub enum Sight {
     /// The whole change.
     Changed,
+    /// The whole change, on a profile that bears another email than when another ledger looked it up.
+    Renamed,
     /// A part of it: one of several handles.
     Partly,
     /// None of it.
@@ -94,6 +101,34 @@ pub async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> 
     }
 }
 
+/// Whether a profile of which this ledger has only heard is not the one that was meant any more.
+fn bears_another_email(member: &SealedMember, now: &Holding) -> bool {
+    let other = |email: &String| !same(&member.email, email);
+    member.reused && now.email.as_ref().is_some_and(other)
+}
+
+impl Sight {
+    /// Whether the whole change shows.
+    pub fn shows_all(self) -> bool {
+        matches!(self, Self::Changed | Self::Renamed)
+    }
+
+    /// What becomes of a member whose last sight this is, where that is certain.
+    pub fn fate(self) -> Option<MemberFate> {
+        let failed = |reason, detail: &str| Some(MemberFate::Failed(reason, detail.into()));
+        match self {
+            Self::Changed => Some(MemberFate::Confirmed(Evidence::Seen)),
+            Self::Renamed => failed(
+                PROFILE_CHANGED,
+                "the change was made, but the profile bears another email by now: \
+                 look whether it is right there, and whose profile bears this email",
+            ),
+            Self::Gone => failed("profile_gone", "the profile no longer exists"),
+            Self::Partly | Self::Unchanged | Self::Unanswered => None,
+        }
+    }
+}
+
 async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
     let id = &member.profile;
     let action = context.job.action;
@@ -102,8 +137,12 @@ async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Re
         .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
         .await
     {
-        Ok(held) if action.shows(&sent, &held) => Ok(Sight::Changed),
-        Ok(held) if action.shows_any(&sent, &held) => Ok(Sight::Partly),
+        Ok(now) if action.shows(&sent, &now.held) => Ok(if bears_another_email(member, &now) {
+            Sight::Renamed
+        } else {
+            Sight::Changed
+        }),
+        Ok(now) if action.shows_any(&sent, &now.held) => Ok(Sight::Partly),
         Ok(_) => Ok(Sight::Unchanged),
         Err(GaveUp::Missing) => Ok(Sight::Gone),
         Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),

@@ -8,7 +8,7 @@ use super::resolve::{ask_briefly, ask_together};
 use crate::api::pacing::Class;
 use crate::api::{Slice, Tenant, Wanted};
 use crate::ledger::SealedMember;
-use crate::model::email::Email;
+use crate::model::email::{Email, same};
 use crate::model::grouping::{Grouping, cut, is_plain};
 use crate::model::ids::{Action, EntryId, Handle, ProfileId};
 use crate::model::lookup::Found;
@@ -111,7 +111,9 @@ fn shows<T>(context: &Context<T>, member: &SealedMember, found: &Found) -> bool 
     let action = context.job.action;
     let sent = action.needed(&context.job.handles, &member.held);
     let held = found.held.as_deref();
-    found.profile == member.profile && held.is_some_and(|held| action.shows(&sent, held))
+    // An entry that was looked up here led to this profile; one that another ledger looked up must still.
+    let is_meant = !member.reused || same(&member.email, &found.email);
+    is_meant && found.profile == member.profile && held.is_some_and(|held| action.shows(&sent, held))
 }
 
 /// Reads the list of holders, where its pages are fewer than the members.

@@ -106,7 +106,7 @@ async fn judge_bearers<T: Tenant>(context: &Context<T>, bearers: &[&Found]) -> R
         .ask(Class::Lookup, |tenant| async move { tenant.held_by(id).await })
         .await
     {
-        Ok(held) => Ok(judge(&context.job, profile, held)),
+        Ok(now) => Ok(judge(&context.job, profile, now.held)),
         // Deleted between two requests.
         Err(GaveUp::Missing) => Ok(Verdict::Skipped {
             reason: SkipReason::NotFound,

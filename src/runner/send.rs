@@ -214,6 +214,7 @@ mod tests {
             id: EntryId(*id),
             profile: ProfileId::new(format!("p{id}")),
             held: vec![],
+            reused: false,
         };
         ids.iter().map(member).collect()
     }

@@ -46,6 +46,8 @@ pub enum Settled {
 struct Reading {
     unseen: Vec<Unseen>,
     fates: Vec<(EntryId, MemberFate)>,
+    /// How many were seen with the change.
+    shown: usize,
     /// When somebody was last seen with the change who had been looked at in vain before.
     turned: Option<Instant>,
 }
@@ -80,19 +82,16 @@ impl Reading {
         while missed.len() < misses_limit
             && let Some(Unseen { member, unchanged }) = queue.next()
         {
-            match look_at(context, &member).await? {
-                Sight::Changed => {
-                    if unchanged {
-                        self.turned = Some(Instant::now());
-                    }
-                    let fate = MemberFate::Confirmed(Evidence::Seen);
-                    self.fates.push((member.id, fate));
+            let sight = look_at(context, &member).await?;
+            if sight.shows_all() {
+                self.shown += 1;
+                if unchanged {
+                    self.turned = Some(Instant::now());
                 }
-                Sight::Gone => {
-                    let fate = MemberFate::Failed("profile_gone", "the profile no longer exists".into());
-                    self.fates.push((member.id, fate));
-                }
-                sight => missed.push(Unseen {
+            }
+            match sight.fate() {
+                Some(fate) => self.fates.push((member.id, fate)),
+                None => missed.push(Unseen {
                     member,
                     unchanged: matches!(sight, Sight::Unchanged | Sight::Partly),
                 }),
@@ -113,6 +112,7 @@ impl Reading {
             if unchanged {
                 self.turned = Some(Instant::now());
             }
+            self.shown += 1;
             self.fates
                 .push((member.id, MemberFate::Confirmed(Evidence::Seen)));
         }
@@ -135,9 +135,7 @@ impl Reading {
     }
 
     fn anyone_seen(&self) -> bool {
-        self.fates
-            .iter()
-            .any(|fate| matches!(fate.1, MemberFate::Confirmed(_)))
+        self.shown > 0
     }
 
     fn everyone_answered(&self) -> bool {
@@ -292,18 +290,17 @@ async fn read_back<T: Tenant>(
     }
     fastrand::shuffle(&mut expected);
     let together = context.together.size();
-    let rest = expected.split_off(confirm.members(expected.len(), together));
-    let sampled = expected.len();
-    let mut reading = Reading::of(expected);
+    // Whom only another ledger has seen is never taken on trust.
+    let (mut to_read, mut trusted): (Vec<_>, Vec<_>) = expected.into_iter().partition(|member| member.reused);
+    let rest = trusted.split_off(confirm.members(trusted.len(), together));
+    let sampled = trusted.len();
+    to_read.append(&mut trusted);
+    let all_to_read = to_read.len();
+    let mut reading = Reading::of(to_read);
     // Where one request shows many, a few misses say that the change does not show yet; asking for each would not.
     let misses_limit = if together > 1 { MISSES_A_LOOK } else { usize::MAX };
     reading.look(context, misses_limit).await?;
-    let hits = reading
-        .fates
-        .iter()
-        .filter(|fate| matches!(fate.1, MemberFate::Confirmed(_)))
-        .count();
-    if hits == sampled {
+    if reading.shown == all_to_read {
         let evidence = if sampled > 0 {
             Evidence::Sampled
         } else {

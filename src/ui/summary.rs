@@ -25,6 +25,7 @@ pub fn table(summary: &Summary) -> String {
     lists(&mut text, summary);
     entries(&mut text, summary);
     batches(&mut text, summary);
+    reused(&mut text, summary);
     sample(&mut text, summary);
     if summary.batches.is_empty() {
         text.push('\n');
@@ -91,6 +92,16 @@ fn batches(text: &mut String, summary: &Summary) {
         .map(|(state, number)| format!("{} {state}", count(*number)))
         .collect();
     let _ = writeln!(text, "\nBatches   {}", states.join(" · "));
+}
+
+fn reused(text: &mut String, summary: &Summary) {
+    if summary.reused > 0 {
+        let entries = counted(summary.reused, "entry", "entries");
+        let _ = writeln!(
+            text,
+            "Reused    {entries} taken from another ledger and not looked up again (the export says how old)"
+        );
+    }
 }
 
 fn sample(text: &mut String, summary: &Summary) {

@@ -4,7 +4,9 @@
 //! and time goes on between two of them. It notes for every profile which requests for it were taken, so that
 //! "nothing twice" can be checked against what happened and not against what anybody says.
 
-use rollbook::api::{BatchProgress, BatchReport, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
+use rollbook::api::{
+    BatchProgress, BatchReport, Holding, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted,
+};
 use rollbook::model::ids::{Action, BatchId, Handle, ProfileId};
 use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
@@ -522,10 +524,11 @@ impl Tenant for Api {
             .await
     }
 
-    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+    async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let look = |state: &mut State| {
             let now = state.now();
-            Ok(held(&state.profiles[profile.as_str()], now))
+            let held = held(&state.profiles[profile.as_str()], now);
+            Ok(Holding { held, email: None })
         };
         self.ask(format!("look at {}", profile.as_str()), look).await
     }

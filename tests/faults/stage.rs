@@ -7,7 +7,9 @@ use crate::support::raw::Site;
 use rollbook::api::base_url::BaseUrl;
 use rollbook::api::client::{Client, Timeouts};
 use rollbook::api::pacing::{Gate, PaceSettings};
-use rollbook::api::{BatchReport, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted};
+use rollbook::api::{
+    BatchReport, Holding, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
+};
 use rollbook::ledger::{EntryRow, Ledger, LedgerError, ListIdentity, Reader};
 use rollbook::model::doubt::InDoubt;
 use rollbook::model::entry::EntryState;
@@ -76,7 +78,7 @@ impl Tenant for Announced {
         self.at(Site::LookUp, self.client.profiles(wanted, slice)).await
     }
 
-    async fn held_by(&self, profile: &ProfileId) -> Result<Vec<Handle>, ReadFailure> {
+    async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         self.at(Site::ReadBack, self.client.held_by(profile)).await
     }
 

@@ -1,0 +1,682 @@
+//! Taking profile ids from the ledger of an earlier job at the same tenant, instead of looking them up again.
+//!
+//! What an old look-up saw may have changed since, so only what leads to sending is taken, where a read-back proves
+//! every single one, and, if asked for, that nobody bears an email. Whoever would be skipped by old knowledge is left
+//! to be looked up. So is whatever the other ledger does not know for certain: ambiguous entries, failed ones, members
+//! of batches that are not settled, and entries that led to another entry's profile.
+//!
+//! The other ledger is only read, from one moment to the end, and a run may go on beside it.
+
+use super::error::LedgerError;
+use super::load::Loading;
+use super::open::open_any_version;
+use super::read;
+use super::time::now_ms;
+use super::write::{Tally, Transaction, save_tally};
+use crate::model::entry::{EntryState, SkipReason};
+use crate::model::ids::{Action, EntryId, Handle, Job, ProfileId};
+use crate::model::lookup::{Verdict, judge};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Ledgers from this version on know what they have taken over themselves.
+const KNOWS_REUSED: i64 = 4;
+
+/// How far ahead of ours a clock may have been that the other ledger was written by.
+const CLOCK_SLACK: Duration = Duration::from_secs(120);
+
+/// Entries between two looks at whether somebody wants it to stop.
+const ENTRIES_A_LOOK: u64 = 4_096;
+
+/// Why nothing can be taken from another ledger. Neither ledger was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReuseError {
+    /// It is the one that is written to.
+    #[error("--reuse names this very ledger, {}", .0.display())]
+    Itself(PathBuf),
+    /// It has the id of the one that is written to.
+    #[error("{} is a copy of this very ledger", .0.display())]
+    Copy(PathBuf),
+    /// Nothing was ever looked up with it.
+    #[error("{} is pinned to no job, so nobody was looked up with it", .0.display())]
+    NoJob(PathBuf),
+    /// Its profile ids mean nothing here.
+    #[error("{} is of another tenant, {theirs}; this job is at {ours}", path.display())]
+    OtherTenant {
+        /// The other ledger.
+        path: PathBuf,
+        /// Its tenant.
+        theirs: String,
+        /// The tenant of this job.
+        ours: String,
+    },
+    /// The original of this ledger may have sent something since the other ledger looked.
+    #[error("this ledger was a copy once: what its original may have sent shows in a look-up only")]
+    Adopted,
+    /// Somebody wants it to stop.
+    #[error("stopped on request")]
+    Stopped,
+    /// The other ledger cannot be read.
+    #[error("--reuse: {0}")]
+    Theirs(LedgerError),
+    /// This ledger cannot be written.
+    #[error(transparent)]
+    Ours(#[from] LedgerError),
+}
+
+/// What is to be taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long ago it may have been looked up.
+    pub max_age: Duration,
+    /// Whether to take also that nobody bears an email.
+    pub not_found: bool,
+}
+
+/// How many entries were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reused {
+    /// With a profile that needs the handles.
+    pub resolved: u64,
+    /// With a profile that another entry had led to already.
+    pub same_profile: u64,
+    /// With the knowledge that nobody bears the email.
+    pub not_found: u64,
+}
+
+impl Reused {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.resolved + self.same_profile + self.not_found
+    }
+}
+
+/// The ledger of an earlier job at the same tenant, held on to as it was when it was opened.
+pub struct OtherLedger {
+    connection: Connection,
+    path: PathBuf,
+    id: String,
+    version: i64,
+    job: Job,
+}
+
+impl OtherLedger {
+    /// Opens it for reading. `own` is the path of the ledger that is written to.
+    pub fn open(path: &Path, own: &Path, tenant: &str) -> Result<Self, ReuseError> {
+        if is_same_file(path, own) {
+            return Err(ReuseError::Itself(path.to_owned()));
+        }
+        let (connection, version) = open_any_version(path).map_err(ReuseError::Theirs)?;
+        let theirs = |error: rusqlite::Error| ReuseError::Theirs(error.into());
+        connection.execute_batch("BEGIN").map_err(theirs)?;
+        let id = "SELECT ledger_id FROM meta";
+        let id: String = connection.query_row(id, [], |row| row.get(0)).map_err(theirs)?;
+        let Some(pinned) = read::job(&connection).map_err(ReuseError::Theirs)? else {
+            return Err(ReuseError::NoJob(path.to_owned()));
+        };
+        if pinned.job.tenant != tenant {
+            return Err(ReuseError::OtherTenant {
+                path: path.to_owned(),
+                theirs: pinned.job.tenant,
+                ours: tenant.to_owned(),
+            });
+        }
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            id,
+            version,
+            job: pinned.job,
+        })
+    }
+
+    /// Lends everything that may be taken to `visit` until that fails.
+    fn each_known(
+        &self,
+        since: i64,
+        until: i64,
+        mut visit: impl FnMut(Known<'_>) -> Result<(), ReuseError>,
+    ) -> Result<(), ReuseError> {
+        let theirs = |error: rusqlite::Error| ReuseError::Theirs(error.into());
+        // What it took over itself is as old as it was there.
+        let looked_up_at = if self.version >= KNOWS_REUSED {
+            "coalesce(reused, resolved_at)"
+        } else {
+            "resolved_at"
+        };
+        let mut query = self
+            .connection
+            .prepare(&format!(
+                "SELECT email, {looked_up_at} AS looked_up_at, profile_id, held, state FROM entry
+                 WHERE looked_up_at BETWEEN ?1 AND ?2 AND ((profile_id IS NOT NULL AND held IS NOT NULL
+                     AND (state IN (1, 3) OR (state = 4 AND reason IN ('already_assigned', 'not_assigned'))))
+                     OR (state = 4 AND reason = 'not_found'))
+                 ORDER BY id"
+            ))
+            .map_err(theirs)?;
+        let mut rows = query.query(params![since, until]).map_err(theirs)?;
+        while let Some(row) = rows.next().map_err(theirs)? {
+            visit(self.known(row).map_err(ReuseError::Theirs)?)?;
+        }
+        Ok(())
+    }
+
+    fn known<'r>(&self, row: &'r Row<'_>) -> Result<Known<'r>, LedgerError> {
+        let text = |column: usize| -> Result<&'r str, LedgerError> {
+            let text = row.get_ref(column)?.as_str();
+            text.map_err(|error| LedgerError::Damaged(error.to_string()))
+        };
+        let bearer = match row.get_ref(2)?.as_str_or_null() {
+            Ok(None) => None,
+            _ => {
+                let mut held = read::handles_from_json(text(3)?)?;
+                if row.get::<_, i64>(4)? == EntryState::Confirmed.code() {
+                    held = self.after_its_job(held);
+                }
+                Some((ProfileId::new(text(2)?), held))
+            }
+        };
+        Ok(Known {
+            email: text(0)?,
+            looked_up_at: row.get(1)?,
+            bearer,
+        })
+    }
+
+    /// What a profile holds once that ledger's own job has been done for it.
+    fn after_its_job(&self, mut held: Vec<Handle>) -> Vec<Handle> {
+        held.retain(|handle| !self.job.handles.contains(handle));
+        if self.job.action == Action::Assign {
+            held.extend(self.job.handles.iter().cloned());
+        }
+        held
+    }
+}
+
+/// What the other ledger knows about an email.
+struct Known<'r> {
+    email: &'r str,
+    looked_up_at: i64,
+    /// The one profile that bears it, and what that holds; nobody where it is `None`.
+    bearer: Option<(ProfileId, Vec<Handle>)>,
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (std::fs::metadata(one), std::fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+impl Loading<'_> {
+    /// Takes from another ledger what is known there about entries that are pending here, for `job`.
+    ///
+    /// `stop` is asked now and then. After an error the load must not be committed.
+    pub fn reuse(
+        &mut self,
+        other: &OtherLedger,
+        terms: Terms,
+        job: &Job,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Reused, ReuseError> {
+        let connection = self.file_rows()?;
+        check_own(connection, other)?;
+        let mut taking = Taking::begin(connection, job, terms)?;
+        if read::tally(connection)?.in_state(EntryState::Pending) == 0 {
+            return Ok(taking.reused);
+        }
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let now = now_ms();
+        let (since, until) = (now.saturating_sub(ms(terms.max_age)), now + ms(CLOCK_SLACK));
+        let mut visited = 0_u64;
+        other.each_known(since, until, |known| {
+            visited += 1;
+            if visited.is_multiple_of(ENTRIES_A_LOOK) && stop() {
+                return Err(ReuseError::Stopped);
+            }
+            Ok(taking.take(known)?)
+        })?;
+        Ok(taking.end(other)?)
+    }
+}
+
+fn check_own(connection: &Connection, other: &OtherLedger) -> Result<(), ReuseError> {
+    let (id, adopted): (String, bool) = connection
+        .query_row(
+            "SELECT ledger_id, EXISTS (SELECT 1 FROM adoption) FROM meta",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .map_err(LedgerError::from)?;
+    if adopted {
+        return Err(ReuseError::Adopted);
+    }
+    if id == other.id {
+        return Err(ReuseError::Copy(other.path.clone()));
+    }
+    Ok(())
+}
+
+/// One taking-over, as it goes on.
+struct Taking<'c, 'j> {
+    transaction: Transaction<'c>,
+    job: &'j Job,
+    terms: Terms,
+    /// Its number in the ledger.
+    no: i64,
+    reused: Reused,
+}
+
+impl<'c, 'j> Taking<'c, 'j> {
+    fn begin(connection: &'c Connection, job: &'j Job, terms: Terms) -> Result<Self, LedgerError> {
+        let next = "SELECT coalesce(max(id), 0) + 1 FROM reuse";
+        Ok(Self {
+            transaction: Transaction {
+                connection,
+                tally: Tally::default(),
+                // No run has begun yet, and look-ups are of none.
+                run: 0,
+            },
+            job,
+            terms,
+            no: connection.query_row(next, [], |row| row.get(0))?,
+            reused: Reused::default(),
+        })
+    }
+
+    fn take(&mut self, known: Known<'_>) -> Result<(), LedgerError> {
+        let verdict = match known.bearer {
+            Some((profile, held)) => judge(self.job, profile, held),
+            None if self.terms.not_found => Verdict::Skipped {
+                reason: SkipReason::NotFound,
+                profile: None,
+            },
+            None => return Ok(()),
+        };
+        if matches!(verdict, Verdict::Skipped { profile: Some(_), .. }) {
+            // That it needs nothing may not be true any more, and no read-back would tell.
+            return Ok(());
+        }
+        let connection = self.transaction.connection;
+        let pending: Option<i64> = connection
+            .prepare_cached("SELECT id FROM entry WHERE email = ?1 AND state = 0")?
+            .query_row(params![known.email], |row| row.get(0))
+            .optional()?;
+        let Some(id) = pending else {
+            return Ok(());
+        };
+        let state = self.transaction.lookup(EntryId(id), &verdict)?;
+        connection
+            .prepare_cached("UPDATE entry SET reused = ?2, reuse = ?3 WHERE id = ?1")?
+            .execute(params![id, known.looked_up_at, self.no])?;
+        *match (state, verdict) {
+            (EntryState::Resolved, _) => &mut self.reused.resolved,
+            (_, Verdict::Resolved { .. }) => &mut self.reused.same_profile,
+            _ => &mut self.reused.not_found,
+        } += 1;
+        Ok(())
+    }
+
+    /// Writes down what was taken from where, and the numbers of entries by state.
+    fn end(self, other: &OtherLedger) -> Result<Reused, LedgerError> {
+        let Transaction {
+            connection, tally, ..
+        } = self.transaction;
+        save_tally(connection, &tally)?;
+        let taken = self.reused.total();
+        if taken > 0 {
+            connection.execute(
+                "INSERT INTO reuse (id, ledger_id, path, taken, taken_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    self.no,
+                    other.id,
+                    other.path.to_string_lossy(),
+                    taken as i64,
+                    now_ms()
+                ],
+            )?;
+        }
+        Ok(self.reused)
+    }
+}
+
+impl read::Reader {
+    /// How many entries were ever taken from other ledgers.
+    pub fn reused(&self) -> Result<u64, LedgerError> {
+        let reused = "SELECT coalesce(sum(taken), 0) FROM reuse";
+        Ok(self
+            .connection
+            .query_row(reused, [], |row| read::unsigned(row, 0))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ledger, ListIdentity, Reader};
+
+    const TENANT: &str = "https://acme.example/api/v3";
+    const DAY_MS: i64 = 86_400_000;
+    const TERMS: Terms = Terms {
+        max_age: Duration::from_secs(7 * 86_400),
+        not_found: false,
+    };
+
+    fn job(action: Action, handle: &str) -> Job {
+        Job {
+            tenant: TENANT.into(),
+            action,
+            handles: vec![Handle::new(handle)],
+        }
+    }
+
+    fn load<'l>(ledger: &'l mut Ledger, emails: &[&str]) -> Loading<'l> {
+        let mut loading = ledger.begin_load().unwrap();
+        loading.begin_list("a.csv", "CSV").unwrap();
+        for (line, email) in (1..).zip(emails) {
+            loading.email(line, email, email).unwrap();
+        }
+        let identity = ListIdentity {
+            digest: [1; 32],
+            column: 1,
+        };
+        loading.end_list(&identity).unwrap();
+        loading
+    }
+
+    /// A ledger with a job, whose entries stand as these rows say: email, state, reason, profile, held, and how many
+    /// milliseconds ago it was looked up.
+    type Told = (
+        &'static str,
+        EntryState,
+        &'static str,
+        &'static str,
+        &'static str,
+        i64,
+    );
+
+    fn told(folder: &Path, job: &Job, rows: &[Told]) -> PathBuf {
+        let path = folder.join("other.db");
+        let mut ledger = Ledger::create(&path, "assign").unwrap();
+        let emails: Vec<&str> = rows.iter().map(|row| row.0).collect();
+        let mut loading = load(&mut ledger, &emails);
+        loading.pin(job, true).unwrap();
+        loading.commit().unwrap();
+        for (email, state, reason, profile, held, age) in rows {
+            let told = "UPDATE entry SET state = ?2, reason = nullif(?3, ''), profile_id = nullif(?4, ''),
+                held = nullif(?5, ''), resolved_at = ?6 WHERE email = ?1";
+            let at = now_ms() - age;
+            let row = params![email, state.code(), reason, profile, held, at];
+            ledger.connection.execute(told, row).unwrap();
+        }
+        path
+    }
+
+    fn other(path: &Path) -> OtherLedger {
+        OtherLedger::open(path, Path::new("own.db"), TENANT).unwrap()
+    }
+
+    /// Takes what is known about these emails into a new ledger: the numbers, and how each entry stands then.
+    fn taken(
+        folder: &Path,
+        from: &Path,
+        emails: &[&str],
+        (job, terms): (&Job, Terms),
+    ) -> (Reused, Vec<(String, String)>) {
+        let path = folder.join("own.db");
+        let mut ledger = Ledger::create(&path, "assign").unwrap();
+        let mut loading = load(&mut ledger, emails);
+        let reused = loading.reuse(&other(from), terms, job, &|| false).unwrap();
+        assert_eq!(
+            loading.pending().unwrap() + reused.total(),
+            emails.len() as u64,
+            "the plan counts what is left"
+        );
+        loading.commit().unwrap();
+        drop(ledger);
+        let reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.reused().unwrap(), reused.total());
+        for (what, wrong) in reader.contradictions_found().unwrap() {
+            assert_eq!(wrong, 0, "{what}");
+        }
+        let mut rows = Vec::new();
+        reader
+            .each_entry(|row| {
+                let is_taken = row.reused.map_or("", |from| {
+                    assert_eq!(from.ledger.len(), 32);
+                    assert!(from.looked_up_at <= row.resolved_at.unwrap() + 120_000);
+                    "taken"
+                });
+                let stands = [
+                    row.state.as_str(),
+                    row.reason.unwrap_or(""),
+                    row.profile_id.unwrap_or(""),
+                    row.held.unwrap_or(""),
+                    is_taken,
+                ];
+                rows.push((row.email.to_owned(), stands.join(" ").trim_end().to_owned()));
+                Ok::<_, LedgerError>(())
+            })
+            .unwrap();
+        (reused, rows)
+    }
+
+    #[test]
+    fn only_what_is_certain_and_leads_to_sending_is_taken() {
+        use EntryState as S;
+        let folder = tempfile::tempdir().unwrap();
+        let from = told(
+            folder.path(),
+            &job(Action::Assign, "vip"),
+            &[
+                ("resolved@example.com", S::Resolved, "", "p1", r#"["old"]"#, 5),
+                ("confirmed@example.com", S::Confirmed, "", "p2", "[]", 5),
+                (
+                    "holds@example.com",
+                    S::Skipped,
+                    "already_assigned",
+                    "p3",
+                    r#"["vip"]"#,
+                    5,
+                ),
+                ("gold@example.com", S::Resolved, "", "p4", r#"["gold"]"#, 5),
+                ("same@example.com", S::Skipped, "same_profile", "p1", "[]", 5),
+                ("batched@example.com", S::Batched, "", "p6", "[]", 5),
+                ("failed@example.com", S::Failed, "not_confirmed", "p7", "[]", 5),
+                ("several@example.com", S::Ambiguous, "", "", "", 5),
+                ("nobody@example.com", S::Skipped, "not_found", "", "", 5),
+                (
+                    "twin@example.com",
+                    S::Skipped,
+                    "already_assigned",
+                    "p2",
+                    r#"["vip"]"#,
+                    5,
+                ),
+                ("stranger@example.com", S::Resolved, "", "p9", "[]", 5),
+            ],
+        );
+        let emails = [
+            "gold@example.com",
+            "several@example.com",
+            "resolved@example.com",
+            "confirmed@example.com",
+            "holds@example.com",
+            "twin@example.com",
+            "same@example.com",
+            "batched@example.com",
+            "failed@example.com",
+            "nobody@example.com",
+            "new@example.com",
+        ];
+        let gold = job(Action::Assign, "gold");
+        let (reused, rows) = taken(folder.path(), &from, &emails, (&gold, TERMS));
+        let stands: Vec<_> = rows.iter().map(|row| row.1.as_str()).collect();
+        assert_eq!(
+            stands,
+            [
+                "pending",
+                "pending",
+                r#"resolved  p1 ["old"] taken"#,
+                r#"resolved  p2 ["vip"] taken"#,
+                r#"resolved  p3 ["vip"] taken"#,
+                r#"skipped same_profile p2 ["vip"] taken"#,
+                "pending",
+                "pending",
+                "pending",
+                "pending",
+                "pending",
+            ]
+        );
+        let numbers = (reused.resolved, reused.same_profile, reused.not_found);
+        assert_eq!(numbers, (3, 1, 0));
+    }
+
+    #[test]
+    fn what_that_job_changed_is_judged_as_it_is_now() {
+        use EntryState as S;
+        let rows = [
+            ("had@example.com", S::Confirmed, "", "p1", r#"["vip","x"]"#, 5),
+            ("has@example.com", S::Resolved, "", "p2", r#"["vip"]"#, 5),
+        ];
+        for (action, expected) in [
+            (Action::Assign, [r#"resolved  p1 ["x"] taken"#, "pending"]),
+            (Action::Remove, ["pending", r#"resolved  p2 ["vip"] taken"#]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let from = told(folder.path(), &job(Action::Remove, "vip"), &rows);
+            let emails = [rows[0].0, rows[1].0];
+            let (_, rows) = taken(folder.path(), &from, &emails, (&job(action, "vip"), TERMS));
+            assert_eq!([rows[0].1.as_str(), rows[1].1.as_str()], expected, "{action}");
+        }
+    }
+
+    #[test]
+    fn not_found_is_taken_if_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let vip = job(Action::Assign, "vip");
+        let nobody = ("n@example.com", EntryState::Skipped, "not_found", "", "", 5);
+        let from = told(folder.path(), &vip, &[nobody]);
+        let terms = Terms {
+            not_found: true,
+            ..TERMS
+        };
+        let (reused, rows) = taken(folder.path(), &from, &["n@example.com"], (&vip, terms));
+        assert_eq!((reused.not_found, reused.total()), (1, 1));
+        assert_eq!(rows[0].1, "skipped not_found   taken");
+    }
+
+    #[test]
+    fn neither_the_old_nor_the_future_is_taken() {
+        let row = |email, age| (email, EntryState::Resolved, "", email, "[]", age);
+        let rows = [
+            row("young@example.com", 6 * DAY_MS),
+            row("old@example.com", 8 * DAY_MS),
+            row("ahead@example.com", -60_000),
+            row("future@example.com", -3_600_000),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let vip = job(Action::Assign, "vip");
+        let from = told(folder.path(), &vip, &rows);
+        let (_, stands) = taken(folder.path(), &from, &rows.map(|row| row.0), (&vip, TERMS));
+        let taken: Vec<_> = stands.iter().map(|row| row.1.ends_with("taken")).collect();
+        assert_eq!(taken, [true, false, true, false]);
+    }
+
+    #[test]
+    fn what_was_taken_over_there_grows_no_younger() {
+        let folder = tempfile::tempdir().unwrap();
+        let vip = job(Action::Assign, "vip");
+        let from = told(
+            folder.path(),
+            &vip,
+            &[("a@example.com", EntryState::Resolved, "", "p1", "[]", 5)],
+        );
+        let eight_days_ago = now_ms() - 8 * DAY_MS;
+        Connection::open(&from)
+            .unwrap()
+            .execute("UPDATE entry SET reused = ?1, reuse = 1", params![eight_days_ago])
+            .unwrap();
+        let (reused, _) = taken(folder.path(), &from, &["a@example.com"], (&vip, TERMS));
+        assert_eq!(reused.total(), 0);
+    }
+
+    #[test]
+    fn an_older_ledger_serves_as_well_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.db");
+        let mut connection = Connection::open(&path).unwrap();
+        let before = &super::super::migrate::MIGRATIONS[..3];
+        super::super::migrate::migrate(&mut connection, 0, before).unwrap();
+        let handles = r#"["vip"]"#;
+        connection
+            .execute(
+                "INSERT INTO job (only_row, tenant, action, handles, pinned_at) VALUES (1, ?1, 'assign', ?2, 0)",
+                params![TENANT, handles],
+            )
+            .unwrap();
+        connection
+            .execute(
+                "INSERT INTO entry (email, list, line, state, profile_id, held, resolved_at)
+                 VALUES ('a@example.com', 1, 1, 1, 'p1', '[]', ?1)",
+                params![now_ms()],
+            )
+            .unwrap();
+        drop(connection);
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let vip = job(Action::Assign, "vip");
+        let (reused, _) = taken(folder.path(), &path, &["a@example.com"], (&vip, TERMS));
+        assert_eq!(reused.resolved, 1);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_copy_an_adopted_ledger_and_a_stop_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let vip = job(Action::Assign, "vip");
+        let rows = [("a@example.com", EntryState::Resolved, "", "p1", "[]", 5)];
+        let from = told(folder.path(), &vip, &rows);
+        let mut ledger = Ledger::create(&folder.path().join("own.db"), "assign").unwrap();
+        load(&mut ledger, &["a@example.com"]).commit().unwrap();
+        let mut refusal = |sql: &str| {
+            ledger.connection.execute_batch(sql).unwrap();
+            let mut loading = ledger.begin_load().unwrap();
+            loading.reuse(&other(&from), TERMS, &vip, &|| true).unwrap_err()
+        };
+        let id = other(&from).id;
+        let own = "UPDATE meta SET ledger_id = 'own'";
+        assert!(matches!(
+            refusal(&format!("UPDATE meta SET ledger_id = '{id}'")),
+            ReuseError::Copy(_)
+        ));
+        let adopted = format!("{own}; INSERT INTO adoption (why, adopted_at) VALUES ('moved', 0)");
+        assert!(matches!(refusal(&adopted), ReuseError::Adopted));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_load_that_was_stopped_while_it_took_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let vip = job(Action::Assign, "vip");
+        let emails: Vec<String> = (0..ENTRIES_A_LOOK).map(|n| format!("p{n}@example.com")).collect();
+        let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+        let from = folder.path().join("other.db");
+        let mut ledger = Ledger::create(&from, "assign").unwrap();
+        let mut loading = load(&mut ledger, &emails);
+        loading.pin(&vip, true).unwrap();
+        loading.commit().unwrap();
+        let told = "UPDATE entry SET state = 1, profile_id = 'p' || id, held = '[]', resolved_at = ?1";
+        ledger.connection.execute(told, params![now_ms()]).unwrap();
+        let mut own = Ledger::create(&folder.path().join("own.db"), "assign").unwrap();
+        let mut loading = load(&mut own, &emails);
+        let stopped = loading.reuse(&other(&from), TERMS, &vip, &|| true);
+        assert!(matches!(stopped, Err(ReuseError::Stopped)));
+        drop(loading);
+        assert_eq!(own.counts().unwrap().total(), 0);
+        let indexes = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'entry'";
+        let indexes: i64 = own.connection.query_row(indexes, [], |row| row.get(0)).unwrap();
+        assert_eq!(indexes, 5);
+    }
+}

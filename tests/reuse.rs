@@ -1,0 +1,276 @@
+//! `--reuse`: a second job takes profiles from the ledger of the first, and proves every one of them.
+
+use crate::support::{Scene, check_doctor, options};
+use rollbook::sandbox::{Route, Seen};
+
+const PEOPLE: u32 = 60;
+const FAST: [&str; 5] = ["--rate", "unlimited", "--yes", "--resolve", "one"];
+
+/// A tenant where nobody holds anything, and a first ledger, `first.db`, that has looked everybody up.
+fn looked_up() -> Scene {
+    let scene = Scene::with(options());
+    let mut list = String::from("email\nnobody@example.org\n");
+    for index in 0..PEOPLE {
+        let person = scene.tenant().person(index);
+        scene.tenant().set_statuses(&person.profile_id, vec![]);
+        // Other people of the tenant may share the emails that it makes up.
+        scene.tenant().set_email(&person.profile_id, &email(index));
+        list += &format!("{}\n", email(index));
+    }
+    scene.write("list.csv", list);
+    let first = ["assign", "--status", "vip", "--ledger", "first.db", "list.csv"];
+    scene.run(&[&first[..], &FAST].concat()).expect(0);
+    scene
+}
+
+fn reuse<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let job = ["assign", "--status", "gold", "--reuse", "first.db", "list.csv"];
+    [&job[..], &FAST, more].concat()
+}
+
+/// How many questions about profiles were asked since so many requests.
+fn lookups(scene: &Scene, since: usize) -> usize {
+    let requests = scene.tenant().requests().split_off(since);
+    let about_profiles = |seen: &&Seen| matches!(seen.route, Route::Profiles | Route::Profile);
+    requests.iter().filter(about_profiles).count()
+}
+
+fn email(index: u32) -> String {
+    format!("person{index}@example.com")
+}
+
+#[test]
+fn a_second_job_asks_for_nobody_again_and_proves_everybody() {
+    let scene = looked_up();
+    let before = scene.tenant().requests().len();
+    let ran = scene.run(&reuse(&["--confirm", "none"])).expect(0);
+    assert!(
+        ran.stderr
+            .contains("60 entries with their profiles are taken from first.db"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr
+            .contains("1 entry to look up, at most 61 profiles to send"),
+        "{}",
+        ran.stderr
+    );
+    let asked = lookups(&scene, before);
+    assert!(
+        asked <= 3,
+        "the preflight, one stranger, and the holders on one page: {asked}"
+    );
+    let export = scene.export();
+    assert_eq!(scene.tenant().holders("gold").len(), PEOPLE as usize);
+    for index in 0..PEOPLE {
+        let row = &export[&email(index)];
+        let proven = (row["state"].as_str(), row["evidence"].as_str());
+        assert_eq!(
+            proven,
+            ("confirmed", "seen"),
+            "read back, also with --confirm none"
+        );
+        assert!(
+            row["reused"].starts_with("looked up 20") && row["reused"].ends_with(" min before"),
+            "{row:?}"
+        );
+        assert_eq!(row["held_before"], "vip", "as the first job left it");
+    }
+    let nobody = &export["nobody@example.org"];
+    assert_eq!(
+        (nobody["reason"].as_str(), nobody["reused"].as_str()),
+        ("not_found", "")
+    );
+    assert_eq!(scene.status()["reused"], 60);
+    assert!(ran.stdout.contains("Reused    60 entries"), "{}", ran.stdout);
+    check_doctor(&scene, &scene.path("rollbook.db"));
+}
+
+#[test]
+fn not_found_is_taken_over_if_asked_for() {
+    let scene = looked_up();
+    let before = scene.tenant().requests().len();
+    scene.run(&reuse(&["--reuse-not-found"])).expect(0);
+    assert!(lookups(&scene, before) <= 2, "the preflight and the holders");
+    let row = &scene.export()["nobody@example.org"];
+    assert_eq!(
+        (row["state"].as_str(), row["reason"].as_str()),
+        ("skipped", "not_found")
+    );
+    assert!(row["reused"].starts_with("looked up "), "{row:?}");
+}
+
+#[test]
+fn a_profile_that_bears_another_email_by_now_is_found_out() {
+    for way in ["one", "many"] {
+        let scene = looked_up();
+        let person = scene.tenant().person(7);
+        scene
+            .tenant()
+            .set_email(&person.profile_id, "somebody.else@example.com");
+        let ran = scene
+            .run(&[&reuse(&[])[..], &["--resolve", way]].concat())
+            .expect(3);
+        assert!(ran.stdout.contains("profile_changed"), "{}", ran.stdout);
+        let export = scene.export();
+        let row = &export[&email(7)];
+        assert_eq!(
+            (row["state"].as_str(), row["reason"].as_str()),
+            ("failed", "profile_changed")
+        );
+        assert!(row["detail"].contains("another email"), "{row:?}");
+        let others = export.values().filter(|row| row["state"] == "confirmed");
+        assert_eq!(others.count(), PEOPLE as usize - 1);
+    }
+}
+
+#[test]
+fn old_knowledge_skips_nobody() {
+    let scene = looked_up();
+    // The first ledger knows them all as holders; by now one is none any more.
+    scene
+        .tenant()
+        .set_statuses(&scene.tenant().person(3).profile_id, vec![]);
+    let again = ["assign", "--status", "vip", "--reuse", "first.db", "list.csv"];
+    scene.run(&[&again[..], &FAST].concat()).expect(0);
+    let export = scene.export();
+    assert_eq!(export[&email(3)]["state"], "confirmed");
+    assert_eq!(export[&email(4)]["reason"], "already_assigned");
+    assert_eq!(scene.status()["reused"], 0);
+}
+
+#[test]
+fn refusals_change_neither_ledger() {
+    let scene = looked_up();
+    scene.write(
+        "some.txt",
+        "not a ledger, but long enough to be looked at ".repeat(20),
+    );
+    let whole = std::fs::read(scene.path("first.db")).unwrap();
+    scene.write("cut.db", &whole[..whole.len() / 2]);
+    scene
+        .run(&["load", "--ledger", "loaded.db", "list.csv"])
+        .expect(0);
+    std::os::unix::fs::symlink("first.db", scene.path("link.db")).unwrap();
+    std::fs::hard_link(scene.path("first.db"), scene.path("hard.db")).unwrap();
+    let elsewhere = Scene::with(options());
+    std::fs::copy(scene.path("list.csv"), elsewhere.path("list.csv")).unwrap();
+    let job = ["assign", "--status", "vip", "list.csv"];
+    elsewhere.run(&[&job[..], &FAST].concat()).expect(0);
+    std::fs::copy(elsewhere.path("rollbook.db"), scene.path("elsewhere.db")).unwrap();
+    let files = |scene: &Scene| -> Vec<_> {
+        let mut files = scene.files();
+        // A reader may leave a log and its index beside a ledger, both empty of anything new.
+        files.retain(|(path, _)| {
+            !path.to_str().unwrap().ends_with("-shm") && !path.to_str().unwrap().ends_with("-wal")
+        });
+        files.sort();
+        files
+    };
+    let (before, requests) = (files(&scene), scene.tenant().requests().len());
+    let cases: [(&str, i32, &str); 5] = [
+        ("missing.db", 2, "there is no ledger at missing.db"),
+        ("some.txt", 6, "some.txt"),
+        ("cut.db", 6, "cut.db"),
+        ("loaded.db", 2, "pinned to no job"),
+        ("elsewhere.db", 6, "of another tenant"),
+    ];
+    for (other, code, words) in cases {
+        let job = ["assign", "--status", "gold", "--reuse", other, "list.csv"];
+        scene.run(&[&job[..], &FAST].concat()).refused(code, &[words]);
+    }
+    assert_eq!(scene.tenant().requests().len(), requests, "nobody was asked");
+    assert!(files(&scene) == before, "a file was changed");
+    let first = scene.export_of(&scene.path("first.db"));
+    for own in ["first.db", "link.db", "hard.db"] {
+        let job = ["resume", "--ledger", "first.db", "--reuse", own];
+        scene.run(&job).refused(2, &["this very ledger"]);
+    }
+    assert_eq!(scene.export_of(&scene.path("first.db")), first);
+}
+
+#[test]
+fn ages_and_their_company_are_checked() {
+    let scene = Scene::offline();
+    for bad in ["0d", "0s", "-1d", "7", "7weeks", "400d", ""] {
+        let age = format!("--max-age={bad}");
+        let ran = scene.run(&["resume", "--reuse", "first.db", &age]).expect(2);
+        assert!(
+            ran.stderr.contains("an age such as") || bad.is_empty(),
+            "{}",
+            ran.stderr
+        );
+    }
+    for alone in [&["--max-age", "7d"][..], &["--reuse-not-found"]] {
+        let ran = scene.run(&[&["resume"], alone].concat()).expect(2);
+        assert!(ran.stderr.contains("--reuse <LEDGER>"), "{}", ran.stderr);
+    }
+    let ran = scene.run(&["resume", "--reuse", "first.db", "--adopt"]).expect(2);
+    assert!(ran.stderr.contains("cannot be used with"), "{}", ran.stderr);
+    assert!(scene.names().is_empty());
+}
+
+#[test]
+fn a_no_keeps_nothing_of_what_was_taken() {
+    let scene = looked_up();
+    let job = ["assign", "--status", "gold", "--reuse", "first.db", "list.csv"];
+    scene
+        .run(&job)
+        .refused(5, &["60 entries with their profiles are taken", "--yes"]);
+    assert!(!scene.names().contains(&"rollbook.db".into()));
+}
+
+#[test]
+fn a_killed_run_goes_on_with_what_it_took() {
+    let scene = looked_up();
+    scene.tenant().set_latency(std::time::Duration::from_millis(60));
+    let mut child = scene.spawn(&reuse(&["--batch-size", "5", "--concurrency", "2"]));
+    let gold = |scene: &Scene| {
+        let writes = scene.tenant().writes().into_iter();
+        writes
+            .filter(|write| {
+                write
+                    .members
+                    .iter()
+                    .any(|member| member.1.iter().any(|h| h == "gold"))
+            })
+            .count()
+    };
+    while gold(&scene) < 3 {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it was done before it was killed"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    scene.tenant().set_latency(std::time::Duration::ZERO);
+    scene
+        .run(&["resume", "--rate", "unlimited", "--yes", "--reuse", "first.db"])
+        .expect(0);
+    let export = scene.export();
+    let confirmed = export.values().filter(|row| row["state"] == "confirmed");
+    assert_eq!(
+        confirmed.filter(|row| !row["reused"].is_empty()).count(),
+        PEOPLE as usize
+    );
+    let mut sent = std::collections::HashMap::<(String, String), usize>::new();
+    for (profile, handles) in scene
+        .tenant()
+        .writes()
+        .into_iter()
+        .flat_map(|write| write.members)
+    {
+        for handle in handles {
+            *sent.entry((profile.clone(), handle)).or_default() += 1;
+        }
+    }
+    assert!(sent.values().all(|times| *times == 1), "{sent:?}");
+    assert_eq!(
+        scene.status()["reused"],
+        60,
+        "taken once, and not again by the second run"
+    );
+}
