@@ -42,7 +42,7 @@
 //!   is gathered: [`runner::doubt`].
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
-//! - What is done next, and how much at once: [`runner::coordinator`].
+//! - What is done next, and how much at once: [`runner::coordinator`]; what a run may still begin: [`runner::limits`].
 //! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`; while
 //!   it goes on: `runner/meter.rs`.
 //! - Speed, 429s, outages: [`api::pacing`]; the promise that no second holds too much: `api/window.rs`;

@@ -13,6 +13,7 @@ pub mod client;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod pacing;
+mod permit;
 mod window;
 
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};

@@ -6,6 +6,7 @@
 //! everything until the tenant may be asked again. Who goes first is decided by class.
 
 use super::account::{Account, Moment, Rest, cause};
+pub use super::permit::Permit;
 use super::window::{UsualLatency, Window};
 use crate::model::spent::{Cause, Spent};
 use crate::model::{backoff, rate::Rate};
@@ -62,6 +63,8 @@ pub struct PaceView {
     pub pause: Option<Pause>,
     /// The latency that the tenant's answers usually have, where there were any.
     pub latency: Option<Duration>,
+    /// Whether somebody waits in vain: as many requests were let through as may be, and none is under way.
+    pub exhausted: bool,
     /// What the run has waited for.
     pub account: Option<Account>,
     /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
@@ -99,35 +102,10 @@ pub struct Gate {
 pub(super) enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Left(Instant, Signal),
+    /// No more requests than so many, all in all.
+    Limit(u64),
     /// A task begins to wait for the tenant's own work, or has waited.
     Rest(bool),
-}
-
-/// The right to have one request under way.
-#[derive(Debug)]
-pub struct Permit {
-    departed: Instant,
-    gate: Option<mpsc::UnboundedSender<Message>>,
-}
-
-impl Permit {
-    /// Gives the place back and says how it went.
-    pub fn leave(mut self, signal: Signal) {
-        self.give_back(signal);
-    }
-
-    fn give_back(&mut self, signal: Signal) {
-        if let Some(gate) = self.gate.take() {
-            // The gate is gone only where the whole run is.
-            let _ = gate.send(Message::Left(self.departed, signal));
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.give_back(Signal::Unknown);
-    }
 }
 
 impl Gate {
@@ -149,6 +127,18 @@ impl Gate {
         let sent = self.messages.send(Message::Enter(class, reply));
         assert!(sent.is_ok(), "BUG: the gate's keeper has left");
         permit.await.expect("BUG: the gate's keeper has left")
+    }
+
+    /// Lets no more requests through than so many, those before this call included.
+    pub fn limit(&self, requests: u64) {
+        let _ = self.messages.send(Message::Limit(requests));
+    }
+
+    /// Waits until somebody waits in vain, because as many requests were made as may be.
+    pub async fn exhausted(&self) {
+        if self.view.clone().wait_for(|view| view.exhausted).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Notes that somebody has nothing to ask until the tenant has got on with its own work.
@@ -176,6 +166,7 @@ struct Keeper {
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
     under_way: usize,
     account: Account,
+    limit: u64,
     windows: Vec<Window>,
     usual: UsualLatency,
     limiter: Option<Limiter>,
@@ -206,6 +197,7 @@ impl Keeper {
             waiting: Default::default(),
             under_way: 0,
             account: Account::open(now),
+            limit: u64::MAX,
             windows: settings.rate.windows().into_iter().map(window).collect(),
             usual: UsualLatency::default(),
             limiter: tempo.limiter(),
@@ -235,6 +227,7 @@ impl Keeper {
                 message = inbox.recv() => match message {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
+                    Some(Message::Limit(requests)) => self.limit = requests,
                     Some(Message::Rest(begins)) => {
                         self.account.rest(Instant::now(), begins);
                         self.publish(|_| {});
@@ -260,6 +253,11 @@ impl Keeper {
     /// When the next of those who wait may go; `None` until a message changes something.
     fn next_departure(&mut self) -> Option<Instant> {
         if self.waiting.iter().all(VecDeque::is_empty) {
+            return None;
+        }
+        if self.view.borrow().requests >= self.limit {
+            let exhausted = self.under_way == 0;
+            self.publish(|view| view.exhausted = exhausted);
             return None;
         }
         // One at a time feels its way while the tenant is unwell.
@@ -651,5 +649,21 @@ mod tests {
         let spent = gate.spent();
         assert!(spent.on(Cause::Outage) > Duration::from_secs(60), "{spent:?}");
         assert_eq!((spent.total(), spent.slow_downs), (began.elapsed(), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_holds_whoever_waits_and_is_told_once_all_answers_are_in() {
+        let gate = gate("unlimited", 8);
+        gate.limit(2);
+        let permits = (gate.enter(Class::Lookup).await, gate.enter(Class::Write).await);
+        let impatient = Duration::from_secs(5);
+        let third = gate.enter(Class::Settle);
+        tokio::pin!(third);
+        assert!(tokio::time::timeout(impatient, &mut third).await.is_err());
+        assert!(!gate.view().exhausted, "two may still learn something");
+        drop(permits);
+        gate.exhausted().await;
+        assert!(tokio::time::timeout(impatient, third).await.is_err());
+        assert_eq!(gate.view().requests, 2);
     }
 }

@@ -175,8 +175,12 @@ impl Undertaking<'_> {
         let outcome = runtime.block_on(async {
             let mut stop = signals::stop_on_signals();
             let tenant = settings::tenant(&base, &token, pace)?;
+            if let Some(most) = self.run.max_requests {
+                tenant.gate().limit(most);
+            }
             tokio::select! {
                 checked = preflight::check(&tenant, &self.job) => checked?,
+                () = tenant.gate().exhausted() => return Err(spent_early()),
                 Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
             }
             let ledger = match ledger {
@@ -301,6 +305,12 @@ impl Undertaking<'_> {
             Ending::Halted(Halt::Ledger(error)) => return Err(error.into()),
             Ending::Halted(Halt::Stopped) => {
                 return Err(stopped("stopped on request before the end").hint(go_on));
+            }
+            Ending::Halted(Halt::TimeIsUp) | Ending::Unfinished(Left::TimeIsUp) => {
+                return Err(stopped("stopped at --until, as asked").hint(go_on));
+            }
+            Ending::Halted(Halt::RequestsSpent) | Ending::Unfinished(Left::RequestsSpent) => {
+                return Err(stopped("stopped at --max-requests, as asked").hint(go_on));
             }
             Ending::Halted(halt) => {
                 let failure = stopped(&halt.to_string());
@@ -442,6 +452,14 @@ pub fn no_list(verb: &str, job: &Job) -> Failure {
 pub fn stopped_early() -> Failure {
     Failure::new(Kind::Stopped, "stopped on request")
         .hint("nothing was sent, and nothing was kept in the ledger")
+}
+
+fn spent_early() -> Failure {
+    Failure::new(
+        Kind::Stopped,
+        "--max-requests was used up before anything could begin",
+    )
+    .hint("allow more; nothing was sent, and nothing was kept in the ledger")
 }
 
 /// How the job of a ledger stands, on stdout.

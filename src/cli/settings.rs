@@ -9,6 +9,7 @@ use crate::api::pacing::{Gate, PaceSettings};
 use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
 use crate::runner::context::RunSettings;
+use crate::runner::limits::Limits;
 use crate::runner::send::DEPARTURE_LIMIT;
 use crate::ui::Mode;
 use secrecy::{ExposeSecret, SecretString};
@@ -133,6 +134,10 @@ pub fn run_settings(args: &RunArgs) -> RunSettings {
         settle_deadline: args.settle_deadline,
         in_doubt: args.in_doubt.into(),
         quiet: WRITE_LIFE.max(QUIET_AT_LEAST),
+        limits: Limits {
+            until_ms: args.until,
+            requests: args.max_requests,
+        },
     }
 }
 

@@ -6,8 +6,10 @@
 
 use super::context::Halt;
 use super::doubt::Cleared;
+use super::limits::{Allowance, UnderWay};
 use super::send::Sent;
 use super::settle::Settled;
+use super::sizes::sizes;
 use crate::ledger::PendingEntry;
 use crate::model::ids::{BatchNo, EntryId};
 use std::collections::VecDeque;
@@ -27,10 +29,6 @@ const ABSENCES_LIMIT: usize = 3;
 const UNPROVEN_LIMIT: usize = 50;
 /// Batches in a row that the tenant calls a success and that changed nobody, before the run stops.
 const WITHOUT_EFFECT_LIMIT: usize = 3;
-/// Sizes that batches are made in, so that their size tells apart those that are in doubt together.
-const SIZES: usize = 5;
-/// The share of a batch's size that all these sizes may differ by.
-const SIZES_SHARE: usize = 20;
 /// Refusals in a row after which the run stops: one that repeats would fail every entry of the job. One that
 /// fails a whole batch weighs as much as so many that name single members.
 const REFUSALS_LIMIT: usize = 20;
@@ -109,6 +107,8 @@ pub struct Bounds {
 /// See the module's documentation.
 pub struct Coordinator {
     bounds: Bounds,
+    /// What may still be begun; kept up to date from outside.
+    pub allowance: Allowance,
     pending: VecDeque<PendingEntry>,
     cursor: EntryId,
     no_more_pending: bool,
@@ -147,6 +147,10 @@ pub enum Left {
     TooManyDoubts,
     /// The tenant has not finished with what it accepted.
     StillApplying,
+    /// The time that was set for the run is up.
+    TimeIsUp,
+    /// The run has made as many requests as it may.
+    RequestsSpent,
 }
 
 impl Coordinator {
@@ -162,6 +166,7 @@ impl Coordinator {
         let unproven = to_settle.iter().filter(is_accepted).count();
         let mut coordinator = Self {
             bounds,
+            allowance: Allowance::default(),
             pending: VecDeque::new(),
             cursor: EntryId(0),
             no_more_pending: false,
@@ -371,10 +376,16 @@ impl Coordinator {
             && self.doubts_in_a_row + self.sending < DOUBTS_IN_A_ROW_LIMIT
             && self.absences_in_a_row < ABSENCES_LIMIT
             && self.unproven + self.sending < UNPROVEN_LIMIT
+            && self.allowance.covers_batch(self.to_be_ended())
     }
 
     fn look_up(&mut self, commands: &mut Vec<Command>) {
-        while self.lookups < self.bounds.lookups && !self.is_limit_claimed() {
+        while self.lookups < self.bounds.lookups
+            && !self.is_limit_claimed()
+            && self
+                .allowance
+                .covers_lookup(self.to_be_ended(), !self.bounds.dry_run)
+        {
             let Some(entry) = self.pending.pop_front() else {
                 break;
             };
@@ -405,7 +416,7 @@ impl Coordinator {
     }
 
     fn seal(&mut self, commands: &mut Vec<Command>) {
-        if self.bounds.dry_run {
+        if self.bounds.dry_run || self.allowance.cut_short(true).is_some() {
             return;
         }
         loop {
@@ -455,8 +466,23 @@ impl Coordinator {
         self.lookups + self.sending + self.settling
     }
 
+    fn to_be_ended(&self) -> UnderWay {
+        UnderWay {
+            lookups: self.lookups,
+            batches: self.sending + self.settling,
+        }
+    }
+
     /// Why work is left, where any is, once the run is over.
     pub fn left(&self) -> Option<Left> {
+        let nothing_to_send = self.sealed.is_empty() && self.resolved.is_empty();
+        let finished = self.everything_is_looked_up() && (self.bounds.dry_run || nothing_to_send);
+        if !finished && let Some(cut) = self.allowance.cut_short(!self.bounds.dry_run) {
+            return Some(cut);
+        }
+        if self.bounds.dry_run {
+            return None;
+        }
         if !self.sealed.is_empty() {
             let unproven = self.unproven >= UNPROVEN_LIMIT;
             return Some(if unproven {
@@ -468,16 +494,6 @@ impl Coordinator {
         let unsent = !self.resolved.is_empty() || !self.everything_is_looked_up();
         self.left.or(unsent.then_some(Left::LimitReached))
     }
-}
-
-/// How many sizes there are: they go round, each by one smaller than the one before. Small batches have few.
-fn sizes(batch_size: usize) -> usize {
-    SIZES.min(1 + batch_size / SIZES_SHARE)
-}
-
-/// Members of a full batch on average.
-pub fn mean_size(batch_size: usize) -> f64 {
-    batch_size as f64 - (sizes(batch_size) - 1) as f64 / 2.0
 }
 
 #[cfg(test)]
@@ -755,8 +771,6 @@ mod tests {
         };
         let sizes: Vec<usize> = coordinator.commands().into_iter().filter_map(size).collect();
         assert_eq!(sizes, [300, 299, 298, 297, 296, 300, 10]);
-        assert_eq!(mean_size(300), 298.0);
-        assert_eq!(mean_size(3), 3.0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rollbook::model::rate::Rate;
 use rollbook::model::sample::Confirm;
 use rollbook::runner::context::{Halt, RunSettings};
 use rollbook::runner::event::Events;
+use rollbook::runner::limits::Limits;
 use rollbook::runner::preflight::{self, Objection};
 use rollbook::runner::run::{Ending, Outcome, run};
 use std::collections::BTreeMap;
@@ -390,6 +391,7 @@ fn settings() -> RunSettings {
         settle_deadline: Duration::from_secs(900),
         in_doubt: InDoubt::Verify,
         quiet: Duration::from_secs(60),
+        limits: Limits::default(),
     }
 }
 
