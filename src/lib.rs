@@ -43,7 +43,7 @@
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
 //! - What is taken from an earlier ledger instead of being looked up, and how old it may be: `ledger/reuse.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
-//! - What is done next, and how much at once: [`runner::coordinator`].
+//! - What is done next, and how much at once: [`runner::coordinator`]; what a run may still begin: [`runner::limits`].
 //! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`; while
 //!   it goes on: `runner/meter.rs`.
 //! - How emails become profiles: [`model::way`] chooses, [`runner::survey`] finds out what the tenant supports,

@@ -15,6 +15,7 @@ use rollbook::model::sample::Confirm;
 use rollbook::model::way::{Sample, Way};
 use rollbook::runner::context::RunSettings;
 use rollbook::runner::event::{Event, Events, Progress};
+use rollbook::runner::limits::Limits;
 use rollbook::runner::run::{Outcome, run};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -269,6 +270,7 @@ fn go(path: &std::path::Path, nature: Nature, manner: Manner) -> (Outcome, Vec<P
         settle_deadline: Duration::from_secs(900),
         in_doubt: InDoubt::Verify,
         quiet: Duration::from_secs(60),
+        limits: Limits::default(),
     };
     let outcome = runtime.block_on(async {
         let ledger = Ledger::open(path, "assign").unwrap().unwrap();

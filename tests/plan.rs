@@ -225,3 +225,118 @@ fn it_is_told_where_the_time_went() {
     let told = causes(strict, &["--rate", "unlimited", "--resolve", "one"]);
     assert!(told["told_to_wait"].as_f64().unwrap() > 0.5, "{told:?}");
 }
+
+#[test]
+fn no_more_requests_are_made_than_allowed_and_what_was_sent_is_settled() {
+    for (most, more) in [
+        (20, &[][..]),
+        (40, &[]),
+        (150, &["--batch-size", "20"]),
+        (300, &["--concurrency", "64"]),
+    ] {
+        let (scene, _) = scene();
+        let limit = most.to_string();
+        let job = [&["assign", "--yes"], &JOB[..], &["--max-requests", &limit], more].concat();
+        let ran = scene.run(&job).refused(4, &["--max-requests", "rollbook resume"]);
+        assert!(
+            ran.stderr.contains(&format!("after {most} requests")),
+            "{}",
+            ran.stderr
+        );
+        let made = scene.tenant().requests().len();
+        let batches = scene.status()["batches"].clone();
+        println!("{most}: {made} made, {batches}");
+        assert!(made <= most, "{made} of {most}");
+        assert!(
+            made + 80 >= most || most <= 40,
+            "{made} of {most}: hardly any are left over"
+        );
+        assert_eq!(
+            (&batches["accepted"], &batches["in_doubt"]),
+            (&0.into(), &0.into())
+        );
+        scene.run(&["resume", "--rate", "unlimited", "--yes"]).expect(0);
+        let export = scene.export();
+        crate::support::check_promises(&scene, &export);
+        assert!(export.values().all(|row| row["state"] != "pending"));
+    }
+}
+
+#[test]
+fn many_short_runs_end_where_one_long_one_does() {
+    let (scene, entries) = scene();
+    let job = [&["assign", "--yes"], &JOB[..], &["--batch-size", "100"]].concat();
+    let mut runs = 0;
+    loop {
+        let before = scene.tenant().requests().len();
+        let ran = scene.run(&[&job[..], &["--max-requests", "120"]].concat());
+        assert!(scene.tenant().requests().len() - before <= 120);
+        runs += 1;
+        assert!(runs < 30, "they get nowhere: {ran:?}");
+        if ran.code == Some(0) {
+            break;
+        }
+        ran.refused(4, &["--max-requests"]);
+    }
+    assert!(runs > 5, "{runs}");
+    let status = scene.status();
+    assert_eq!(status["finished"], true);
+    assert_eq!(status["entries"], entries);
+    crate::support::check_promises(&scene, &scene.export());
+}
+
+#[test]
+fn senseless_ends_are_refused_before_anybody_is_asked() {
+    let (scene, _) = scene();
+    for (flag, value, words) in [
+        ("--max-requests", "0", "at least 20"),
+        ("--max-requests", "-5", "at least 20"),
+        ("--max-requests", "many", "at least 20"),
+        ("--until", "soon", "06:00"),
+        ("--until", "25:00", "06:00"),
+        ("--until", "2020-01-01T06:00", "past"),
+        ("--until", "3026-01-01T06:00", "slip"),
+    ] {
+        let ran = scene
+            .run(&[&["assign", "--yes"], &JOB[..], &[&format!("{flag}={value}")]].concat())
+            .expect(2);
+        assert!(ran.stderr.contains(words), "{flag} {value}: {}", ran.stderr);
+    }
+    assert_eq!(scene.names(), ["list.csv"]);
+    assert!(scene.tenant().requests().is_empty());
+}
+
+#[test]
+fn at_the_time_set_nothing_new_is_begun_and_what_was_sent_is_settled() {
+    let (scene, entries) = scene();
+    let soon = jiff::Timestamp::now() + std::time::Duration::from_secs(5);
+    let soon = soon.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+    let job = [
+        "assign",
+        "--yes",
+        "--status",
+        "vip",
+        "--rate",
+        "40/s",
+        "--batch-size",
+        "20",
+        "list.csv",
+        "--until",
+        &soon,
+    ];
+    let mut command = scene.command(&job);
+    let ran = crate::support::Ran::from(command.env("TZ", "UTC").output().unwrap());
+    let ran = ran.refused(4, &["--until", "rollbook resume"]);
+    assert!(ran.stderr.contains("nothing new is begun"), "{}", ran.stderr);
+    let status = scene.status();
+    assert_eq!(
+        (&status["batches"]["accepted"], &status["batches"]["sealed"]),
+        (&0.into(), &0.into()),
+        "{status}"
+    );
+    let pending = status["states"]["pending"].as_u64().unwrap();
+    assert!(0 < pending && pending < entries, "{status}");
+    scene.run(&["resume", "--rate", "unlimited"]).expect(0);
+    assert_eq!(scene.status()["finished"], true);
+    crate::support::check_promises(&scene, &scene.export());
+}

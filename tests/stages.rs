@@ -16,6 +16,7 @@ use rollbook::model::sample::Confirm;
 use rollbook::model::way::{Sample, Way};
 use rollbook::runner::context::{Halt, NOBODY, RunSettings};
 use rollbook::runner::event::Events;
+use rollbook::runner::limits::Limits;
 use rollbook::runner::run::{Ending, Outcome, run};
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -151,6 +152,7 @@ fn job(
         settle_deadline: Duration::from_secs(2),
         in_doubt: InDoubt::Verify,
         quiet: Duration::from_millis(500),
+        limits: Limits::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -18,6 +18,7 @@ use rollbook::model::sample::Confirm;
 use rollbook::model::way::{Resolve, Sample, Way, choose};
 use rollbook::runner::context::RunSettings;
 use rollbook::runner::event::Events;
+use rollbook::runner::limits::Limits;
 use rollbook::runner::run::{Ending, run};
 use rollbook::runner::survey::survey;
 use rollbook::sandbox::{Options, Route, Seen};
@@ -224,6 +225,7 @@ async fn resolve(town: Town, list: &[String], asked: Resolve) -> (Verdicts, Way,
         concurrency: 3,
         way,
         sample: Sample::default(),
+        limits: Limits::default(),
         page_size: surveyed.page_size.unwrap_or(100),
         batch_size: 300,
         send_limit: None,

@@ -13,6 +13,7 @@ pub mod client;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod pacing;
+mod permit;
 
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;

@@ -1,5 +1,6 @@
 //! The command line. Names here are relied on by scripts: they may be added to, not changed.
 
+use super::until::parse_until;
 use crate::audit::export::{Format, Rows};
 use crate::input::ColumnChoice;
 use crate::ledger::Verdict;
@@ -209,6 +210,12 @@ pub struct RunArgs {
     /// Send to the first N profiles and stop there
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     pub limit: Option<u64>,
+    /// Begin nothing new from then on, local time: 06:00, or 2026-11-25T06:00
+    #[arg(long, value_name = "WHEN", value_parser = parse_until)]
+    pub until: Option<i64>,
+    /// Make no more requests than that, all kinds together; what is sent can still be settled
+    #[arg(long, value_name = "N", value_parser = parse_max_requests)]
+    pub max_requests: Option<u64>,
     /// Do not ask before sending
     #[arg(short, long)]
     pub yes: bool,
@@ -421,6 +428,14 @@ impl From<RowsArg> for Rows {
 fn parse_limit(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "expected a number of profiles, at least 1".into())
+}
+
+/// Looking around takes some already, and a batch that could not be settled is not begun.
+const FEWEST_REQUESTS: u64 = 20;
+
+fn parse_max_requests(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number >= FEWEST_REQUESTS);
+    number.ok_or_else(|| format!("expected a number of requests, at least {FEWEST_REQUESTS}"))
 }
 
 /// Reads an age: more than nothing, and no more than anybody can mean.

@@ -30,6 +30,8 @@ fn halted(halt: Halt) -> Failure {
         Halt::Ledger(LedgerError::Disk(_)) => failure.hint("make room").hint(GO_ON),
         Halt::Ledger(error) => error.into(),
         Halt::Stopped => stopped("stopped on request before the end").hint(GO_ON),
+        Halt::TimeIsUp => unfinished(Left::TimeIsUp),
+        Halt::RequestsSpent => unfinished(Left::RequestsSpent),
         Halt::Denied(refusal) if refusal.status < 400 => failure
             .hint("check --tenant or --base-url: the API itself does not redirect")
             .hint(GO_ON),
@@ -52,6 +54,8 @@ fn unfinished(left: Left) -> Failure {
         Left::TooManyDoubts => stopped("several batches ended in doubt, so no more were sent")
             .hint("`rollbook batches` shows what the tenant answered")
             .hint(GO_ON),
+        Left::TimeIsUp => stopped("stopped at --until, as asked").hint(GO_ON),
+        Left::RequestsSpent => stopped("stopped at --max-requests, as asked").hint(GO_ON),
         Left::StillApplying => stopped("the tenant has not finished with every batch").hint(GO_ON),
     }
 }

@@ -181,8 +181,12 @@ impl Undertaking<'_> {
                 screen.events().notice(format!("{why}; {alone}"));
             });
             let tenant = settings::tenant(&base, &token, pace, budget.ok())?;
+            if let Some(most) = self.run.max_requests {
+                tenant.gate().limit(most);
+            }
             tokio::select! {
                 checked = preflight::check(&tenant, &self.job) => checked?,
+                () = tenant.gate().exhausted() => return Err(spent_early()),
                 Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
             }
             let ledger = match ledger {
@@ -449,6 +453,14 @@ pub fn no_list(verb: &str, job: &Job) -> Failure {
 pub fn stopped_early() -> Failure {
     Failure::new(Kind::Stopped, "stopped on request")
         .hint("nothing was sent, and nothing was kept in the ledger")
+}
+
+fn spent_early() -> Failure {
+    Failure::new(
+        Kind::Stopped,
+        "--max-requests was used up before anything could begin",
+    )
+    .hint("allow more; nothing was sent, and nothing was kept in the ledger")
 }
 
 /// How the job of a ledger stands, on stdout.

@@ -15,6 +15,7 @@ mod sandbox;
 mod settings;
 mod settle;
 mod signals;
+mod until;
 
 use crate::model::ids::Action;
 use args::{Cli, Verb};

@@ -10,6 +10,7 @@ use crate::input::Source;
 use crate::model::ids::{Action, Handle, Job};
 use crate::model::way::Way;
 use crate::runner::context::RunSettings;
+use crate::runner::limits::Limits;
 use crate::runner::send::DEPARTURE_LIMIT;
 use crate::runner::survey::Surveyed;
 use crate::ui::Mode;
@@ -165,6 +166,10 @@ pub fn run_settings(args: &RunArgs, way: Way, surveyed: &Surveyed) -> RunSetting
         settle_deadline: args.settle_deadline,
         in_doubt: args.in_doubt.into(),
         quiet: WRITE_LIFE.max(QUIET_AT_LEAST),
+        limits: Limits {
+            until_ms: args.until,
+            requests: args.max_requests,
+        },
     }
 }
 

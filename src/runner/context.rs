@@ -4,6 +4,7 @@
 //! the waiting, for everybody at once; what is decided here is only when to give up.
 
 use super::event::Events;
+use super::limits::Limits;
 use super::readback::Together;
 use crate::api::pacing::Class;
 use crate::api::{Paced, Tenant};
@@ -60,6 +61,8 @@ pub struct RunSettings {
     /// The least quiet period: how long after sight of a request was lost it might still take effect, if the
     /// tenant takes no time at all. What it was seen to take comes on top.
     pub quiet: Duration,
+    /// When it ends by itself.
+    pub limits: Limits,
 }
 
 /// What every stage is given.
@@ -115,6 +118,12 @@ pub enum Halt {
     /// Somebody said so.
     #[error("stopped on request")]
     Stopped,
+    /// The time that was set for the run is up, and so is the grace for what was under way.
+    #[error("the time set for this run is up")]
+    TimeIsUp,
+    /// The run has made as many requests as it may.
+    #[error("this run has made as many requests as it may")]
+    RequestsSpent,
     /// The token is not good, or not good enough, any more.
     #[error("the tenant refuses: {0}")]
     Denied(Refusal),

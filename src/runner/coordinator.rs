@@ -6,9 +6,11 @@
 
 use super::context::Halt;
 use super::doubt::Cleared;
+use super::limits::{Allowance, UnderWay};
 use super::lookups::{LookedUp, Lookups, Question};
 use super::send::Sent;
 use super::settle::Settled;
+use super::sizes::sizes;
 use crate::ledger::PendingEntry;
 use crate::model::grouping::Grouping;
 use crate::model::ids::{BatchNo, EntryId};
@@ -28,10 +30,6 @@ const ABSENCES_LIMIT: usize = 3;
 const UNPROVEN_LIMIT: usize = 50;
 /// Batches in a row that the tenant calls a success and that changed nobody, before the run stops.
 const WITHOUT_EFFECT_LIMIT: usize = 3;
-/// Sizes that batches are made in, so that their size tells apart those that are in doubt together.
-const SIZES: usize = 5;
-/// The share of a batch's size that all these sizes may differ by.
-const SIZES_SHARE: usize = 20;
 /// Refusals in a row after which the run stops: one that repeats would fail every entry of the job. One that
 /// fails a whole batch weighs as much as so many that name single members.
 const REFUSALS_LIMIT: usize = 20;
@@ -126,6 +124,8 @@ pub struct Bounds {
 /// See the module's documentation.
 pub struct Coordinator {
     bounds: Bounds,
+    /// What may still be begun; kept up to date from outside.
+    pub allowance: Allowance,
     lookups: Lookups,
     /// Entries that are resolved and in no batch.
     resolved: u64,
@@ -162,6 +162,10 @@ pub enum Left {
     TooManyDoubts,
     /// The tenant has not finished with what it accepted.
     StillApplying,
+    /// The time that was set for the run is up.
+    TimeIsUp,
+    /// The run has made as many requests as it may.
+    RequestsSpent,
 }
 
 impl Coordinator {
@@ -178,6 +182,7 @@ impl Coordinator {
         let mut coordinator = Self {
             lookups: Lookups::new(bounds.lookups, Grouping::new(bounds.group), bounds.scan),
             bounds,
+            allowance: Allowance::default(),
             resolved,
             sealing: 0,
             sealed: VecDeque::new(),
@@ -374,7 +379,13 @@ impl Coordinator {
         }
         self.send(&mut commands);
         let room = self.room_to_look_up();
-        self.lookups.commands(room, &mut commands);
+        let (allowance, under_way) = (self.allowance, self.to_be_ended());
+        let may_ask = |questions: usize| {
+            let lookups = under_way.lookups + questions;
+            let under_way = UnderWay { lookups, ..under_way };
+            allowance.covers_lookup(under_way, !self.bounds.dry_run)
+        };
+        self.lookups.commands(room, may_ask, &mut commands);
         self.seal(&mut commands);
         commands
     }
@@ -395,6 +406,7 @@ impl Coordinator {
             && self.doubts_in_a_row + self.sending < DOUBTS_IN_A_ROW_LIMIT
             && self.absences_in_a_row < ABSENCES_LIMIT
             && self.unproven + self.sending < UNPROVEN_LIMIT
+            && self.allowance.covers_batch(self.to_be_ended())
     }
 
     /// How many entries more may be looked up: all, or as many as may be sent beyond those that are resolved or may
@@ -421,7 +433,7 @@ impl Coordinator {
     }
 
     fn seal(&mut self, commands: &mut Vec<Command>) {
-        if self.bounds.dry_run {
+        if self.bounds.dry_run || self.allowance.cut_short(true).is_some() {
             return;
         }
         loop {
@@ -463,8 +475,23 @@ impl Coordinator {
         self.lookups.under_way() + self.sending + self.settling
     }
 
+    fn to_be_ended(&self) -> UnderWay {
+        UnderWay {
+            lookups: self.lookups.under_way() + self.lookups.follow_ups(),
+            batches: self.sending + self.settling,
+        }
+    }
+
     /// Why work is left, where any is, once the run is over.
     pub fn left(&self) -> Option<Left> {
+        let nothing_to_send = self.sealed.is_empty() && self.resolved == 0;
+        let finished = self.lookups.is_over() && (self.bounds.dry_run || nothing_to_send);
+        if !finished && let Some(cut) = self.allowance.cut_short(!self.bounds.dry_run) {
+            return Some(cut);
+        }
+        if self.bounds.dry_run {
+            return None;
+        }
         if !self.sealed.is_empty() {
             let unproven = self.unproven >= UNPROVEN_LIMIT;
             return Some(if unproven {
@@ -476,16 +503,6 @@ impl Coordinator {
         let unsent = self.resolved > 0 || !self.lookups.is_over();
         self.left.or(unsent.then_some(Left::LimitReached))
     }
-}
-
-/// How many sizes there are: they go round, each by one smaller than the one before. Small batches have few.
-fn sizes(batch_size: usize) -> usize {
-    SIZES.min(1 + batch_size / SIZES_SHARE)
-}
-
-/// Members of a full batch on average.
-pub fn mean_size(batch_size: usize) -> f64 {
-    batch_size as f64 - (sizes(batch_size) - 1) as f64 / 2.0
 }
 
 #[cfg(test)]
@@ -929,8 +946,6 @@ mod tests {
         };
         let sizes: Vec<usize> = coordinator.commands().into_iter().filter_map(size).collect();
         assert_eq!(sizes, [300, 299, 298, 297, 296, 300, 10]);
-        assert_eq!(mean_size(300), 298.0);
-        assert_eq!(mean_size(3), 3.0);
     }
 
     #[test]

@@ -203,8 +203,9 @@ impl Lookups {
         }
     }
 
-    /// What may be asked now, where at most `room` entries more may be looked up.
-    pub fn commands(&mut self, room: u64, commands: &mut Vec<Command>) {
+    /// What may be asked now, where at most `room` entries more may be looked up, and `may_ask` says whether another
+    /// question may follow those that begin now.
+    pub fn commands(&mut self, room: u64, may_ask: impl Fn(usize) -> bool, commands: &mut Vec<Command>) {
         match self.scan {
             Scan::Due => {
                 self.scan = Scan::UnderWay;
@@ -215,7 +216,11 @@ impl Lookups {
             Scan::Over => {}
         }
         let mut room = usize::try_from(room).unwrap_or(usize::MAX);
-        while self.questions < self.places && self.recording < RECORDING_LIMIT {
+        let before = self.questions;
+        while self.questions < self.places
+            && self.recording < RECORDING_LIMIT
+            && may_ask(self.questions - before)
+        {
             let question = match self.follow_ups.pop_front() {
                 Some(question) => question,
                 None => match self.next(room) {
@@ -291,7 +296,7 @@ mod tests {
 
     fn sizes(lookups: &mut Lookups, room: u64) -> Vec<usize> {
         let mut commands = Vec::new();
-        lookups.commands(room, &mut commands);
+        lookups.commands(room, |_| true, &mut commands);
         let size = |command: &Command| match command {
             Command::LookUp(question) => Some(question.entries()),
             _ => None,
@@ -383,13 +388,13 @@ mod tests {
     fn a_scan_goes_first() {
         let mut lookups = Lookups::new(4, Grouping::new(1), true);
         let mut commands = Vec::new();
-        lookups.commands(10, &mut commands);
+        lookups.commands(10, |_| true, &mut commands);
         assert!(commands == [Command::Scan] && !lookups.is_idle());
         commands.clear();
-        lookups.commands(10, &mut commands);
+        lookups.commands(10, |_| true, &mut commands);
         assert!(commands.is_empty());
         lookups.scanned();
-        lookups.commands(10, &mut commands);
+        lookups.commands(10, |_| true, &mut commands);
         assert!(commands == [Command::Refill(EntryId(0))]);
     }
 }

@@ -6,8 +6,8 @@
 //! on taking the share of the time that they have taken so far.
 
 use super::context::Context;
-use super::coordinator::mean_size;
 use super::event::Progress;
+use super::sizes::mean_size;
 use crate::api::Tenant;
 use crate::api::pacing::{Class, PaceView};
 use crate::model::entry::EntryState;
@@ -25,6 +25,8 @@ const MEMORY_SECONDS: f64 = 60.0;
 const EXPECTED_LOOKUPS: u64 = 20;
 const ENTRIES_EXPECTED: f64 = 5.0;
 const BATCHES_EXPECTED: f64 = 2.0;
+/// Polls that are put by for a batch that takes longer than the others.
+const SPARE_POLLS: f64 = 3.0;
 /// How long it takes to settle a batch, in seconds, before one was seen.
 const SETTLING_SECONDS: f64 = 1.0;
 /// Full batches' worth that wait to be sent before sending is what holds the run up.
@@ -236,6 +238,11 @@ impl Meter {
             polls: self.settling_cost(progress),
             read_backs: 0.0,
         }
+    }
+
+    /// How many requests it takes to send a batch and to settle it, with something to spare for polls.
+    pub fn batch_cost(&self, progress: &Progress) -> u64 {
+        (1.0 + self.settling_cost(progress) * 1.25 + SPARE_POLLS).ceil() as u64
     }
 
     /// Polls and read-backs of a batch.

@@ -1,7 +1,8 @@
 //! What is about to be done, for somebody to say yes to: the forecast of the rest of a job.
 
 use super::context::RunSettings;
-use super::coordinator::mean_size;
+use super::limits::Limits;
+use super::sizes::mean_size;
 use crate::api::pacing::{PaceSettings, PaceView};
 use crate::ledger::now_ms;
 use crate::model::batch::BatchState;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub rate: Rate,
     /// Requests under way at the same time.
     pub concurrency: usize,
+    /// When the run ends by itself.
+    pub limits: Limits,
 }
 
 impl Plan {
@@ -83,6 +86,7 @@ impl Plan {
             dry_run: settings.dry_run,
             rate: pace.rate,
             concurrency: pace.concurrency,
+            limits: settings.limits,
         }
     }
 

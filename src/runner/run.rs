@@ -6,6 +6,7 @@ use super::context::{Context, Halt, RunSettings};
 use super::coordinator::{Bounds, Command, Coordinator, Left, Report, Work};
 use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
+use super::limits::GRACE;
 use super::lookups::{Question, REFILL_ENTRIES};
 use super::meter::{Meter, Seen};
 use super::readback::Together;
@@ -13,7 +14,7 @@ use super::send::Sent;
 use super::settle::Settled;
 use super::{doubt, resolve, scan, send, settle};
 use crate::api::{Paced, Tenant};
-use crate::ledger::{Counts, LedgerError, Writer};
+use crate::ledger::{Counts, LedgerError, Writer, now_ms};
 use crate::model::batch::BatchState;
 use crate::model::doubt::quiet_period;
 use crate::model::entry::EntryState;
@@ -88,6 +89,7 @@ pub async fn run<T: Tenant>(
         coordinator: Coordinator::new(bounds(&context, true), 0, Vec::new(), Vec::new()),
         tasks: JoinSet::new(),
         meter: Meter::of(&context, &progress),
+        closed: None,
         spent_before: context.tenant.gate().spent(),
         progress,
         context,
@@ -165,6 +167,8 @@ struct Shell<T> {
     meter: Meter,
     /// What had been waited for when the run began.
     spent_before: Spent,
+    /// When the time of the run was up.
+    closed: Option<Instant>,
     stop_requested: watch::Receiver<bool>,
     /// Tells every task not to wait and not to ask on. Set by whatever stops the run, not by signals alone:
     /// a run that cannot go on must give the ledger back, and not poll and sleep until a deadline.
@@ -190,6 +194,7 @@ impl<T: Tenant> Shell<T> {
             tokio::select! {
                 biased;
                 Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
+                () = self.context.tenant.gate().exhausted() => return Err(Halt::RequestsSpent),
                 noted = doubt::note_baseline(&self.context) => noted?,
             }
         }
@@ -229,7 +234,9 @@ impl<T: Tenant> Shell<T> {
         let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut stop = self.stop_requested.clone();
+        let gate = self.context.tenant.gate().clone();
         loop {
+            self.mind_limits();
             for command in self.coordinator.commands() {
                 self.carry_out(command);
             }
@@ -247,6 +254,10 @@ impl<T: Tenant> Shell<T> {
                     self.coordinator.stop(Halt::Stopped);
                     self.heed_halt();
                 }
+                () = gate.exhausted(), if self.coordinator.halt().is_none() => {
+                    self.coordinator.stop(Halt::RequestsSpent);
+                    self.heed_halt();
+                }
                 _ = tick.tick() => {
                     self.refresh();
                     self.context.events.tell(Event::Progress(self.progress.clone()));
@@ -258,6 +269,30 @@ impl<T: Tenant> Shell<T> {
                         self.take_in(done);
                     }
                 }
+            }
+        }
+    }
+
+    /// Tells the coordinator what it may still begin.
+    fn mind_limits(&mut self) {
+        let limits = self.context.settings.limits;
+        let allowance = &mut self.coordinator.allowance;
+        if let Some(most) = limits.requests {
+            let made = self.context.tenant.gate().view().requests;
+            allowance.requests = Some(most.saturating_sub(made));
+            allowance.batch = self.meter.batch_cost(&self.progress);
+        }
+        let now = now_ms();
+        if limits.until_ms.is_some_and(|until| until <= now) {
+            allowance.time_is_up = true;
+            let closed = *self.closed.get_or_insert_with(|| {
+                let line = "the time set for this run is up: nothing new is begun";
+                self.context.events.notice(line);
+                Instant::now()
+            });
+            if closed.elapsed() >= GRACE {
+                self.coordinator.stop(Halt::TimeIsUp);
+                self.heed_halt();
             }
         }
     }
@@ -371,7 +406,6 @@ impl<T: Tenant> Shell<T> {
     fn ending(&self) -> Ending {
         match self.coordinator.halt() {
             Some(halt) => Ending::Halted(halt.clone()),
-            None if self.context.settings.dry_run => Ending::Done,
             None => self.coordinator.left().map_or(Ending::Done, Ending::Unfinished),
         }
     }

@@ -34,7 +34,30 @@ pub fn text(plan: &Plan) -> String {
     }
     let line = format!("  {:<12}{total:>width$}   {}", "requests", time(plan));
     let _ = writeln!(text, "  {}\n{}", "─".repeat(12 + width), line.trim_end());
+    if let Some(end) = end(plan) {
+        let _ = writeln!(
+            text,
+            "\nThis run ends by itself {end}; `rollbook resume` goes on."
+        );
+    }
     text
+}
+
+/// Where the run ends before the job is done.
+fn end(plan: &Plan) -> Option<String> {
+    let limits = &plan.limits;
+    let most = limits
+        .requests
+        .filter(|most| *most < plan.forecast.requests.total());
+    let until = limits
+        .until_ms
+        .filter(|until| plan.done_at_ms.is_none_or(|done| *until < done));
+    let ends = [
+        until.map(|until| format!("at {} (--until)", clock(until, now_ms()))),
+        most.map(|most| format!("after {} requests (--max-requests)", count(most))),
+    ];
+    let ends: Vec<String> = ends.into_iter().flatten().collect();
+    (!ends.is_empty()).then(|| ends.join(" or "))
 }
 
 fn entries(plan: &Plan) -> String {

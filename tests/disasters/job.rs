@@ -16,6 +16,7 @@ use rollbook::model::sample::Confirm;
 use rollbook::model::way::{Sample, Way};
 use rollbook::runner::context::{Halt, RunSettings};
 use rollbook::runner::event::Events;
+use rollbook::runner::limits::Limits;
 use rollbook::runner::preflight::{self, Objection};
 use rollbook::runner::run::{Ending, Outcome, run};
 use std::collections::BTreeMap;
@@ -400,6 +401,7 @@ fn settings() -> RunSettings {
         settle_deadline: Duration::from_secs(900),
         in_doubt: InDoubt::Verify,
         quiet: Duration::from_secs(60),
+        limits: Limits::default(),
     }
 }
 

@@ -22,6 +22,7 @@ use rollbook::model::sample::Confirm;
 use rollbook::model::way::{Sample, Way};
 use rollbook::runner::context::RunSettings;
 use rollbook::runner::event::Events;
+use rollbook::runner::limits::Limits;
 use rollbook::runner::run::{Outcome, run};
 use std::path::Path;
 use std::sync::Arc;
@@ -160,6 +161,7 @@ impl Stage {
             in_doubt: InDoubt::Verify,
             // Longer than the client waits for a write, so that none is under way any more.
             quiet: Duration::from_secs(1),
+            limits: Limits::default(),
         };
         let pace = PaceSettings {
             rate: Rate::Unlimited,

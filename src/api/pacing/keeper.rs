@@ -31,6 +31,8 @@ pub(super) struct Keeper {
     passed_over: [u32; 3],
     under_way: usize,
     account: Account,
+    /// How many requests may be let through, all in all.
+    limit: u64,
     windows: Windows,
     usual: UsualLatency,
     spread: Spread,
@@ -64,6 +66,7 @@ impl Keeper {
             passed_over: [0; 3],
             under_way: 0,
             account: Account::open(now),
+            limit: u64::MAX,
             windows: Windows::full(settings.rate.windows(), now),
             usual: UsualLatency::default(),
             spread: Spread::new(now, settings.rate.ahead()),
@@ -102,6 +105,7 @@ impl Keeper {
                     Some(Message::Enter(class, reply)) => self.waiting[class as usize].push_back(reply),
                     Some(Message::Heard(said)) => self.hear(said),
                     Some(Message::Left(departed, signal)) => self.left(departed, signal),
+                    Some(Message::Limit(requests)) => self.limit = requests,
                     Some(Message::Rest(begins)) => {
                         self.account.rest(Instant::now(), begins);
                         self.publish(|_| {});
@@ -128,6 +132,13 @@ impl Keeper {
 
     /// When the next of those who wait may go; `None` until a message changes something.
     fn next_departure(&mut self) -> Option<Instant> {
+        if self.view.borrow().requests >= self.limit {
+            let exhausted = self.under_way == 0 && self.waiting.iter().any(|class| !class.is_empty());
+            if exhausted {
+                self.publish(|view| view.exhausted = true);
+            }
+            return None;
+        }
         if !self.is_held_by_pace() {
             return None;
         }

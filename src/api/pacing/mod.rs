@@ -24,6 +24,7 @@ mod tempo;
 mod window;
 
 use crate::api::account::{Account, Rest};
+pub use crate::api::permit::Permit;
 use crate::model::rate::Rate;
 use crate::model::reserve::Reserve;
 use crate::model::spent::Spent;
@@ -75,6 +76,8 @@ pub struct PaceView {
     pub pause: Option<Pause>,
     /// The latency that the tenant's answers usually have, where there were any.
     pub latency: Option<Duration>,
+    /// Whether somebody waits in vain: as many requests were let through as may be, and none is under way.
+    pub exhausted: bool,
     /// What the run has waited for.
     pub account: Option<Account>,
     /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
@@ -113,36 +116,11 @@ pub(super) enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Heard(Allowance),
     Left(Instant, Signal),
+    /// No more requests than so many, all in all.
+    Limit(u64),
     /// A task begins to wait for the tenant's own work, or has waited.
     Rest(bool),
     Look(oneshot::Sender<PaceView>),
-}
-
-/// The right to have one request under way.
-#[derive(Debug)]
-pub struct Permit {
-    departed: Instant,
-    gate: Option<mpsc::UnboundedSender<Message>>,
-}
-
-impl Permit {
-    /// Gives the place back and says how it went.
-    pub fn leave(mut self, signal: Signal) {
-        self.give_back(signal);
-    }
-
-    fn give_back(&mut self, signal: Signal) {
-        if let Some(gate) = self.gate.take() {
-            // The gate is gone only where the whole run is.
-            let _ = gate.send(Message::Left(self.departed, signal));
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.give_back(Signal::Unknown);
-    }
 }
 
 /// Where what answers say of the tenant's limit is told, before the permit of the request is given back.
@@ -186,6 +164,18 @@ impl Gate {
     /// Where what answers say of the tenant's limit is to be told.
     pub fn ear(&self) -> Ear {
         Ear(self.messages.clone())
+    }
+
+    /// Lets no more requests through than so many, those before this call included.
+    pub fn limit(&self, requests: u64) {
+        let _ = self.messages.send(Message::Limit(requests));
+    }
+
+    /// Waits until somebody waits in vain, because as many requests were made as may be.
+    pub async fn exhausted(&self) {
+        if self.view.clone().wait_for(|view| view.exhausted).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Notes that somebody has nothing to ask until the tenant has got on with its own work.
@@ -436,5 +426,21 @@ mod tests {
         let spent = gate.spent();
         assert!(spent.on(Cause::Outage) > Duration::from_secs(60), "{spent:?}");
         assert_eq!((spent.total(), spent.slow_downs), (began.elapsed(), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_holds_whoever_waits_and_is_told_once_all_answers_are_in() {
+        let gate = gate("unlimited", 8);
+        gate.limit(2);
+        let permits = (gate.enter(Class::Lookup).await, gate.enter(Class::Write).await);
+        let impatient = Duration::from_secs(5);
+        let third = gate.enter(Class::Settle);
+        tokio::pin!(third);
+        assert!(tokio::time::timeout(impatient, &mut third).await.is_err());
+        assert!(!gate.view().exhausted, "two may still learn something");
+        drop(permits);
+        gate.exhausted().await;
+        assert!(tokio::time::timeout(impatient, third).await.is_err());
+        assert_eq!(gate.view().requests, 2);
     }
 }
