@@ -16,6 +16,7 @@ use crate::model::spent::Cause;
 use crate::model::way::{Sample, Way};
 use std::collections::VecDeque;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Over how long the speed that is shown is averaged.
 const SPEED_SPAN: Duration = Duration::from_secs(5);
@@ -59,17 +60,22 @@ pub struct Seen {
     pub settles: u64,
     /// How many entries outside of batches may still be sent, where that is limited.
     pub room: Option<u64>,
+    /// How long nothing departs from now on, as far as that is known.
+    pub held: Duration,
 }
 
 impl Seen {
-    /// What the gate has seen.
-    pub fn at(view: &PaceView, room: Option<u64>) -> Self {
+    /// What the gate has seen by now.
+    pub fn at(view: &PaceView, now: Instant, room: Option<u64>) -> Self {
+        let held = view.pause.as_ref().map(|pause| pause.until);
+        let held = held.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let of = |class: Class| view.by_class[class as usize];
         Self {
             requests: view.requests,
             lookups: of(Class::Lookup),
             settles: of(Class::Settle),
             room,
+            held,
         }
     }
 }
@@ -119,7 +125,7 @@ impl Meter {
             dry_run: settings.dry_run,
         };
         let expected = Costs::expected(&Sample::default(), settings.confirm, settings.batch_size as u64);
-        let seen = Seen::at(&context.tenant.gate().view(), terms.room);
+        let seen = Seen::at(&context.tenant.gate().view(), Instant::now(), terms.room);
         Self::new(progress, seen, terms, expected)
     }
 
@@ -178,7 +184,9 @@ impl Meter {
         let requests = left.requests.total() as f64 - begun - missing;
         let asking = requests.max(0.0) / self.pace.rate()?;
         let busy = asking.max(self.sending(&left, &work));
-        let seconds = busy / (1.0 - self.halted(progress)) + self.settling(progress, unsent);
+        // The halt that is on is known; further ones are only expected.
+        let halted = (busy / (1.0 - self.halted(progress))).max(seen.held.as_secs_f64() + busy);
+        let seconds = halted + self.settling(progress, unsent);
         Duration::try_from_secs_f64(seconds).ok()
     }
 
@@ -354,6 +362,34 @@ mod tests {
     fn groups_that_leave_some_to_be_asked_for_alone_are_reckoned_with() {
         let wrong = groups(100_000, false);
         assert!(wrong < 0.05, "{wrong}");
+    }
+
+    #[test]
+    fn a_halt_that_is_on_is_waited_for() {
+        let terms = Terms {
+            way: Way::One,
+            batch_size: 298.0,
+            room: None,
+            dry_run: true,
+        };
+        let mut progress = Progress {
+            entries: [100, 0, 0, 0, 0, 0, 0],
+            ..Progress::default()
+        };
+        let expected = Costs::expected(&Sample::default(), Confirm::Sample, 300);
+        let mut meter = Meter::new(&progress, Seen::default(), terms, expected);
+        progress.spent.add(Cause::Rate, Duration::from_secs(5));
+        progress.elapsed = progress.spent.total();
+        progress.entries = [50, 0, 0, 0, 50, 0, 0];
+        let held = Duration::from_secs(30);
+        let seen = Seen {
+            requests: 50,
+            lookups: 50,
+            held,
+            ..Seen::default()
+        };
+        meter.update(&mut progress, seen);
+        assert_eq!(progress.left.map(|left| left.as_secs()), Some(35));
     }
 
     #[test]

@@ -368,9 +368,9 @@ impl<T: Tenant> Shell<T> {
         let view = gate.view();
         self.progress.spent = gate.spent().since(&self.spent_before);
         self.progress.elapsed = self.progress.spent.total();
-        let seen = Seen::at(&view, self.coordinator.room());
-        self.meter.update(&mut self.progress, seen);
         let now = Instant::now();
+        let seen = Seen::at(&view, now, self.coordinator.room());
+        self.meter.update(&mut self.progress, seen);
         let pause = view.pause.filter(|pause| pause.until > now).map(|pause| {
             let seconds = (pause.until - now).as_secs() + 1;
             format!("{}; next try in {seconds} s", pause.why)
