@@ -231,8 +231,8 @@ fn no_more_requests_are_made_than_allowed_and_what_was_sent_is_settled() {
     for (most, more) in [
         (20, &[][..]),
         (40, &[]),
-        (150, &["--batch-size", "20"]),
-        (300, &["--concurrency", "64"]),
+        (150, &["--batch-size", "20", "--resolve", "one"]),
+        (300, &["--concurrency", "64", "--resolve", "one"]),
     ] {
         let (scene, _) = scene();
         let limit = most.to_string();
@@ -265,7 +265,8 @@ fn no_more_requests_are_made_than_allowed_and_what_was_sent_is_settled() {
 #[test]
 fn many_short_runs_end_where_one_long_one_does() {
     let (scene, entries) = scene();
-    let job = [&["assign", "--yes"], &JOB[..], &["--batch-size", "100"]].concat();
+    let more = ["--batch-size", "100", "--resolve", "one"];
+    let job = [&["assign", "--yes"], &JOB[..], &more].concat();
     let mut runs = 0;
     loop {
         let before = scene.tenant().requests().len();
@@ -321,6 +322,8 @@ fn at_the_time_set_nothing_new_is_begun_and_what_was_sent_is_settled() {
         "--batch-size",
         "20",
         "list.csv",
+        "--resolve",
+        "one",
         "--until",
         &soon,
     ];

@@ -4,17 +4,16 @@
 //! asked once for all commands that may begin now. What it keeps is what is under way in this process; what
 //! must outlive the process is in the ledger before a report arrives here.
 
+use super::commands::{Command, Report, Work};
 use super::context::Halt;
 use super::doubt::Cleared;
 use super::limits::{Allowance, UnderWay};
-use super::lookups::{LookedUp, Lookups, Question};
+use super::lookups::Lookups;
 use super::send::Sent;
 use super::settle::Settled;
 use super::sizes::sizes;
-use crate::ledger::PendingEntry;
 use crate::model::grouping::Grouping;
-use crate::model::ids::{BatchNo, EntryId};
-use crate::model::lookup::Verdict;
+use crate::model::ids::BatchNo;
 use std::collections::VecDeque;
 
 /// Batches on their way at the same time. Few, so that a lost connection leaves few in doubt.
@@ -34,73 +33,6 @@ const WITHOUT_EFFECT_LIMIT: usize = 3;
 /// fails a whole batch weighs as much as so many that name single members.
 const REFUSALS_LIMIT: usize = 20;
 const WHOLE_REFUSAL: usize = 10;
-
-/// Something to be carried out.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Fetch the next pending entries after this one.
-    Refill(EntryId),
-    /// Read all profiles, and note who of them is on a list.
-    Scan,
-    /// Ask for entries.
-    LookUp(Question),
-    /// Write verdicts down.
-    Record(Vec<(EntryId, Verdict)>),
-    /// Fix the members of a new batch: so many of the resolved entries.
-    Seal(usize),
-    /// Send a sealed batch.
-    Send(BatchNo),
-    /// Poll an accepted batch and read it back.
-    Settle(BatchNo),
-    /// Gather evidence about a batch in doubt; `again` where an earlier run has done so in vain.
-    ClearUp {
-        /// Which batch.
-        no: BatchNo,
-        /// Whether an earlier run has held it.
-        again: bool,
-    },
-}
-
-/// Something that has been carried out, or happened.
-pub enum Report {
-    /// These are the next pending entries; fewer than asked for means that there are no more.
-    Refilled(Vec<PendingEntry>),
-    /// All profiles have been read, and so many entries were resolved by it.
-    Scanned(u64),
-    /// A question about so many entries was answered.
-    LookedUp(usize, LookedUp),
-    /// So many verdicts are written down, and so many of them are of entries that want to be sent.
-    Recorded(usize, u64),
-    /// A batch is sealed, with so many members.
-    Sealed(BatchNo, usize),
-    /// A batch was sent.
-    Sent(BatchNo, usize, Sent),
-    /// An accepted batch was looked into.
-    Settled(BatchNo, Settled),
-    /// A batch in doubt was looked into.
-    Cleared(BatchNo, Cleared),
-    /// Something could not be carried out, and the run must stop.
-    Halted(Work, Halt),
-}
-
-/// What a halted command was about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// A refill.
-    Refill,
-    /// The reading of all profiles.
-    Scan,
-    /// A question about so many entries.
-    LookUp(usize),
-    /// The recording of so many verdicts.
-    Record(usize),
-    /// A seal of so many members.
-    Seal(usize),
-    /// A send.
-    Send,
-    /// A settlement or a clearing up.
-    Settle,
-}
 
 /// The bounds that a coordinator works in.
 #[derive(Clone, Copy, Debug)]
@@ -477,7 +409,7 @@ impl Coordinator {
 
     fn to_be_ended(&self) -> UnderWay {
         UnderWay {
-            lookups: self.lookups.under_way() + self.lookups.follow_ups(),
+            lookups: self.lookups.under_way(),
             batches: self.sending + self.settling,
         }
     }
@@ -507,9 +439,11 @@ impl Coordinator {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lookups::REFILL_ENTRIES;
+    use super::super::lookups::{LookedUp, Question, REFILL_ENTRIES};
     use super::*;
-    use crate::model::ids::ProfileId;
+    use crate::ledger::PendingEntry;
+    use crate::model::ids::{EntryId, ProfileId};
+    use crate::model::lookup::Verdict;
 
     fn bounds(send_limit: Option<u64>) -> Bounds {
         Bounds {

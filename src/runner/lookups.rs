@@ -4,7 +4,7 @@
 //! A question keeps its place only until it is answered; writing its verdicts down is another piece of work, so that
 //! the tenant never waits for the disk.
 
-use super::coordinator::Command;
+use super::commands::Command;
 use crate::ledger::PendingEntry;
 use crate::model::grouping::{CHECK_ONE_IN, Grouping, Setback, cut, is_plain};
 use crate::model::ids::EntryId;

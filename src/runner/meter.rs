@@ -16,6 +16,7 @@ use crate::model::spent::Cause;
 use crate::model::way::Way;
 use std::collections::VecDeque;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Over how long the speed that is shown is averaged.
 const SPEED_SPAN: Duration = Duration::from_secs(5);
@@ -61,11 +62,15 @@ pub struct Seen {
     pub room: Option<u64>,
     /// Entries whose group has been answered, and that are still to be asked for alone.
     pub alone: u64,
+    /// How long nothing departs from now on, as far as that is known.
+    pub held: Duration,
 }
 
 impl Seen {
-    /// What the gate has seen.
-    pub fn at(view: &PaceView, room: Option<u64>, alone: u64) -> Self {
+    /// What the gate has seen by now, with what the coordinator says of room and of those to be asked for alone.
+    pub fn at(view: &PaceView, now: Instant, (room, alone): (Option<u64>, u64)) -> Self {
+        let held = view.pause.as_ref().map(|pause| pause.until);
+        let held = held.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let of = |class: Class| view.by_class[class as usize];
         Self {
             requests: view.requests,
@@ -73,6 +78,7 @@ impl Seen {
             settles: of(Class::Settle),
             room,
             alone,
+            held,
         }
     }
 }
@@ -123,7 +129,7 @@ impl Meter {
         };
         let members = settings.batch_size as u64;
         let expected = Costs::expected(&settings.sample, settings.confirm, members, settings.way);
-        let seen = Seen::at(&context.tenant.gate().view(), terms.room, 0);
+        let seen = Seen::at(&context.tenant.gate().view(), Instant::now(), (terms.room, 0));
         Self::new(progress, seen, terms, expected)
     }
 
@@ -184,7 +190,9 @@ impl Meter {
         let requests = left.requests.total() as f64 - begun - missing + alone;
         let asking = requests.max(0.0) / self.pace.rate()?;
         let busy = asking.max(self.sending(&left, &work));
-        let seconds = busy / (1.0 - self.halted(progress)) + self.settling(progress, unsent);
+        // The halt that is on is known; further ones are only expected.
+        let halted = (busy / (1.0 - self.halted(progress))).max(seen.held.as_secs_f64() + busy);
+        let seconds = halted + self.settling(progress, unsent);
         Duration::try_from_secs_f64(seconds).ok()
     }
 
@@ -361,6 +369,34 @@ mod tests {
     fn groups_that_leave_some_to_be_asked_for_alone_are_reckoned_with() {
         let wrong = groups(100_000, false);
         assert!(wrong < 0.05, "{wrong}");
+    }
+
+    #[test]
+    fn a_halt_that_is_on_is_waited_for() {
+        let terms = Terms {
+            way: Way::One,
+            batch_size: 298.0,
+            room: None,
+            dry_run: true,
+        };
+        let mut progress = Progress {
+            entries: [100, 0, 0, 0, 0, 0, 0],
+            ..Progress::default()
+        };
+        let expected = Costs::expected(&Sample::default(), Confirm::Sample, 300, terms.way);
+        let mut meter = Meter::new(&progress, Seen::default(), terms, expected);
+        progress.spent.add(Cause::Rate, Duration::from_secs(5));
+        progress.elapsed = progress.spent.total();
+        progress.entries = [50, 0, 0, 0, 50, 0, 0];
+        let held = Duration::from_secs(30);
+        let seen = Seen {
+            requests: 50,
+            lookups: 50,
+            held,
+            ..Seen::default()
+        };
+        meter.update(&mut progress, seen);
+        assert_eq!(progress.left.map(|left| left.as_secs()), Some(35));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
 mod change;
+pub mod commands;
 pub mod context;
 pub mod coordinator;
 pub mod count;
@@ -30,3 +31,4 @@ pub mod send;
 pub mod settle;
 mod sizes;
 pub mod survey;
+mod tasks;

@@ -1,30 +1,28 @@
 //! The shell around the coordinator: it carries commands out as tasks, brings their reports back, and tells
 //! the outside how far things are. It decides nothing.
 
-use super::change::Change;
+use super::commands::{Command, Report};
 use super::context::{Context, Halt, RunSettings};
-use super::coordinator::{Bounds, Command, Coordinator, Left, Report, Work};
+use super::coordinator::{Bounds, Coordinator, Left};
 use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
 use super::limits::GRACE;
-use super::lookups::{Question, REFILL_ENTRIES};
 use super::meter::{Meter, Seen};
 use super::readback::Together;
 use super::send::Sent;
 use super::settle::Settled;
-use super::{doubt, resolve, scan, send, settle};
+use super::tasks::Done;
+use super::{doubt, tasks};
 use crate::api::{Paced, Tenant};
 use crate::ledger::{Counts, LedgerError, Writer, now_ms};
 use crate::model::batch::BatchState;
 use crate::model::doubt::quiet_period;
 use crate::model::entry::EntryState;
-use crate::model::ids::{BatchNo, EntryId, Job};
-use crate::model::lookup::Verdict;
+use crate::model::ids::Job;
 use crate::model::resume::{self, ResumeStep};
 use crate::model::spent::Spent;
 use crate::model::way::Way;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -175,12 +173,6 @@ struct Shell<T> {
     halting: watch::Sender<bool>,
 }
 
-/// What a task brings back: the report, and what it changes in the numbers.
-struct Done {
-    report: Report,
-    change: Change,
-}
-
 impl<T: Tenant> Shell<T> {
     async fn begin(&mut self) -> Result<(), Halt> {
         if let Some(longest) = self.context.ledger.adoption().await? {
@@ -300,17 +292,27 @@ impl<T: Tenant> Shell<T> {
     fn carry_out(&mut self, command: Command) {
         let context = self.context.clone();
         match command {
-            Command::Refill(after) => self.tasks.spawn(async move { refill(&context, after).await }),
-            Command::Scan => self.tasks.spawn(async move { scan(&context).await }),
-            Command::LookUp(question) => self.tasks.spawn(async move { look_up(&context, question).await }),
-            Command::Record(verdicts) => self.tasks.spawn(async move { record(&context, verdicts).await }),
-            Command::Seal(size) => self.tasks.spawn(async move { seal(&context, size).await }),
-            Command::Send(no) => self.tasks.spawn(async move { send_batch(&context, no).await }),
-            Command::Settle(no) => self.tasks.spawn(async move { settle_batch(&context, no).await }),
+            Command::Refill(after) => self
+                .tasks
+                .spawn(async move { tasks::refill(&context, after).await }),
+            Command::Scan => self.tasks.spawn(async move { tasks::scan(&context).await }),
+            Command::LookUp(question) => self
+                .tasks
+                .spawn(async move { tasks::look_up(&context, question).await }),
+            Command::Record(verdicts) => self
+                .tasks
+                .spawn(async move { tasks::record(&context, verdicts).await }),
+            Command::Seal(size) => self.tasks.spawn(async move { tasks::seal(&context, size).await }),
+            Command::Send(no) => self
+                .tasks
+                .spawn(async move { tasks::send_batch(&context, no).await }),
+            Command::Settle(no) => self
+                .tasks
+                .spawn(async move { tasks::settle_batch(&context, no).await }),
             Command::ClearUp { no, again } => {
                 let since = Instant::now();
                 self.tasks
-                    .spawn(async move { clear_up(&context, Doubted { no, since, again }).await })
+                    .spawn(async move { tasks::clear_up(&context, Doubted { no, since, again }).await })
             }
         };
     }
@@ -378,9 +380,9 @@ impl<T: Tenant> Shell<T> {
         let view = gate.view();
         self.progress.spent = gate.spent().since(&self.spent_before);
         self.progress.elapsed = self.progress.spent.total();
-        let seen = Seen::at(&view, self.coordinator.room(), self.coordinator.alone());
-        self.meter.update(&mut self.progress, seen);
         let now = Instant::now();
+        let seen = Seen::at(&view, now, (self.coordinator.room(), self.coordinator.alone()));
+        self.meter.update(&mut self.progress, seen);
         let pause = view.pause.filter(|pause| pause.until > now).map(|pause| {
             let seconds = (pause.until - now).as_secs() + 1;
             format!("{}; next try in {seconds} s", pause.why)
@@ -408,104 +410,5 @@ impl<T: Tenant> Shell<T> {
             Some(halt) => Ending::Halted(halt.clone()),
             None => self.coordinator.left().map_or(Ending::Done, Ending::Unfinished),
         }
-    }
-}
-
-async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
-    match context.ledger.pending_after(after, REFILL_ENTRIES).await {
-        Ok(entries) => Done {
-            report: Report::Refilled(entries),
-            change: Change::None,
-        },
-        Err(error) => halted(Work::Refill, error.into()),
-    }
-}
-
-async fn scan<T: Tenant>(context: &Context<T>) -> Done {
-    match scan::scan(context).await {
-        Ok(states) => Done {
-            report: Report::Scanned(resolved(&states)),
-            change: Change::LookedUp(states),
-        },
-        Err(halt) => halted(Work::Scan, halt),
-    }
-}
-
-fn resolved(states: &[EntryState]) -> u64 {
-    let resolved = states.iter().filter(|state| **state == EntryState::Resolved);
-    resolved.count() as u64
-}
-
-async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
-    let asked = question.entries();
-    match resolve::look_up(context, question).await {
-        Ok(looked_up) => Done {
-            report: Report::LookedUp(asked, looked_up),
-            change: Change::None,
-        },
-        Err(halt) => halted(Work::LookUp(asked), halt),
-    }
-}
-
-async fn record<T: Tenant>(context: &Context<T>, verdicts: Vec<(EntryId, Verdict)>) -> Done {
-    let size = verdicts.len();
-    match context.ledger.lookups(verdicts).await {
-        Ok(states) => Done {
-            report: Report::Recorded(size, resolved(&states)),
-            change: Change::LookedUp(states),
-        },
-        Err(error) => halted(Work::Record(size), error.into()),
-    }
-}
-
-async fn seal<T: Tenant>(context: &Context<T>, size: usize) -> Done {
-    match context.ledger.seal(size).await {
-        Ok(no) => Done {
-            report: Report::Sealed(no, size),
-            change: Change::Sealed(size),
-        },
-        Err(error) => halted(Work::Seal(size), error.into()),
-    }
-}
-
-async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
-    match send::send(context, no).await {
-        Ok((members, sent)) => Done {
-            change: match &sent {
-                Sent::Accepted => Change::Accepted,
-                Sent::InDoubt(_) => Change::Doubted,
-                Sent::Refused { failed, .. } => Change::Refused { failed: *failed },
-            },
-            report: Report::Sent(no, members, sent),
-        },
-        Err(halt) => halted(Work::Send, halt),
-    }
-}
-
-async fn settle_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
-    let context = &context.counting();
-    match settle::settle(context, no).await {
-        Ok(settled) => Done {
-            change: Change::Settled(settled.clone(), context.asked.load(Ordering::Relaxed)),
-            report: Report::Settled(no, settled),
-        },
-        Err(halt) => halted(Work::Settle, halt),
-    }
-}
-
-async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Done {
-    match doubt::clear_up(context, doubted).await {
-        Ok(cleared) => Done {
-            change: Change::Cleared(cleared.clone()),
-            report: Report::Cleared(doubted.no, cleared),
-        },
-        Err(halt) => halted(Work::Settle, halt),
-    }
-}
-
-fn halted(work: Work, halt: Halt) -> Done {
-    Done {
-        report: Report::Halted(work, halt),
-        change: Change::None,
     }
 }

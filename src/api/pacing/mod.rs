@@ -112,7 +112,7 @@ pub struct Gate {
 }
 
 #[derive(Debug)]
-pub(super) enum Message {
+pub(in crate::api) enum Message {
     Enter(Class, oneshot::Sender<Permit>),
     Heard(Allowance),
     Left(Instant, Signal),

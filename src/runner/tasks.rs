@@ -1,0 +1,119 @@
+//! What the run's commands are carried out by: one task a command, which brings back a report.
+
+use super::change::Change;
+use super::commands::{Report, Work};
+use super::context::{Context, Halt};
+use super::doubt::Doubted;
+use super::lookups::{Question, REFILL_ENTRIES};
+use super::send::Sent;
+use super::{doubt, resolve, scan, send, settle};
+use crate::api::Tenant;
+use crate::model::entry::EntryState;
+use crate::model::ids::{BatchNo, EntryId};
+use crate::model::lookup::Verdict;
+use std::sync::atomic::Ordering;
+
+/// What a task brings back: the report, and what it changes in the numbers.
+pub struct Done {
+    pub report: Report,
+    pub change: Change,
+}
+
+pub async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
+    match context.ledger.pending_after(after, REFILL_ENTRIES).await {
+        Ok(entries) => Done {
+            report: Report::Refilled(entries),
+            change: Change::None,
+        },
+        Err(error) => halted(Work::Refill, error.into()),
+    }
+}
+
+pub async fn scan<T: Tenant>(context: &Context<T>) -> Done {
+    match scan::scan(context).await {
+        Ok(states) => Done {
+            report: Report::Scanned(resolved(&states)),
+            change: Change::LookedUp(states),
+        },
+        Err(halt) => halted(Work::Scan, halt),
+    }
+}
+
+fn resolved(states: &[EntryState]) -> u64 {
+    let resolved = states.iter().filter(|state| **state == EntryState::Resolved);
+    resolved.count() as u64
+}
+
+pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
+    let asked = question.entries();
+    match resolve::look_up(context, question).await {
+        Ok(looked_up) => Done {
+            report: Report::LookedUp(asked, looked_up),
+            change: Change::None,
+        },
+        Err(halt) => halted(Work::LookUp(asked), halt),
+    }
+}
+
+pub async fn record<T: Tenant>(context: &Context<T>, verdicts: Vec<(EntryId, Verdict)>) -> Done {
+    let size = verdicts.len();
+    match context.ledger.lookups(verdicts).await {
+        Ok(states) => Done {
+            report: Report::Recorded(size, resolved(&states)),
+            change: Change::LookedUp(states),
+        },
+        Err(error) => halted(Work::Record(size), error.into()),
+    }
+}
+
+pub async fn seal<T: Tenant>(context: &Context<T>, size: usize) -> Done {
+    match context.ledger.seal(size).await {
+        Ok(no) => Done {
+            report: Report::Sealed(no, size),
+            change: Change::Sealed(size),
+        },
+        Err(error) => halted(Work::Seal(size), error.into()),
+    }
+}
+
+pub async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
+    match send::send(context, no).await {
+        Ok((members, sent)) => Done {
+            change: match &sent {
+                Sent::Accepted => Change::Accepted,
+                Sent::InDoubt(_) => Change::Doubted,
+                Sent::Refused { failed, .. } => Change::Refused { failed: *failed },
+            },
+            report: Report::Sent(no, members, sent),
+        },
+        Err(halt) => halted(Work::Send, halt),
+    }
+}
+
+pub async fn settle_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
+    let context = &context.counting();
+    match settle::settle(context, no).await {
+        Ok(settled) => Done {
+            change: Change::Settled(settled.clone(), context.asked.load(Ordering::Relaxed)),
+            report: Report::Settled(no, settled),
+        },
+        Err(halt) => halted(Work::Settle, halt),
+    }
+}
+
+pub async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Done {
+    match doubt::clear_up(context, doubted).await {
+        Ok(cleared) => Done {
+            change: Change::Cleared(cleared.clone()),
+            report: Report::Cleared(doubted.no, cleared),
+        },
+        Err(halt) => halted(Work::Settle, halt),
+    }
+}
+
+fn halted(work: Work, halt: Halt) -> Done {
+    Done {
+        report: Report::Halted(work, halt),
+        change: Change::None,
+    }
+}
