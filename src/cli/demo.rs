@@ -22,7 +22,10 @@ macro_rules! tell {
 const PROFILES: u32 = 20_000;
 /// People of the tenant that the list names, from the first on.
 const LISTED_PEOPLE: u32 = 11_000;
-const RATE: &str = "400/s";
+/// Slow enough that there is a half-way.
+const RATE: &str = "60/s";
+/// Batches that the tenant has taken when the first run is killed: about half of them.
+const HALF_OF_THE_BATCHES: usize = 15;
 const HANDLE: &str = "vip";
 /// Look-ups take this long, so that it feels like a network and the kill finds something under way.
 const LATENCY: Duration = Duration::from_millis(15);
@@ -192,9 +195,8 @@ fn tell_what_the_tenant_saw(sandbox: &Sandbox, began: Instant) -> usize {
     twice
 }
 
-/// Kills the child, as a power cut would, once half of the look-ups have been made.
+/// Kills the child, as a power cut would, once half of the batches have been taken.
 fn kill_half_way(mut child: Child, sandbox: &Sandbox) -> Result<usize, Failure> {
-    let half = LISTED_PEOPLE as usize / 2;
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(Failure::new(
@@ -202,7 +204,7 @@ fn kill_half_way(mut child: Child, sandbox: &Sandbox) -> Result<usize, Failure> 
                 format!("the first run ended by itself with {status}"),
             ));
         }
-        if sandbox.requests().len() >= half {
+        if sandbox.writes().len() >= HALF_OF_THE_BATCHES {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));

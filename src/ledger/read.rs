@@ -327,13 +327,21 @@ pub(super) fn pending_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// So many pending entries with ids below `below`, each chosen at random; fewer where the dice fall twice on one.
+/// How often the dice are thrown for one entry of a sample, where most of them have been looked up.
+const THROWS: usize = 10;
+
+/// So many pending entries with ids below `below`, each as likely as any other; fewer where few are left.
 pub(super) fn sample(connection: &Connection, below: i64, size: usize) -> Result<Vec<Email>, LedgerError> {
     let mut sample = std::collections::BTreeMap::new();
-    for _ in 0..size {
+    for _ in 0..size * THROWS {
+        if sample.len() == size {
+            break;
+        }
         let after = EntryId(fastrand::i64(0..below.max(1)));
         let next = pending_after(connection, after, 1)?;
-        sample.extend(next.into_iter().map(|entry| (entry.id, entry.email)));
+        // The next one after any: those that were left over between others would come up far too often.
+        let hit = next.into_iter().filter(|entry| entry.id.0 == after.0 + 1);
+        sample.extend(hit.map(|entry| (entry.id, entry.email)));
     }
     let emails = sample.into_values();
     Ok(emails.map(|email| Email::from_ledger(&email)).collect())
