@@ -265,7 +265,7 @@ impl Loading<'_> {
 
     /// So many entries that have not been looked up, each chosen at random; fewer where the dice fall twice on one.
     pub fn sample(&self, size: usize) -> Result<Vec<Email>, LedgerError> {
-        super::read::sample(self.connection, self.next_entry, size)
+        super::read::sample(self.connection, size)
     }
 
     /// Entries in the ledger, those of this load included.

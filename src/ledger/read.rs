@@ -198,9 +198,7 @@ impl Reader {
 
     /// So many entries that have not been looked up, chosen at random.
     pub fn sample(&self, size: usize) -> Result<Vec<Email>, LedgerError> {
-        let last = "SELECT coalesce(max(id), 0) FROM entry";
-        let last: i64 = self.connection.query_row(last, [], |row| row.get(0))?;
-        sample(&self.connection, last + 1, size)
+        sample(&self.connection, size)
     }
 
     /// Whether an email, trimmed and case-folded, is an entry.
@@ -330,14 +328,23 @@ pub(super) fn pending_after(
 /// How often the dice are thrown for one entry of a sample, where most of them have been looked up.
 const THROWS: usize = 10;
 
-/// So many pending entries with ids below `below`, each as likely as any other; fewer where few are left.
-pub(super) fn sample(connection: &Connection, below: i64, size: usize) -> Result<Vec<Email>, LedgerError> {
+/// So many pending entries, each as likely as any other; fewer where few are left, or far between.
+pub(super) fn sample(connection: &Connection, size: usize) -> Result<Vec<Email>, LedgerError> {
+    let end = |order: &str| {
+        let end = format!("SELECT id FROM entry WHERE state = 0 ORDER BY id {order} LIMIT 1");
+        connection
+            .query_row(&end, [], |row| row.get::<_, i64>(0))
+            .optional()
+    };
+    let (Some(first), Some(last)) = (end("ASC")?, end("DESC")?) else {
+        return Ok(Vec::new());
+    };
     let mut sample = std::collections::BTreeMap::new();
     for _ in 0..size * THROWS {
         if sample.len() == size {
             break;
         }
-        let after = EntryId(fastrand::i64(0..below.max(1)));
+        let after = EntryId(fastrand::i64(first - 1..last));
         let next = pending_after(connection, after, 1)?;
         // The next one after any: those that were left over between others would come up far too often.
         let hit = next.into_iter().filter(|entry| entry.id.0 == after.0 + 1);
