@@ -498,6 +498,16 @@ fn a_token_that_is_revoked_stops_the_run_and_a_new_one_goes_on() {
     check(&scene, &cast);
 }
 
+/// What a newcomer types first.
+#[test]
+fn the_demo_is_killed_half_way_and_comes_to_its_end() {
+    let scene = Scene::offline();
+    let ran = scene.run(&["demo"]).expect(0);
+    let told = ran.stdout + &ran.stderr;
+    assert!(told.contains("Killed with SIGKILL half-way"), "{told}");
+    assert!(told.contains("0 of them sent twice"), "{told}");
+}
+
 #[test]
 fn what_a_slow_tenant_did_is_not_called_a_failure() {
     let scene = journey(

@@ -18,6 +18,7 @@ mod permit;
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{Member, ReadFailure, WriteAnswer};
+pub use crate::model::walk::Slice;
 use pacing::{Class, Gate, Permit, Signal};
 use std::sync::Arc;
 
@@ -57,26 +58,6 @@ pub enum Wanted<'a> {
     Holders(&'a Handle),
     /// Everybody, by id: `sort=id` \[guess\].
     Everybody,
-}
-
-/// Which page of the profiles is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// Profiles on a page. The tenant may grant fewer.
-    pub size: u32,
-    /// Counted from 1.
-    pub number: u32,
-}
-
-impl Slice {
-    /// What a sibling endpoint takes at the most \[doc\].
-    pub const USUAL_SIZE: u32 = 100;
-
-    /// A page of the usual size.
-    pub fn usual(number: u32) -> Self {
-        let size = Self::USUAL_SIZE;
-        Self { size, number }
-    }
 }
 
 /// A status that the tenant defines.

@@ -9,7 +9,6 @@ use super::error::{Failure, Kind};
 use super::{ending, reuse, settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
-use crate::api::pacing::PaceView;
 use crate::audit::summary::Summary;
 use crate::input::{ColumnChoice, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader};
@@ -17,7 +16,7 @@ use crate::model::email::Email;
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
-use crate::model::way::{self, Choice, Sample};
+use crate::model::way;
 use crate::runner::context::RunSettings;
 use crate::runner::event::{Event, Events, Progress};
 use crate::runner::ingest::ingest;
@@ -245,19 +244,8 @@ impl Undertaking<'_> {
         work.resolved += self.reuse(&mut loading, &screen.events(), stop)?;
         work.pending = loading.pending()?;
         let sample = |size| loading.sample(size);
-        let surveyed = look_around(tenant, &self.job, work, self.run.resolve, sample, stop).await?;
-        let choice = way::choose(self.run.resolve.into(), &surveyed.survey, work.pending);
-        let run_settings = settings::run_settings(self.run, choice.way, &surveyed);
-        let found = (choice, surveyed.survey.sample);
-        let seen = tenant.gate().view();
-        let plan = reckon(
-            &self.job,
-            work,
-            (self.run, &run_settings),
-            self.common,
-            found,
-            &seen,
-        );
+        let what = (&self.job, work);
+        let (plan, run_settings) = reckon(tenant, what, self.run, self.common, sample, stop).await?;
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
         if work.pending + work.resolved > 0 {
             screen.events().tell(Event::Planned(Box::new(plan.clone())));
@@ -350,43 +338,38 @@ impl Undertaking<'_> {
     }
 }
 
-/// Reckons what a run with these arguments will take.
-pub fn reckon(
-    job: &Job,
-    work: Work,
-    (run, run_settings): (&RunArgs, &RunSettings),
-    common: &Common,
-    found: (Choice, Sample),
-    seen: &PaceView,
-) -> Plan {
-    Plan::new(
-        (job.clone(), common.ledger.display().to_string()),
-        work,
-        (run_settings, settings::pace(run)),
-        found,
-        seen,
-    )
-}
-
-/// Finds out what the tenant supports, where that can pay. `sample` chooses so many emails of the list at random.
-pub async fn look_around(
+/// Finds out what the tenant supports, where that can pay, and reckons what a run with these arguments will take.
+/// `sample` chooses so many emails that are to be looked up at random.
+pub async fn reckon(
     tenant: &Paced<Client>,
-    job: &Job,
-    work: Work,
-    resolve: ResolveArg,
+    (job, work): (&Job, Work),
+    run: &RunArgs,
+    common: &Common,
     sample: impl FnOnce(usize) -> Result<Vec<Email>, LedgerError>,
     stop: &Stop,
-) -> Result<Surveyed, Failure> {
+) -> Result<(Plan, RunSettings), Failure> {
     let worthwhile = work.pending + work.resolved >= survey::WORTHWHILE_EMAILS;
-    if matches!(resolve, ResolveArg::One) || !worthwhile {
-        return Ok(Surveyed::default());
-    }
-    let sample = sample(survey::sample_size(work.pending))?;
-    let mut stop = stop.clone();
-    tokio::select! {
-        surveyed = survey::survey(tenant, job, &sample) => Ok(surveyed?),
-        Ok(_) = stop.wait_for(|stopped| *stopped) => Err(stopped_early()),
-    }
+    let surveyed = if matches!(run.resolve, ResolveArg::One) || !worthwhile {
+        Surveyed::default()
+    } else {
+        let sample = sample(survey::sample_size(work.pending, run.max_requests))?;
+        let mut stop = stop.clone();
+        tokio::select! {
+            surveyed = survey::survey(tenant, job, &sample) => surveyed?,
+            () = tenant.gate().exhausted() => return Err(spent_early()),
+            Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
+        }
+    };
+    let choice = way::choose(run.resolve.into(), &surveyed.survey, work.pending);
+    let run_settings = settings::run_settings(run, choice.way, &surveyed);
+    let plan = Plan::new(
+        (job.clone(), common.ledger.display().to_string()),
+        work,
+        (&run_settings, settings::pace(run)),
+        choice,
+        &tenant.gate().view(),
+    );
+    Ok((plan, run_settings))
 }
 
 /// A copy of a ledger may only go on where somebody says that its original does not.

@@ -2,14 +2,13 @@
 
 use super::args::{Common, PlanArgs};
 use super::error::{Failure, Kind};
-use super::job::{look_around, no_list, print, reckon, stopped_early};
+use super::job::{no_list, print, reckon, stopped_early};
 use super::{settings, signals};
 use crate::input::ColumnChoice;
 use crate::ledger::{LedgerError, Reader};
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
-use crate::model::way;
 use crate::runner::count::Counting;
 use crate::runner::plan::open_batches;
 use crate::runner::preflight;
@@ -63,19 +62,8 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         }
         work.pending += counting.entries();
         let sample = |size| counting.sample(size);
-        let surveyed = look_around(&tenant, &job, work, args.run.resolve, sample, &stop).await?;
-        let choice = way::choose(args.run.resolve.into(), &surveyed.survey, work.pending);
-        let run_settings = settings::run_settings(&args.run, choice.way, &surveyed);
-        let found = (choice, surveyed.survey.sample);
-        let seen = tenant.gate().view();
-        Ok(reckon(
-            &job,
-            work,
-            (&args.run, &run_settings),
-            common,
-            found,
-            &seen,
-        ))
+        let (plan, _) = reckon(&tenant, (&job, work), &args.run, common, sample, &stop).await?;
+        Ok(plan)
     });
     screen.close();
     let planned = planned?;

@@ -8,16 +8,25 @@
 
 use super::ids::ProfileId;
 
-/// One page: so many profiles a page, and which page, counted from 1.
+/// Which page of the profiles is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Profiles on a page.
+pub struct Slice {
+    /// Profiles on a page. The tenant may grant fewer.
     pub size: u32,
-    /// Which page of that size.
+    /// Counted from 1.
     pub number: u32,
 }
 
-impl Window {
+impl Slice {
+    /// What a sibling endpoint takes at the most \[doc\].
+    pub const USUAL_SIZE: u32 = 100;
+
+    /// A page of the usual size.
+    pub fn usual(number: u32) -> Self {
+        let size = Self::USUAL_SIZE;
+        Self { size, number }
+    }
+
     /// How many profiles stand before it.
     fn offset(self) -> u64 {
         u64::from(self.size) * u64::from(self.number - 1)
@@ -79,7 +88,7 @@ impl Walk {
     }
 
     /// The next pages, on the assumption that nobody moves.
-    pub fn ahead(&self, pages: usize) -> Vec<Window> {
+    pub fn ahead(&self, pages: usize) -> Vec<Slice> {
         let mut place = self.place;
         let mut overlap = self.overlap;
         let mut windows = Vec::with_capacity(pages);
@@ -93,18 +102,18 @@ impl Walk {
     }
 
     /// The page that begins at `from` or a little before, and reaches farthest.
-    fn window(&self, from: u64) -> Window {
+    fn window(&self, from: u64) -> Slice {
         let smallest = (f64::from(self.page) * SMALLEST_SHARE).ceil() as u32;
-        let windows = (smallest.max(1)..=self.page).map(|size| Window {
+        let slices = (smallest.max(1)..=self.page).map(|size| Slice {
             size,
             number: u32::try_from(from / u64::from(size)).unwrap_or(u32::MAX - 1) + 1,
         });
-        let reach = |window: &Window| (window.offset() + u64::from(window.size), window.size);
-        windows.max_by_key(reach).expect("BUG: no page size at all")
+        let reach = |window: &Slice| (window.offset() + u64::from(window.size), window.size);
+        slices.max_by_key(reach).expect("BUG: no page size at all")
     }
 
     /// Takes a page in: the ids on it, and whether the tenant says that more follow.
-    pub fn take(&mut self, window: Window, ids: &[&ProfileId], more: bool) -> Step {
+    pub fn take(&mut self, window: Slice, ids: &[&ProfileId], more: bool) -> Step {
         if !ids.windows(2).all(|pair| pair[0] < pair[1]) {
             return Step::Lost;
         }
@@ -146,7 +155,7 @@ mod tests {
     }
 
     /// What a tenant with these profiles, in order, answers.
-    fn page(people: &[ProfileId], window: Window) -> (Vec<&ProfileId>, bool) {
+    fn page(people: &[ProfileId], window: Slice) -> (Vec<&ProfileId>, bool) {
         let offset = usize::try_from(window.offset()).unwrap();
         let ids: Vec<_> = people.iter().skip(offset).take(window.size as usize).collect();
         let more = offset + ids.len() < people.len();
@@ -175,14 +184,14 @@ mod tests {
 
     #[test]
     fn what_is_out_of_order_or_too_small_is_not_walked() {
-        let window = Window { size: 2, number: 1 };
+        let window = Slice { size: 2, number: 1 };
         let mut walk = Walk::new(20, None, 0);
         assert_eq!(walk.take(window, &[&id(2), &id(1)], true), Step::Lost);
         assert_eq!(walk.take(window, &[&id(1)], true), Step::Lost);
         assert_eq!(walk.take(window, &[&id(1)], false), Step::End);
         assert_eq!(walk.take(window, &[], false), Step::End);
         let mut walk = Walk::new(20, Some(id(1)), 10);
-        let later = Window { size: 2, number: 5 };
+        let later = Slice { size: 2, number: 5 };
         assert_eq!(
             walk.take(later, &[], false),
             Step::Gap,

@@ -9,7 +9,7 @@ use crate::model::batch::BatchState;
 use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
 use crate::model::ids::Job;
 use crate::model::rate::Rate;
-use crate::model::way::{Choice, Sample};
+use crate::model::way::Choice;
 use std::time::Duration;
 
 /// What is about to be done.
@@ -47,7 +47,7 @@ impl Plan {
         (job, ledger): (Job, String),
         mut work: Work,
         (settings, pace): (&RunSettings, PaceSettings),
-        (choice, sample): (Choice, Sample),
+        choice: Choice,
         seen: &PaceView,
     ) -> Self {
         work.made = seen.requests;
@@ -59,7 +59,7 @@ impl Plan {
             dry_run: settings.dry_run,
         };
         let reckon = |members| {
-            let costs = Costs::expected(&sample, settings.confirm, members, choice.way);
+            let costs = Costs::expected(&settings.sample, settings.confirm, members, choice.way);
             forecast::forecast(&work, &terms, &costs)
         };
         // How many members are read back depends on how large the batches come out.

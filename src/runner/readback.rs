@@ -16,7 +16,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Fewer than these are looked at one by one: what a filter has not caught up with would be asked for twice.
-const WORTHWHILE_MEMBERS: usize = 4;
+pub const WORTHWHILE_MEMBERS: usize = 4;
+/// Looks that overlooked several members, after which they are looked at one by one.
+const OVERLOOKED_LIMIT: u32 = 3;
 /// Pages of holders that are read at the most in one go.
 const HOLDER_PAGES_LIMIT: u64 = 500;
 
@@ -26,6 +28,8 @@ pub struct Together(Arc<Mutex<Known>>);
 
 struct Known {
     by_email: Grouping,
+    /// How often it did not show what was there.
+    overlooked: u32,
     /// How many pages the holders fill, as last seen; `None` where the tenant does not list them.
     holder_pages: Option<u64>,
 }
@@ -35,12 +39,23 @@ impl Together {
     pub fn new(group: usize) -> Self {
         Self(Arc::new(Mutex::new(Known {
             by_email: Grouping::new(group),
+            overlooked: 0,
             holder_pages: Some(0),
         })))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Several profiles show a change right after the answer to a group did not. Once, that is a change that came in
+    /// between; again and again, those answers are late, or do not say what profiles hold.
+    pub fn overlooked(&self) {
+        let mut known = self.known();
+        known.overlooked += 1;
+        if known.overlooked >= OVERLOOKED_LIMIT {
+            known.by_email = Grouping::new(1);
+        }
     }
 
     /// How many members one request may show; 1 where only single ones can be looked at.

@@ -298,7 +298,7 @@ async fn check_one<T: Tenant>(
 }
 
 /// The ids of profiles, in an order of their own.
-pub(super) fn ids<'f>(found: &[&'f Found]) -> Vec<&'f ProfileId> {
+fn ids<'f>(found: &[&'f Found]) -> Vec<&'f ProfileId> {
     let mut ids: Vec<&ProfileId> = found.iter().map(|found| &found.profile).collect();
     ids.sort();
     ids

@@ -64,7 +64,7 @@ pub async fn run<T: Tenant>(
     stop_requested: watch::Receiver<bool>,
 ) -> Result<Outcome, LedgerError> {
     let (halting, stop) = watch::channel(false);
-    let settings_group = settings.way.group();
+    let together = Together::new(settings.way.group());
     let context = Context {
         tenant,
         ledger,
@@ -72,7 +72,7 @@ pub async fn run<T: Tenant>(
         settings: Arc::new(settings),
         events,
         handles_checked: Arc::default(),
-        together: Together::new(settings_group),
+        together,
         usual_time: Arc::default(),
         overslept: Arc::default(),
         quiet_ends: Arc::default(),

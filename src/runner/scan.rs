@@ -14,7 +14,7 @@ use crate::ledger::{ScanState, Seen, Sighting};
 use crate::model::entry::EntryState;
 use crate::model::ids::{EntryId, ProfileId};
 use crate::model::lookup::{Found, Verdict, judge};
-use crate::model::walk::{Step, Walk, Window};
+use crate::model::walk::{Step, Walk};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -98,8 +98,8 @@ fn tell<T>(context: &Context<T>, told: u64, place: u64, total: Option<u64>) -> u
 /// These pages, asked for at the same time.
 async fn fetch<T: Tenant>(
     context: &Context<T>,
-    windows: Vec<Window>,
-) -> Result<Vec<(Window, Result<Page<Found>, String>)>, Halt> {
+    windows: Vec<Slice>,
+) -> Result<Vec<(Slice, Result<Page<Found>, String>)>, Halt> {
     let mut tasks = JoinSet::new();
     for (place, window) in windows.iter().copied().enumerate() {
         let context = context.clone();
@@ -113,12 +113,8 @@ async fn fetch<T: Tenant>(
 
 async fn fetch_one<T: Tenant>(
     context: &Context<T>,
-    window: Window,
+    slice: Slice,
 ) -> Result<Result<Page<Found>, String>, Halt> {
-    let slice = Slice {
-        size: window.size,
-        number: window.number,
-    };
     let question = |tenant: Arc<T>| async move { tenant.profiles(Wanted::Everybody, slice).await };
     match context.ask(Class::Lookup, question).await {
         Ok(page) => Ok(Ok(page)),

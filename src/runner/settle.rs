@@ -12,7 +12,7 @@
 use super::context::{Context, GaveUp, Halt};
 use super::handles;
 use super::look::{FIRST_WAIT, LONGEST_WAIT, MISSES_A_LOOK, Patience, Sight, look_at};
-use super::readback::seen_together;
+use super::readback::{WORTHWHILE_MEMBERS, seen_together};
 use crate::api::pacing::Class;
 use crate::api::{BatchProgress, BatchReport, Tenant};
 use crate::ledger::{MemberFate, SealedMember, Settlement};
@@ -76,8 +76,9 @@ impl Reading {
     /// Looks at everybody who is unseen, until so many showed nothing. Those come last in the next look, so
     /// that a few who never change cannot hide the others for ever.
     async fn look<T: Tenant>(&mut self, context: &Context<T>, misses_limit: usize) -> Result<(), Halt> {
+        let together = context.together.size() > 1 && self.unseen.len() >= WORTHWHILE_MEMBERS;
         self.look_together(context).await?;
-        let mut missed = Vec::new();
+        let (mut missed, mut overlooked) = (Vec::new(), 0);
         let mut queue = std::mem::take(&mut self.unseen).into_iter();
         while missed.len() < misses_limit
             && let Some(Unseen { member, unchanged }) = queue.next()
@@ -85,6 +86,10 @@ impl Reading {
             let sight = look_at(context, &member).await?;
             if sight.shows_all() {
                 self.shown += 1;
+                overlooked += usize::from(together);
+                if overlooked == MISSES_A_LOOK {
+                    context.together.overlooked();
+                }
                 if unchanged {
                     self.turned = Some(Instant::now());
                 }

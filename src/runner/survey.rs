@@ -35,9 +35,11 @@ pub struct Surveyed {
     pub page_size: Option<u32>,
 }
 
-/// How many emails of a list are asked for to get an idea of it, before so many are looked up.
-pub fn sample_size(emails: u64) -> usize {
-    let groups = (emails / 2_000).clamp(1, 20) as usize;
+/// How many emails of a list are asked for to get an idea of it, before so many are looked up. A run that may make
+/// few requests has none to spare for that.
+pub fn sample_size(emails: u64, requests: Option<u64>) -> usize {
+    let affordable = requests.map_or(u64::MAX, |requests| requests / 50);
+    let groups = (emails / 2_000).clamp(1, 20).min(affordable) as usize;
     groups * most_on(Slice::USUAL_SIZE as usize)
 }
 
@@ -118,6 +120,9 @@ fn scan(page: &Page<Found>, page_size: u32) -> Supported<u64> {
         .all(|pair| pair[0].profile < pair[1].profile);
     if page.items.len() < 2 || !ordered {
         return Supported::No("the tenant does not list its profiles in the order of their ids".into());
+    }
+    if page.items.iter().any(|found| found.held.is_none()) {
+        return Supported::No("the tenant's lists do not say what a profile holds".into());
     }
     if page_size < SMALLEST_PAGE {
         return Supported::No(format!(
@@ -298,7 +303,7 @@ mod tests {
         Found {
             profile: ProfileId::new(id),
             email: email.into(),
-            held: None,
+            held: Some(vec![]),
         }
     }
 
@@ -352,8 +357,10 @@ mod tests {
 
     #[test]
     fn a_sample_grows_with_the_list_up_to_a_bound() {
-        assert_eq!(sample_size(100), 93);
-        assert_eq!(sample_size(10_000), 5 * 93);
-        assert_eq!(sample_size(10_000_000), 20 * 93);
+        assert_eq!(sample_size(100, None), 93);
+        assert_eq!(sample_size(10_000, None), 5 * 93);
+        assert_eq!(sample_size(10_000_000, None), 20 * 93);
+        assert_eq!(sample_size(10_000_000, Some(100)), 2 * 93);
+        assert_eq!(sample_size(10_000_000, Some(20)), 0);
     }
 }
