@@ -172,6 +172,58 @@ fn a_running_ledger_takes_no_ruling() {
 }
 
 #[test]
+fn of_two_doubts_alike_neither_takes_a_batch_that_names_nobody() {
+    let options = Options {
+        // The list tells of a batch, and nothing tells who is in it.
+        not_found_for: Duration::from_secs(3600),
+        ..options()
+    };
+    let cast = cast(&options, 60, "already_assigned", "batched");
+    let needed = |wanted: &&String| cast.wanted[*wanted].0 == "batched";
+    let two: Vec<&str> = cast
+        .wanted
+        .keys()
+        .filter(needed)
+        .take(2)
+        .map(String::as_str)
+        .collect();
+    let mut scene = Scene::with(Options {
+        drop_writes_percent: 100.0,
+        ..options.clone()
+    });
+    scene.write("list.csv", two.join("\n"));
+    let job = plus(
+        &plus(&LIST, &FAST),
+        &["--batch-size", "1", "--settle-deadline", "1s"],
+    );
+    scene.run(&job).expect(3);
+    assert_eq!(scene.status()["batches"]["held"], 2);
+    let port = scene.tenant().port();
+    scene.close();
+    scene.open(Options { port, ..options });
+    // Somebody else's batch, of the size of both, for the first of the two.
+    scene.write("theirs.csv", two[0]);
+    let theirs = ["assign", "--status", "vip", "theirs.csv", "--ledger", "theirs.db"];
+    scene.run(&plus(&plus(&theirs, &FAST), &["--settle-deadline", "1s"]));
+    assert_eq!(write_requests(&scene), 1);
+    scene
+        .run(&["resume", "--rate", "unlimited", "--settle-deadline", "1s"])
+        .expect(3);
+    assert_eq!(write_requests(&scene), 1);
+    let export = scene.export();
+    let row = &export[two[0]];
+    assert_eq!(
+        (
+            row["state"].as_str(),
+            row["rung"].as_str(),
+            row["batch_id"].as_str()
+        ),
+        ("confirmed", "reached", "")
+    );
+    assert_eq!(scene.status()["batches"]["held"], 1);
+}
+
+#[test]
 fn with_hold_nothing_is_ever_sent_again_without_a_person() {
     let scene = held();
     for _ in 0..2 {

@@ -188,6 +188,25 @@ fn a_batch_that_is_too_large_is_split() {
 }
 
 #[test]
+fn who_is_too_large_alone_fails_and_is_not_split_for_ever() {
+    let scene = Scene::with(Options {
+        payload_max: 0,
+        ..options()
+    });
+    let ann = scene.tenant().person(1);
+    scene.tenant().set_statuses(&ann.profile_id, Vec::new());
+    scene.write("list.txt", format!("{}\n", ann.email));
+    let arguments = [&["assign", "--status", "vip", "list.txt"], &FAST[..]].concat();
+    scene.run(&arguments).expect(3);
+    let row = &scene.export()[&ann.email.to_lowercase()];
+    assert_eq!(
+        (row["state"].as_str(), row["reason"].as_str()),
+        ("failed", "refused")
+    );
+    assert!(row["detail"].contains("413"), "{row:?}");
+}
+
+#[test]
 fn remove_is_the_mirror_image() {
     let options = Options {
         holders_percent: 60,
