@@ -28,6 +28,8 @@ struct Fake {
     changed: Mutex<HashSet<ProfileId>>,
     /// Profiles on which writes have no effect.
     deaf: Vec<&'static str>,
+    /// Profiles that cannot be read.
+    unreadable: Vec<&'static str>,
     /// What `GET /batches/{id}` says; success where nothing is set.
     report: Option<Result<BatchReport, ReadFailure>>,
     /// The filter takes `_` for a wildcard, as SQL's LIKE does.
@@ -79,6 +81,12 @@ impl Tenant for Fake {
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
+        if self.unreadable.contains(&profile.as_str()) {
+            return Err(ReadFailure::Refused(Refusal {
+                status: 400,
+                message: String::new(),
+            }));
+        }
         let changed = self.changed.lock().unwrap().contains(profile);
         let held = if changed { vec![Handle::new("vip")] } else { vec![] };
         Ok(Holding { held, email: None })
@@ -227,13 +235,8 @@ fn a_final_state_that_nobody_knows_does_not_keep_a_job_open_for_ever() {
     }
 }
 
-#[test]
-fn while_the_tenant_calls_a_batch_pending_nobody_fails() {
-    let fake = Fake {
-        deaf: vec!["p-b"],
-        report: Some(Ok(report(BatchProgress::Pending, "pending", 0))),
-        ..Fake::default()
-    };
+/// Runs a job over `a` and `b` that cannot end, and nobody in it may be judged.
+fn judge_nobody(fake: Fake) {
     let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
     assert!(
         matches!(outcome.ending, Ending::Unfinished(_)),
@@ -244,6 +247,38 @@ fn while_the_tenant_calls_a_batch_pending_nobody_fails() {
         entries.values().all(|entry| entry.0 == EntryState::Batched),
         "{entries:?}"
     );
+}
+
+#[test]
+fn while_the_tenant_calls_a_batch_pending_nobody_fails() {
+    judge_nobody(Fake {
+        deaf: vec!["p-b"],
+        report: Some(Ok(report(BatchProgress::Pending, "pending", 0))),
+        ..Fake::default()
+    });
+}
+
+#[test]
+fn an_unknown_batch_that_nobody_shows_may_not_have_begun() {
+    judge_nobody(Fake {
+        deaf: vec!["p-a", "p-b"],
+        report: Some(Err(ReadFailure::Missing)),
+        ..Fake::default()
+    });
+}
+
+#[test]
+fn who_cannot_be_read_back_is_not_judged() {
+    for report in [
+        Ok(report(BatchProgress::Success, "success", 1)),
+        Err(ReadFailure::Missing),
+    ] {
+        judge_nobody(Fake {
+            unreadable: vec!["p-b"],
+            report: Some(report),
+            ..Fake::default()
+        });
+    }
 }
 
 #[test]
