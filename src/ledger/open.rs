@@ -59,7 +59,12 @@ impl Ledger {
             return Self::take_over(path, lock, connection, true).map(Some);
         }
         let version = migrate::version(&connection, path)?;
+        let was_cut_off = companion(path, "-journal").exists();
         configure(&connection)?;
+        if was_cut_off {
+            // The journal of a load is carried out and gone: it must not come back with the power.
+            sync_folder(path)?;
+        }
         migrate::migrate(&mut connection, version, MIGRATIONS)?;
         Self::take_over(path, lock, connection, false).map(Some)
     }
@@ -184,12 +189,10 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
 pub(super) fn open_any_version(path: &Path) -> Result<(Connection, i64), LedgerError> {
     let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
     safety::check_file(path, &about)?;
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| {
-        if is_half_made(path, about.len()) {
-            LedgerError::Missing(path.to_owned())
-        } else {
-            error
-        }
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| match error {
+        LedgerError::Locked { .. } => error,
+        _ if is_half_made(path) => LedgerError::Missing(path.to_owned()),
+        _ => error,
     })?;
     if is_blank(&connection)? {
         return Err(LedgerError::Missing(path.to_owned()));
@@ -218,6 +221,7 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     // The first look into the file: one that is something else says so here.
     let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
+        Some(rusqlite::ErrorCode::DatabaseBusy) => LedgerError::Filling(path.to_owned()),
         _ => error.into(),
     };
     connection
@@ -235,10 +239,10 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// Whether a crash left a journal that takes all there is in the file back: its first page. Only the making of a
-/// ledger uses such a journal, and a reader cannot carry it out.
-fn is_half_made(path: &Path, bytes: u64) -> bool {
-    bytes <= PAGE_SIZE_BYTES as u64 && companion(path, "-journal").exists()
+/// Whether a crash left a journal that takes all there is in the file back: only the making of a ledger and the load
+/// of its first list use one. A reader cannot carry it out.
+fn is_half_made(path: &Path) -> bool {
+    std::fs::metadata(companion(path, "-journal")).is_ok_and(|journal| journal.len() > 0)
 }
 
 /// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes
@@ -254,7 +258,7 @@ fn configure(connection: &Connection) -> Result<(), LedgerError> {
 /// acknowledged commit away.
 ///
 /// The statement gives its row *before* it commits: only its end says whether the file has changed.
-fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
+pub(super) fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
     let mut change = connection.prepare("PRAGMA journal_mode = wal")?;
     let modes: Result<Vec<String>, _> = change.query_map([], |row| row.get(0))?.collect();
     match modes?.as_slice() {
@@ -262,6 +266,23 @@ fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
         modes => Err(LedgerError::Disk(format!(
             "it cannot have a log there: {modes:?}"
         ))),
+    }
+}
+
+/// Goes without the log for one large transaction, if nobody else reads just now; says whether it does.
+///
+/// A log holds each page that comes new before the ledger does: without, it is written once. Until [`log_ahead`],
+/// others cannot read. The journal is truncated and not removed, which a power cut could take back.
+pub(super) fn write_in_place(connection: &Connection) -> Result<bool, LedgerError> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let mode = connection.query_row("PRAGMA journal_mode = truncate", [], |row| {
+        row.get::<_, String>(0)
+    });
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    match mode {
+        Ok(mode) => Ok(mode == "truncate"),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -280,9 +301,15 @@ fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
 }
 
 fn sync_with_folder(path: &Path) -> Result<(), LedgerError> {
-    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-    sync(path)
-        .and_then(|()| sync(safety::folder_of(path)))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| LedgerError::from_make(path, &error))?;
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> Result<(), LedgerError> {
+    File::open(safety::folder_of(path))
+        .and_then(|folder| folder.sync_all())
         .map_err(|error| LedgerError::from_make(path, &error))
 }
 
