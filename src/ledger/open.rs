@@ -256,16 +256,10 @@ fn configure(connection: &Connection) -> Result<(), LedgerError> {
 
 /// Without a log ahead nobody reads beside a run, and a power cut brings a removed journal back, which takes an
 /// acknowledged commit away.
-///
-/// The statement gives its row *before* it commits: only its end says whether the file has changed.
 pub(super) fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
-    let mut change = connection.prepare("PRAGMA journal_mode = wal")?;
-    let modes: Result<Vec<String>, _> = change.query_map([], |row| row.get(0))?.collect();
-    match modes?.as_slice() {
-        [mode] if mode == "wal" => Ok(()),
-        modes => Err(LedgerError::Disk(format!(
-            "it cannot have a log there: {modes:?}"
-        ))),
+    match set_journal(connection, "wal")?.as_str() {
+        "wal" => Ok(()),
+        mode => Err(LedgerError::Disk(format!("it cannot have a log there: {mode:?}"))),
     }
 }
 
@@ -275,15 +269,22 @@ pub(super) fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
 /// others cannot read. The journal is truncated and not removed, which a power cut could take back.
 pub(super) fn write_in_place(connection: &Connection) -> Result<bool, LedgerError> {
     connection.busy_timeout(Duration::ZERO)?;
-    let mode = connection.query_row("PRAGMA journal_mode = truncate", [], |row| {
-        row.get::<_, String>(0)
-    });
+    let mode = set_journal(connection, "truncate");
     connection.busy_timeout(BUSY_TIMEOUT)?;
     match mode {
         Ok(mode) => Ok(mode == "truncate"),
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Asks for a kind of journal and says which it is then.
+///
+/// The statement gives its row *before* it commits: only its end says whether the file has changed.
+fn set_journal(connection: &Connection, mode: &str) -> Result<String, rusqlite::Error> {
+    let mut change = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+    let modes: Result<Vec<String>, _> = change.query_map([], |row| row.get(0))?.collect();
+    Ok(modes?.concat())
 }
 
 fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
