@@ -159,7 +159,7 @@ pub fn export(reader: &Reader, format: Format, rows: Rows, output: impl Write) -
 }
 
 enum Sink<W: Write> {
-    Csv(Box<csv::Writer<W>>),
+    Csv(Box<CsvRows<W>>),
     JsonLines(std::io::BufWriter<W>),
 }
 
@@ -172,13 +172,7 @@ impl<W: Write> RecordWriter<W> {
     fn new(format: Format, output: W) -> Result<Self, ExportError> {
         let sink = match format {
             Format::JsonLines => Sink::JsonLines(std::io::BufWriter::with_capacity(64 << 10, output)),
-            Format::Csv => {
-                let mut writer = csv::WriterBuilder::new()
-                    .buffer_capacity(64 << 10)
-                    .from_writer(output);
-                writer.write_record(COLUMNS).map_err(csv_error)?;
-                Sink::Csv(Box::new(writer))
-            }
+            Format::Csv => Sink::Csv(Box::new(CsvRows::new(output)?)),
         };
         Ok(Self { sink, rows: 0 })
     }
@@ -186,7 +180,7 @@ impl<W: Write> RecordWriter<W> {
     fn write(&mut self, record: &Record<'_>) -> Result<(), ExportError> {
         self.rows += 1;
         match &mut self.sink {
-            Sink::Csv(writer) => write_csv(writer, record),
+            Sink::Csv(rows) => rows.write(record),
             Sink::JsonLines(writer) => {
                 serde_json::to_writer(&mut *writer, record).map_err(std::io::Error::from)?;
                 Ok(writer.write_all(b"\n")?)
@@ -196,46 +190,74 @@ impl<W: Write> RecordWriter<W> {
 
     fn finish(self) -> Result<u64, ExportError> {
         match self.sink {
-            Sink::Csv(mut writer) => writer.flush()?,
+            Sink::Csv(mut rows) => rows.writer.flush()?,
             Sink::JsonLines(mut writer) => writer.flush()?,
         }
         Ok(self.rows)
     }
 }
 
-fn write_csv<W: Write>(writer: &mut csv::Writer<W>, record: &Record<'_>) -> Result<(), ExportError> {
-    let mut text = |cell: &str| -> Result<(), ExportError> {
-        if runs_as_formula(cell) {
-            writer.write_field(format!("'{cell}")).map_err(csv_error)
-        } else {
-            writer.write_field(cell).map_err(csv_error)
-        }
-    };
-    text(record.email)?;
-    text(record.state)?;
-    text(record.reason.unwrap_or_default())?;
-    text(record.profile_id.unwrap_or_default())?;
-    text(&number(record.batch.map(i64::unsigned_abs)))?;
-    text(record.batch_id.unwrap_or_default())?;
-    text(record.evidence.unwrap_or_default())?;
-    text(record.list)?;
-    text(&number(Some(record.line)))?;
-    text(&number(record.occurrences))?;
-    text(&record.candidates.join(" "))?;
-    text(record.written.unwrap_or_default())?;
-    text(&record.held_before.join(" "))?;
-    text(record.rung.unwrap_or_default())?;
-    text(record.detail.unwrap_or_default())?;
-    for at in [&record.resolved_at, &record.sent_at, &record.settled_at] {
-        text(at.as_deref().unwrap_or_default())?;
-    }
-    text(record.ruling.unwrap_or_default())?;
-    text(record.reused.as_deref().unwrap_or_default())?;
-    writer.write_record(None::<&[u8]>).map_err(csv_error)
+/// Rows as CSV. The cells of a row are gathered first: written one by one they take half as long again.
+struct CsvRows<W: Write> {
+    writer: csv::Writer<W>,
+    cells: csv::ByteRecord,
 }
 
-fn number(number: Option<u64>) -> String {
-    number.map(|number| number.to_string()).unwrap_or_default()
+impl<W: Write> CsvRows<W> {
+    fn new(output: W) -> Result<Self, ExportError> {
+        let mut writer = csv::WriterBuilder::new()
+            .buffer_capacity(64 << 10)
+            .from_writer(output);
+        writer.write_record(COLUMNS).map_err(csv_error)?;
+        let cells = csv::ByteRecord::new();
+        Ok(Self { writer, cells })
+    }
+
+    fn write(&mut self, record: &Record<'_>) -> Result<(), ExportError> {
+        self.cells.clear();
+        self.foreign(record.email);
+        self.own(record.state);
+        self.foreign(record.reason.unwrap_or_default());
+        self.foreign(record.profile_id.unwrap_or_default());
+        self.number(record.batch.map(i64::unsigned_abs));
+        self.foreign(record.batch_id.unwrap_or_default());
+        self.own(record.evidence.unwrap_or_default());
+        self.foreign(record.list);
+        self.number(Some(record.line));
+        self.number(record.occurrences);
+        self.foreign(&record.candidates.join(" "));
+        self.foreign(record.written.unwrap_or_default());
+        self.foreign(&record.held_before.join(" "));
+        self.own(record.rung.unwrap_or_default());
+        self.foreign(record.detail.unwrap_or_default());
+        for at in [&record.resolved_at, &record.sent_at, &record.settled_at] {
+            self.own(at.as_deref().unwrap_or_default());
+        }
+        self.foreign(record.ruling.unwrap_or_default());
+        self.foreign(record.reused.as_deref().unwrap_or_default());
+        self.writer.write_byte_record(&self.cells).map_err(csv_error)
+    }
+
+    /// A cell in rollbook's own words.
+    fn own(&mut self, cell: &str) {
+        self.cells.push_field(cell.as_bytes());
+    }
+
+    /// A cell that others may have filled.
+    fn foreign(&mut self, cell: &str) {
+        if runs_as_formula(cell) {
+            self.own(&format!("'{cell}"));
+        } else {
+            self.own(cell);
+        }
+    }
+
+    fn number(&mut self, number: Option<u64>) {
+        match number {
+            Some(number) => self.own(itoa::Buffer::new().format(number)),
+            None => self.own(""),
+        }
+    }
 }
 
 fn csv_error(error: csv::Error) -> ExportError {

@@ -4,7 +4,7 @@
 use super::error::LedgerError;
 use super::read::{Reader, unsigned};
 use crate::model::entry::EntryState;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, Statement, params};
 use std::collections::HashMap;
 
 /// An entry with everything that is known about it. Times are milliseconds since 1970 UTC.
@@ -61,33 +61,29 @@ pub struct RejectRow<'r> {
 }
 
 impl Reader {
-    /// Lends every entry, in the order of the lists, to `visit` until that fails.
+    /// Lends every entry, in the order of the lists, to `visit` until that fails. A list that comes in meanwhile has
+    /// no name, unless the reader is [frozen](Reader::freeze).
     pub fn each_entry<E: From<LedgerError>>(
         &self,
         mut visit: impl FnMut(EntryRow<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let sqlite = LedgerError::from;
-        let mut candidates = self
-            .connection
-            .prepare("SELECT profile_id FROM candidate WHERE entry = ?1 ORDER BY profile_id")
-            .map_err(sqlite)?;
-        let sources = self.reuse_sources().map_err(sqlite)?;
-        let mut query = self
-            .connection
-            .prepare(
-                "SELECT entry.id, email, written, entry.state, reason, entry.detail, profile_id, held, batch, batch_id,
-                        evidence, rung, list.name, line, occurrences, resolved_at, sent_at, entry.settled_at,
-                        CASE WHEN rung IN ('ruled_sent', 'ruled_absent') THEN
-                            (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
-                                WHERE ruling.batch = entry.batch ORDER BY id DESC LIMIT 1) END,
-                        reused, reuse
-                 FROM entry JOIN list ON list.id = entry.list LEFT JOIN batch ON batch.id = entry.batch
-                 ORDER BY entry.id",
-            )
-            .map_err(sqlite)?;
+        let names = self.names("SELECT id, name FROM list").map_err(sqlite)?;
+        let sources = self.names("SELECT id, ledger_id FROM reuse").map_err(sqlite)?;
+        let prepare = |sql| self.connection.prepare(sql).map_err(sqlite);
+        let mut candidates =
+            prepare("SELECT profile_id FROM candidate WHERE entry = ?1 ORDER BY profile_id")?;
+        let mut batches = prepare(BATCH)?;
+        let mut query = prepare(ENTRIES)?;
+        let mut batch = BatchFacts::default();
         let mut rows = query.query([]).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
-            let mut entry = entry_row(row, &sources).map_err(sqlite)?;
+            let number = row.get(8).map_err(sqlite)?;
+            if number != batch.number {
+                // Entries of one batch mostly stand together: joining them costs more than looking now and then.
+                batch = BatchFacts::of(&mut batches, number).map_err(sqlite)?;
+            }
+            let mut entry = entry_row(row, &batch, &names, &sources).map_err(sqlite)?;
             if entry.state == EntryState::Ambiguous {
                 let id: i64 = row.get(0).map_err(sqlite)?;
                 let ids = candidates
@@ -100,9 +96,9 @@ impl Reader {
         Ok(())
     }
 
-    /// The ids of the ledgers that something was taken from, by the number of the taking-over. A handful at the most.
-    fn reuse_sources(&self) -> rusqlite::Result<HashMap<i64, String>> {
-        let mut query = self.connection.prepare("SELECT id, ledger_id FROM reuse")?;
+    /// What is called how, by its number: lists, or the ledgers that something was taken from. A handful at the most.
+    fn names(&self, sql: &str) -> rusqlite::Result<HashMap<i64, String>> {
+        let mut query = self.connection.prepare(sql)?;
         query
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect()
@@ -207,34 +203,74 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
 ];
 
+const ENTRIES: &str =
+    "SELECT id, email, written, state, reason, detail, profile_id, held, batch, evidence, list, line,
+        occurrences, resolved_at, settled_at, reused, reuse
+    FROM entry ORDER BY id";
+
+const BATCH: &str = "SELECT batch_id, rung, sent_at, CASE WHEN rung IN ('ruled_sent', 'ruled_absent') THEN
+        (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
+            WHERE ruling.batch = batch.id ORDER BY id DESC LIMIT 1) END
+    FROM batch WHERE id = ?1";
+
+/// What an export says of an entry's batch.
+#[derive(Default)]
+struct BatchFacts {
+    number: Option<i64>,
+    batch_id: Option<String>,
+    rung: Option<String>,
+    sent_at: Option<i64>,
+    ruling: Option<String>,
+}
+
+impl BatchFacts {
+    fn of(batches: &mut Statement<'_>, number: Option<i64>) -> rusqlite::Result<Self> {
+        let unknown = Self {
+            number,
+            ..Self::default()
+        };
+        let facts = batches.query_row([number], |row| {
+            Ok(Self {
+                number,
+                batch_id: row.get(0)?,
+                rung: row.get(1)?,
+                sent_at: row.get(2)?,
+                ruling: row.get(3)?,
+            })
+        });
+        Ok(facts.optional()?.unwrap_or(unknown))
+    }
+}
+
 fn entry_row<'r>(
     row: &'r rusqlite::Row<'_>,
+    batch: &'r BatchFacts,
+    lists: &'r HashMap<i64, String>,
     sources: &'r HashMap<i64, String>,
 ) -> Result<EntryRow<'r>, rusqlite::Error> {
     let text =
         |column: usize| -> rusqlite::Result<Option<&'r str>> { Ok(row.get_ref(column)?.as_str_or_null()?) };
-    let required = |column: usize| -> rusqlite::Result<&'r str> { Ok(row.get_ref(column)?.as_str()?) };
     let code: i64 = row.get(3)?;
     Ok(EntryRow {
-        email: required(1)?,
+        email: row.get_ref(1)?.as_str()?,
         written: text(2)?,
         state: EntryState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, code))?,
         reason: text(4)?,
         detail: text(5)?,
         profile_id: text(6)?,
         held: text(7)?,
-        batch: row.get(8)?,
-        batch_id: text(9)?,
-        evidence: text(10)?,
-        rung: text(11)?,
-        list: required(12)?,
-        line: unsigned(row, 13)?,
-        occurrences: unsigned(row, 14)?,
+        batch: batch.number,
+        batch_id: batch.batch_id.as_deref(),
+        evidence: text(9)?,
+        rung: batch.rung.as_deref(),
+        list: lists.get(&row.get(10)?).map_or("", String::as_str),
+        line: unsigned(row, 11)?,
+        occurrences: unsigned(row, 12)?,
         candidates: Vec::new(),
-        resolved_at: row.get(15)?,
-        sent_at: row.get(16)?,
-        settled_at: row.get(17)?,
-        ruling: text(18)?,
+        resolved_at: row.get(13)?,
+        sent_at: batch.sent_at,
+        settled_at: row.get(14)?,
+        ruling: batch.ruling.as_deref(),
         reused: taken_over(row, sources)?,
     })
 }
@@ -243,10 +279,10 @@ fn taken_over<'r>(
     row: &rusqlite::Row<'_>,
     sources: &'r HashMap<i64, String>,
 ) -> rusqlite::Result<Option<TakenOver<'r>>> {
-    let Some(looked_up_at) = row.get(19)? else {
+    let Some(looked_up_at) = row.get(15)? else {
         return Ok(None);
     };
-    let ledger = sources.get(&row.get(20)?).map_or("", String::as_str);
+    let ledger = sources.get(&row.get(16)?).map_or("", String::as_str);
     Ok(Some(TakenOver { ledger, looked_up_at }))
 }
 
