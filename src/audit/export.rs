@@ -96,15 +96,16 @@ struct Record<'r> {
     held_before: Vec<String>,
     rung: Option<&'r str>,
     detail: Option<&'r str>,
-    resolved_at: Option<String>,
-    sent_at: Option<String>,
-    settled_at: Option<String>,
+    resolved_at: Option<&'r str>,
+    sent_at: Option<&'r str>,
+    settled_at: Option<&'r str>,
     ruling: Option<&'r str>,
     reused: Option<String>,
 }
 
 impl<'r> Record<'r> {
-    fn of_entry(row: &'r EntryRow<'r>) -> Self {
+    fn of_entry(row: &'r EntryRow<'r>, times: &'r Times) -> Self {
+        let [resolved_at, sent_at, settled_at] = times.texts();
         Self {
             email: row.email,
             state: row.state.as_str(),
@@ -124,9 +125,9 @@ impl<'r> Record<'r> {
                 .unwrap_or_default(),
             rung: row.rung,
             detail: row.detail,
-            resolved_at: row.resolved_at.map(time),
-            sent_at: row.sent_at.map(time),
-            settled_at: row.settled_at.map(time),
+            resolved_at,
+            sent_at,
+            settled_at,
             ruling: row.ruling,
             reused: row.reused.map(|from| taken_over(from, row.resolved_at)),
         }
@@ -150,12 +151,38 @@ pub fn export(reader: &Reader, format: Format, rows: Rows, output: impl Write) -
     reader.freeze()?;
     let mut writer = RecordWriter::new(format, output)?;
     if rows != Rows::Rejected {
-        reader.each_entry(|row| writer.write(&Record::of_entry(&row)))?;
+        let mut times = Times::default();
+        reader.each_entry(|row| {
+            times.follow([row.resolved_at, row.sent_at, row.settled_at]);
+            writer.write(&Record::of_entry(&row, &times))
+        })?;
     }
     if rows != Rows::Entries {
         reader.each_reject(|row| writer.write(&Record::of_reject(&row)))?;
     }
     writer.finish()
+}
+
+/// The times of a row as text. Rows that follow one another mostly share theirs, and writing one takes longer than
+/// anything else in a row.
+#[derive(Default)]
+struct Times([Option<(i64, String)>; 3]);
+
+impl Times {
+    fn follow(&mut self, milliseconds: [Option<i64>; 3]) {
+        for (known, at) in self.0.iter_mut().zip(milliseconds) {
+            let second = at.map(|ms| ms.div_euclid(1_000));
+            if known.as_ref().map(|(second, _)| *second) != second {
+                *known = second.zip(at.map(time));
+            }
+        }
+    }
+
+    fn texts(&self) -> [Option<&str>; 3] {
+        self.0
+            .each_ref()
+            .map(|known| known.as_ref().map(|(_, text)| text.as_str()))
+    }
 }
 
 enum Sink<W: Write> {
@@ -230,8 +257,8 @@ impl<W: Write> CsvRows<W> {
         self.foreign(&record.held_before.join(" "));
         self.own(record.rung.unwrap_or_default());
         self.foreign(record.detail.unwrap_or_default());
-        for at in [&record.resolved_at, &record.sent_at, &record.settled_at] {
-            self.own(at.as_deref().unwrap_or_default());
+        for at in [record.resolved_at, record.sent_at, record.settled_at] {
+            self.own(at.unwrap_or_default());
         }
         self.foreign(record.ruling.unwrap_or_default());
         self.foreign(record.reused.as_deref().unwrap_or_default());
@@ -366,6 +393,18 @@ mod tests {
         assert_eq!(said(75 * 3_600_000), format!("{when}, 75 h before"));
         assert_eq!(said(119 * 60_000 + 59_999), format!("{when}, 119 min before"));
         assert_eq!(said(-5), format!("{when}, 0 min before"));
+    }
+
+    #[test]
+    fn a_rows_times_are_its_own() {
+        let mut times = Times::default();
+        times.follow([Some(0), None, Some(999)]);
+        let epoch = Some("1970-01-01T00:00:00Z");
+        assert_eq!(times.texts(), [epoch, None, epoch]);
+        times.follow([Some(999), Some(-1), None]);
+        assert_eq!(times.texts(), [epoch, Some("1969-12-31T23:59:59Z"), None]);
+        times.follow([Some(1_000), Some(0), None]);
+        assert_eq!(times.texts(), [Some("1970-01-01T00:00:01Z"), epoch, None]);
     }
 
     #[test]
