@@ -18,8 +18,9 @@ use rollbook::runner::context::{Halt, NOBODY, RunSettings};
 use rollbook::runner::event::Events;
 use rollbook::runner::limits::Limits;
 use rollbook::runner::run::{Ending, Outcome, run};
-use std::collections::HashSet;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A tenant in memory. Profile `p-X` bears the email `X@example.com` and holds nothing.
@@ -37,6 +38,48 @@ struct Fake {
     /// From the second look-up on the filter finds everybody.
     filter_breaks: bool,
     lookups: Mutex<usize>,
+    /// It finds many emails at once, and shows there the changes of these.
+    together: Option<fn(&str) -> bool>,
+    /// Questions for many of whom some are changed, and for single profiles.
+    asked: Arc<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    together: AtomicUsize,
+    alone: AtomicUsize,
+}
+
+impl Asked {
+    fn together(&self) -> usize {
+        self.together.load(Ordering::Relaxed)
+    }
+
+    fn alone(&self) -> usize {
+        self.alone.load(Ordering::Relaxed)
+    }
+}
+
+impl Fake {
+    fn find_together(&self, emails: &[&str], shows: fn(&str) -> bool) -> Page<Found> {
+        let changed = self.changed.lock().unwrap();
+        let found: Vec<Found> = emails
+            .iter()
+            .map(|email| {
+                let profile = ProfileId::new(format!("p-{}", email.split('@').next().unwrap()));
+                let shown = changed.contains(&profile) && shows(email);
+                Found {
+                    email: (*email).into(),
+                    held: Some(if shown { vec![Handle::new("vip")] } else { vec![] }),
+                    profile,
+                }
+            })
+            .collect();
+        if found.iter().any(|found| changed.contains(&found.profile)) {
+            self.asked.together.fetch_add(1, Ordering::Relaxed);
+        }
+        Page::new(found, false)
+    }
 }
 
 impl Tenant for Fake {
@@ -53,6 +96,9 @@ impl Tenant for Fake {
     }
 
     async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
+        if let (Wanted::Emails(emails), Some(shows)) = (&wanted, self.together) {
+            return Ok(self.find_together(emails, shows));
+        }
         let (Wanted::Email(email), page) = (wanted, slice.number) else {
             return Err(ReadFailure::Missing);
         };
@@ -87,6 +133,7 @@ impl Tenant for Fake {
                 message: String::new(),
             }));
         }
+        self.asked.alone.fetch_add(1, Ordering::Relaxed);
         let changed = self.changed.lock().unwrap().contains(profile);
         let held = if changed { vec![Handle::new("vip")] } else { vec![] };
         Ok(Holding { held, email: None })
@@ -120,14 +167,22 @@ fn report(progress: BatchProgress, status: &str, failures: u64) -> BatchReport {
     }
 }
 
-/// Runs a whole job over these emails and gives back how it ended and what the export says.
-fn job(
-    fake: Fake,
-    emails: &[&str],
-) -> (
-    Outcome,
-    std::collections::BTreeMap<String, (EntryState, Option<String>)>,
-) {
+/// What the export says of each email: its state, and its reason or its evidence.
+type Entries = BTreeMap<String, (EntryState, Option<String>)>;
+
+/// Runs a whole job over these emails, one by one and in one batch, and gives back how it ended and what the export says.
+fn job(fake: Fake, emails: &[&str]) -> (Outcome, Entries) {
+    job_in(fake, emails, Way::One, 300)
+}
+
+/// Runs a whole job over `m0`, `m1`… with many in one question.
+fn big_job(fake: Fake, size: usize, group: usize, batch_size: usize) -> (Outcome, Entries) {
+    let emails: Vec<String> = (0..size).map(|number| format!("m{number}@example.com")).collect();
+    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+    job_in(fake, &emails, Way::Many { group }, batch_size)
+}
+
+fn job_in(fake: Fake, emails: &[&str], way: Way, batch_size: usize) -> (Outcome, Entries) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let vip = Job {
@@ -149,11 +204,11 @@ fn job(
     loading.pin(&vip, true).unwrap();
     loading.commit().unwrap();
     let settings = RunSettings {
-        way: Way::One,
+        way,
         sample: Sample::default(),
         page_size: 100,
         concurrency: 4,
-        batch_size: 300,
+        batch_size,
         send_limit: None,
         dry_run: false,
         confirm: Confirm::Sample,
@@ -183,9 +238,10 @@ fn job(
         thread.join();
         outcome
     });
-    let mut entries = std::collections::BTreeMap::new();
+    let mut entries = Entries::new();
     let note = |row: rollbook::ledger::EntryRow<'_>| {
-        entries.insert(row.email.to_owned(), (row.state, row.reason.map(str::to_owned)));
+        let why = row.reason.or(row.evidence).map(str::to_owned);
+        entries.insert(row.email.to_owned(), (row.state, why));
         Ok::<_, rollbook::ledger::LedgerError>(())
     };
     Reader::open(&path).unwrap().each_entry(note).unwrap();
@@ -208,6 +264,76 @@ fn failures_that_name_nobody_leave_nobody_on_trust() {
         .collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!(failed[0].0, "m17@example.com");
+}
+
+fn evidence(entries: &Entries, which: &str) -> usize {
+    let is = |entry: &&(EntryState, Option<String>)| entry.1.as_deref() == Some(which);
+    entries.values().filter(is).count()
+}
+
+#[test]
+fn a_success_is_sampled_and_a_failure_is_read_back_whole() {
+    for (progress, status) in [
+        (BatchProgress::Success, "success"),
+        (BatchProgress::Failed, "failed"),
+    ] {
+        let fake = Fake {
+            report: Some(Ok(report(progress, status, 0))),
+            ..Fake::default()
+        };
+        let (outcome, entries) = big_job(fake, 100, 1, 300);
+        assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+        let all = (evidence(&entries, "seen"), evidence(&entries, "sampled"));
+        match progress {
+            BatchProgress::Failed => assert_eq!(all, (100, 0)),
+            _ => assert!(all.0 > 0 && all.1 > 50 && all.0 + all.1 == 100, "{all:?}"),
+        }
+    }
+}
+
+#[test]
+fn many_are_read_back_with_one_question() {
+    let asked = Arc::new(Asked::default());
+    let fake = Fake {
+        together: Some(|_| true),
+        asked: Arc::clone(&asked),
+        ..Fake::default()
+    };
+    let (outcome, entries) = big_job(fake, 400, 20, 100);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert!(evidence(&entries, "sampled") > 200, "{entries:?}");
+    assert!(asked.together() <= 8 && asked.alone() == 0, "{asked:?}");
+}
+
+#[test]
+fn answers_to_many_that_show_no_change_are_not_asked_for_again_and_again() {
+    let asked = Arc::new(Asked::default());
+    let fake = Fake {
+        together: Some(|_| false),
+        asked: Arc::clone(&asked),
+        ..Fake::default()
+    };
+    let (outcome, entries) = big_job(fake, 400, 10, 10);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert!(
+        entries.values().all(|entry| entry.0 == EntryState::Confirmed),
+        "{entries:?}"
+    );
+    assert!(asked.together() < 20, "{asked:?}");
+}
+
+#[test]
+fn a_few_whom_an_answer_to_many_does_not_show_speak_not_against_it() {
+    let asked = Arc::new(Asked::default());
+    let fake = Fake {
+        together: Some(|email| !email.contains("7@")),
+        asked: Arc::clone(&asked),
+        ..Fake::default()
+    };
+    let (outcome, entries) = big_job(fake, 400, 10, 10);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert_eq!(evidence(&entries, "seen"), 400, "{entries:?}");
+    assert!(asked.together() > 30 && asked.alone() < 100, "{asked:?}");
 }
 
 #[test]
