@@ -26,7 +26,7 @@ pub struct Counting<'r> {
 }
 
 /// New emails that are kept for a sample.
-const SAMPLE_LIMIT: usize = 2_000;
+const SAMPLE_LIMIT: usize = 5_000;
 
 impl<'r> Counting<'r> {
     /// Begins to count against a ledger, where there is one.
