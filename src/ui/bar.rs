@@ -105,9 +105,13 @@ fn message(progress: &Progress) -> String {
         count(progress.in_state(EntryState::Confirmed))
     ));
     parts.push(format!("{} skipped", count(skipped)));
+    let batches = match progress.accepted {
+        1 => "batch out",
+        _ => "batches out",
+    };
     for (number, word) in [
         (progress.in_state(EntryState::Failed), "failed"),
-        (progress.accepted, "batches out"),
+        (progress.accepted, batches),
         (progress.in_doubt, "in doubt"),
     ] {
         if number > 0 {
