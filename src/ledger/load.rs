@@ -408,6 +408,8 @@ mod tests {
             loading.email(line + 1, &email, &email).unwrap();
         }
         loading.end_list(&identity(1)).unwrap();
+        let refusal = crate::ledger::Reader::open(&path).map(drop).unwrap_err();
+        assert!(matches!(refusal, LedgerError::Filling(_)), "{refusal}");
         // What a kill here would leave behind.
         let left = folder.path().join("left.db");
         std::fs::copy(&path, &left).unwrap();

@@ -25,8 +25,8 @@ pub(super) const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 /// Pages that a reading connection keeps: it walks from one end to the other and comes back to little.
 const READER_CACHE_KIB: i64 = 4 * 1_024;
 
-/// How long a reader waits where a checkpoint is in its way.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a reader waits where a checkpoint, or the first load, is in its way.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// A ledger that this process may write to.
 pub struct Ledger {
@@ -190,7 +190,7 @@ pub(super) fn open_any_version(path: &Path) -> Result<(Connection, i64), LedgerE
     let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
     safety::check_file(path, &about)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| match error {
-        LedgerError::Locked { .. } => error,
+        LedgerError::Filling(_) => error,
         _ if is_half_made(path) => LedgerError::Missing(path.to_owned()),
         _ => error,
     })?;
