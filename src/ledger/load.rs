@@ -6,14 +6,14 @@
 //! because an index over emails is hit at random. Into a ledger that has entries already, the unique index decides,
 //! until more has come than there was: then the rest is appended, too.
 //!
-//! The first load of all goes without a log ahead, where nobody reads: there is nothing to see yet, and each page is
+//! Into a ledger that is new, a load goes without a log ahead: there is nothing to see yet, and each page is
 //! written once instead of twice. A crash leaves a journal that takes everything back.
 //!
 //! What is deliberately absent: removing entries. A corrected list adds what it has that is new.
 
 use super::error::LedgerError;
 use super::intake::Rows;
-use super::open::{Ledger, WRITER_CACHE_KIB, log_ahead, write_in_place};
+use super::open::{Ledger, WRITER_CACHE_KIB, log_ahead, writes_in_place};
 use super::seen::SeenEmails;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
@@ -97,8 +97,7 @@ impl Ledger {
     /// Begins a load.
     pub fn begin_load(&mut self) -> Result<Loading<'_>, LedgerError> {
         let connection = &self.connection;
-        let is_empty = "SELECT NOT EXISTS (SELECT 1 FROM entry)";
-        let in_place = connection.query_row(is_empty, [], |row| row.get(0))? && write_in_place(connection)?;
+        let in_place = writes_in_place(connection)?;
         connection.execute_batch("BEGIN IMMEDIATE")?;
         connection.pragma_update(None, "cache_size", -LOAD_CACHE_KIB)?;
         let last = "SELECT coalesce(max(id), 0) FROM entry";
@@ -325,10 +324,6 @@ impl Drop for Loading<'_> {
         if !self.finished {
             // SQLite has rolled back by itself where the disk failed; a second try changes nothing.
             let _ = self.connection.execute_batch("ROLLBACK");
-            if self.in_place {
-                // Where this fails, opening it for the next time does it.
-                let _ = log_ahead(self.connection);
-            }
         }
     }
 }
@@ -424,7 +419,7 @@ mod tests {
                 mode(&ledger).as_str(),
                 count(&ledger, "SELECT count(*) FROM entry")
             ),
-            ("wal", 0)
+            ("truncate", 0)
         );
         load(&mut ledger, 1, &["a@x.example"]);
         assert_eq!(
@@ -447,15 +442,6 @@ mod tests {
             ("wal", 0)
         );
         crate::ledger::Reader::open(&left).unwrap();
-    }
-
-    #[test]
-    fn a_first_load_beside_a_reader_keeps_the_log() {
-        let (folder, mut ledger) = ledger();
-        let reader = crate::ledger::Reader::open(&folder.path().join("a.db")).unwrap();
-        assert!(!ledger.begin_load().unwrap().in_place);
-        drop(reader);
-        assert!(ledger.begin_load().unwrap().in_place);
     }
 
     #[test]

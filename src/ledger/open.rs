@@ -59,12 +59,9 @@ impl Ledger {
             return Self::take_over(path, lock, connection, true).map(Some);
         }
         let version = migrate::version(&connection, path)?;
-        let was_cut_off = companion(path, "-journal").exists();
         configure(&connection)?;
-        if was_cut_off {
-            // The journal of a load is carried out and gone: it must not come back with the power.
-            sync_folder(path)?;
-        }
+        // What a first load, or its getting a log, has left of a journal is gone: it must not come back with the power.
+        sync_folder(path)?;
         migrate::migrate(&mut connection, version, MIGRATIONS)?;
         Self::take_over(path, lock, connection, false).map(Some)
     }
@@ -150,10 +147,10 @@ fn furnish(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> 
     std::fs::set_permissions(path, Permissions::from_mode(0o600))
         .map_err(|error| LedgerError::from_make(path, &error))?;
     connection.pragma_update(None, "page_size", PAGE_SIZE_BYTES)?;
-    configure(connection)?;
+    be_durable(connection)?;
+    set_journal(connection, FIRST_JOURNAL)?;
     migrate::migrate(connection, 0, MIGRATIONS)?;
     // From here on the file and its name must survive a power cut: everything later builds on them.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     sync_with_folder(path)
 }
 
@@ -245,10 +242,14 @@ fn is_half_made(path: &Path) -> bool {
     std::fs::metadata(companion(path, "-journal")).is_ok_and(|journal| journal.len() > 0)
 }
 
-/// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes
-/// acknowledged commits back, and with them the knowledge that a batch has left.
 fn configure(connection: &Connection) -> Result<(), LedgerError> {
     log_ahead(connection)?;
+    be_durable(connection)
+}
+
+/// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes
+/// acknowledged commits back, and with them the knowledge that a batch has left.
+fn be_durable(connection: &Connection) -> Result<(), LedgerError> {
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "cell_size_check", true)?;
     Ok(())
@@ -263,19 +264,17 @@ pub(super) fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
     }
 }
 
-/// Goes without the log for one large transaction, if nobody else reads just now; says whether it does.
+/// What a new ledger has until its first list is in, and [`log_ahead`] gives it its log: a log holds each page that
+/// comes new before the ledger does, and without one it is written once.
 ///
-/// A log holds each page that comes new before the ledger does: without, it is written once. Until [`log_ahead`],
-/// others cannot read. The journal is truncated and not removed, which a power cut could take back.
-pub(super) fn write_in_place(connection: &Connection) -> Result<bool, LedgerError> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let mode = set_journal(connection, "truncate");
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    match mode {
-        Ok(mode) => Ok(mode == "truncate"),
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// There is no way back from a log: its removal could be undone by a power cut, and what it says would then hide
+/// what was written since. This journal is truncated and not removed for the same reason.
+const FIRST_JOURNAL: &str = "truncate";
+
+/// Whether a ledger has had no log yet. Nobody can read it then while something is being written.
+pub(super) fn writes_in_place(connection: &Connection) -> Result<bool, LedgerError> {
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    Ok(mode == FIRST_JOURNAL)
 }
 
 /// Asks for a kind of journal and says which it is then.
@@ -323,11 +322,8 @@ mod tests {
     fn a_new_ledger_is_private_and_syncs_fully() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let ledger = Ledger::create(&path, "load").unwrap();
-        ledger
-            .connection
-            .execute_batch("UPDATE meta SET epoch = epoch")
-            .unwrap();
+        drop(Ledger::create(&path, "load").unwrap());
+        let ledger = Ledger::open(&path, "load").unwrap().unwrap();
         for name in ["a.db", "a.db-wal", "a.db-shm", "a.db.lock"] {
             let mode = std::fs::metadata(folder.path().join(name))
                 .unwrap()
