@@ -78,7 +78,6 @@ impl From<LedgerError> for Failure {
                 Kind::Ledger,
                 "wait for it or stop it; `rollbook status` and `rollbook export` work meanwhile",
             ),
-            LedgerError::Filling(_) => (Kind::Ledger, "look again when that is done"),
             LedgerError::Superseded => (Kind::Ledger, "this run has stopped; the other one goes on"),
             LedgerError::OtherJob { .. } => (
                 Kind::Ledger,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// A failure of the ledger. Cloned to everyone who waits for the same transaction.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// There is no such file, or nothing is in it yet.
+    /// There is no such file.
     #[error("there is no ledger at {}", .0.display())]
     Missing(PathBuf),
     /// The file is something else.
@@ -47,9 +47,6 @@ pub enum LedgerError {
         /// Who holds it.
         holder: String,
     },
-    /// Another process takes the first list in, which nobody can read beside.
-    #[error("{} takes its first list in just now", .0.display())]
-    Filling(PathBuf),
     /// A later process has taken the ledger over.
     #[error("another rollbook has taken this ledger over")]
     Superseded,

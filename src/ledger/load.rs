@@ -6,14 +6,11 @@
 //! because an index over emails is hit at random. Into a ledger that has entries already, the unique index decides,
 //! until more has come than there was: then the rest is appended, too.
 //!
-//! Into a ledger that is new, a load goes without a log ahead: there is nothing to see yet, and each page is
-//! written once instead of twice. A crash leaves a journal that takes everything back.
-//!
 //! What is deliberately absent: removing entries. A corrected list adds what it has that is new.
 
 use super::error::LedgerError;
 use super::intake::Rows;
-use super::open::{Ledger, WRITER_CACHE_KIB, log_ahead, writes_in_place};
+use super::open::{Ledger, WRITER_CACHE_KIB};
 use super::seen::SeenEmails;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
@@ -73,8 +70,6 @@ pub struct Loading<'l> {
     open: Option<OpenList>,
     rows: Rows,
     added: u64,
-    /// Whether it goes without a log.
-    in_place: bool,
     finished: bool,
 }
 
@@ -97,7 +92,6 @@ impl Ledger {
     /// Begins a load.
     pub fn begin_load(&mut self) -> Result<Loading<'_>, LedgerError> {
         let connection = &self.connection;
-        let in_place = writes_in_place(connection)?;
         connection.execute_batch("BEGIN IMMEDIATE")?;
         connection.pragma_update(None, "cache_size", -LOAD_CACHE_KIB)?;
         let last = "SELECT coalesce(max(id), 0) FROM entry";
@@ -110,7 +104,6 @@ impl Ledger {
             open: None,
             rows: Rows::to_merge(),
             added: 0,
-            in_place,
             finished: false,
         };
         if before == 0 {
@@ -310,12 +303,10 @@ impl Loading<'_> {
     /// Builds what indexes are missing and makes everything durable.
     pub fn commit(mut self) -> Result<(), LedgerError> {
         self.file_rows()?.execute_batch("COMMIT")?;
+        self.connection
+            .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         self.finished = true;
-        if self.in_place {
-            log_ahead(self.connection)?;
-        }
-        let cache = -WRITER_CACHE_KIB;
-        Ok(self.connection.pragma_update(None, "cache_size", cache)?)
+        Ok(())
     }
 }
 
@@ -380,68 +371,6 @@ mod tests {
 
     fn count(ledger: &Ledger, what: &str) -> i64 {
         ledger.connection.query_row(what, [], |row| row.get(0)).unwrap()
-    }
-
-    fn mode(ledger: &Ledger) -> String {
-        let mode = ledger
-            .connection
-            .pragma_query_value(None, "journal_mode", |row| row.get(0));
-        mode.unwrap()
-    }
-
-    #[test]
-    fn the_first_load_goes_without_a_log_and_then_there_is_one() {
-        let (folder, mut ledger) = ledger();
-        let path = folder.path().join("a.db");
-        let mut loading = ledger.begin_load().unwrap();
-        assert!(loading.in_place);
-        loading.begin_list("a.csv", "CSV").unwrap();
-        // So little room that pages of the ledger are overwritten before the end.
-        loading.connection.pragma_update(None, "cache_size", 4).unwrap();
-        for line in 0..5_000 {
-            let email = format!("ann{line}@x.example");
-            loading.email(line + 1, &email, &email).unwrap();
-        }
-        loading.end_list(&identity(1)).unwrap();
-        let refusal = crate::ledger::Reader::open(&path).map(drop).unwrap_err();
-        assert!(matches!(refusal, LedgerError::Filling(_)), "{refusal}");
-        // What a kill here would leave behind.
-        let left = folder.path().join("left.db");
-        std::fs::copy(&path, &left).unwrap();
-        std::fs::copy(
-            folder.path().join("a.db-journal"),
-            folder.path().join("left.db-journal"),
-        )
-        .unwrap();
-        drop(loading);
-        assert_eq!(
-            (
-                mode(&ledger).as_str(),
-                count(&ledger, "SELECT count(*) FROM entry")
-            ),
-            ("truncate", 0)
-        );
-        load(&mut ledger, 1, &["a@x.example"]);
-        assert_eq!(
-            (
-                mode(&ledger).as_str(),
-                count(&ledger, "SELECT count(*) FROM entry")
-            ),
-            ("wal", 1)
-        );
-        assert!(!ledger.begin_load().unwrap().in_place);
-
-        let refusal = crate::ledger::Reader::open(&left).map(drop).unwrap_err();
-        assert!(matches!(refusal, LedgerError::Missing(_)), "{refusal}");
-        let ledger = Ledger::open(&left, "load").unwrap().unwrap();
-        assert_eq!(
-            (
-                mode(&ledger).as_str(),
-                count(&ledger, "SELECT count(*) FROM list")
-            ),
-            ("wal", 0)
-        );
-        crate::ledger::Reader::open(&left).unwrap();
     }
 
     #[test]

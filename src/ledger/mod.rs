@@ -9,7 +9,7 @@
 //!
 //! **Durability.** WAL with `synchronous=FULL`: a commit that returned is on the disk. That costs a fraction
 //! of a millisecond; with `NORMAL`, a power cut can take back the commit that says a batch has left, and
-//! the next run would send it a second time. Only the first load of all goes without the log (`load.rs`).
+//! the next run would send it a second time.
 //!
 //! **Order.** For a batch: *sealed* is flushed, then *sending* is flushed, then the request leaves, then its
 //! answer is flushed. Whatever the power interrupts, the ledger says at least as much as happened.

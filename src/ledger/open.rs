@@ -25,8 +25,8 @@ pub(super) const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 /// Pages that a reading connection keeps: it walks from one end to the other and comes back to little.
 const READER_CACHE_KIB: i64 = 4 * 1_024;
 
-/// How long a reader waits where a checkpoint, or the first load, is in its way.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+/// How long a reader waits where a checkpoint is in its way.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A ledger that this process may write to.
 pub struct Ledger {
@@ -60,8 +60,6 @@ impl Ledger {
         }
         let version = migrate::version(&connection, path)?;
         configure(&connection)?;
-        // What a first load, or its getting a log, has left of a journal is gone: it must not come back with the power.
-        sync_folder(path)?;
         migrate::migrate(&mut connection, version, MIGRATIONS)?;
         Self::take_over(path, lock, connection, false).map(Some)
     }
@@ -147,10 +145,10 @@ fn furnish(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> 
     std::fs::set_permissions(path, Permissions::from_mode(0o600))
         .map_err(|error| LedgerError::from_make(path, &error))?;
     connection.pragma_update(None, "page_size", PAGE_SIZE_BYTES)?;
-    be_durable(connection)?;
-    set_journal(connection, FIRST_JOURNAL)?;
+    configure(connection)?;
     migrate::migrate(connection, 0, MIGRATIONS)?;
     // From here on the file and its name must survive a power cut: everything later builds on them.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     sync_with_folder(path)
 }
 
@@ -186,10 +184,12 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
 pub(super) fn open_any_version(path: &Path) -> Result<(Connection, i64), LedgerError> {
     let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
     safety::check_file(path, &about)?;
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| match error {
-        LedgerError::Filling(_) => error,
-        _ if is_half_made(path) => LedgerError::Missing(path.to_owned()),
-        _ => error,
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| {
+        if is_half_made(path, about.len()) {
+            LedgerError::Missing(path.to_owned())
+        } else {
+            error
+        }
     })?;
     if is_blank(&connection)? {
         return Err(LedgerError::Missing(path.to_owned()));
@@ -218,7 +218,6 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     // The first look into the file: one that is something else says so here.
     let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
-        Some(rusqlite::ErrorCode::DatabaseBusy) => LedgerError::Filling(path.to_owned()),
         _ => error.into(),
     };
     connection
@@ -236,20 +235,16 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// Whether a crash left a journal that takes all there is in the file back: only the making of a ledger and the load
-/// of its first list use one. A reader cannot carry it out.
-fn is_half_made(path: &Path) -> bool {
-    std::fs::metadata(companion(path, "-journal")).is_ok_and(|journal| journal.len() > 0)
-}
-
-fn configure(connection: &Connection) -> Result<(), LedgerError> {
-    log_ahead(connection)?;
-    be_durable(connection)
+/// Whether a crash left a journal that takes all there is in the file back: its first page. Only the making of a
+/// ledger uses such a journal, and a reader cannot carry it out.
+fn is_half_made(path: &Path, bytes: u64) -> bool {
+    bytes <= PAGE_SIZE_BYTES as u64 && companion(path, "-journal").exists()
 }
 
 /// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes
 /// acknowledged commits back, and with them the knowledge that a batch has left.
-fn be_durable(connection: &Connection) -> Result<(), LedgerError> {
+fn configure(connection: &Connection) -> Result<(), LedgerError> {
+    log_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "cell_size_check", true)?;
     Ok(())
@@ -257,33 +252,17 @@ fn be_durable(connection: &Connection) -> Result<(), LedgerError> {
 
 /// Without a log ahead nobody reads beside a run, and a power cut brings a removed journal back, which takes an
 /// acknowledged commit away.
-pub(super) fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
-    match set_journal(connection, "wal")?.as_str() {
-        "wal" => Ok(()),
-        mode => Err(LedgerError::Disk(format!("it cannot have a log there: {mode:?}"))),
-    }
-}
-
-/// What a new ledger has until its first list is in, and [`log_ahead`] gives it its log: a log holds each page that
-/// comes new before the ledger does, and without one it is written once.
-///
-/// There is no way back from a log: its removal could be undone by a power cut, and what it says would then hide
-/// what was written since. This journal is truncated and not removed for the same reason.
-const FIRST_JOURNAL: &str = "truncate";
-
-/// Whether a ledger has had no log yet. Nobody can read it then while something is being written.
-pub(super) fn writes_in_place(connection: &Connection) -> Result<bool, LedgerError> {
-    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    Ok(mode == FIRST_JOURNAL)
-}
-
-/// Asks for a kind of journal and says which it is then.
 ///
 /// The statement gives its row *before* it commits: only its end says whether the file has changed.
-fn set_journal(connection: &Connection, mode: &str) -> Result<String, rusqlite::Error> {
-    let mut change = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+fn log_ahead(connection: &Connection) -> Result<(), LedgerError> {
+    let mut change = connection.prepare("PRAGMA journal_mode = wal")?;
     let modes: Result<Vec<String>, _> = change.query_map([], |row| row.get(0))?.collect();
-    Ok(modes?.concat())
+    match modes?.as_slice() {
+        [mode] if mode == "wal" => Ok(()),
+        modes => Err(LedgerError::Disk(format!(
+            "it cannot have a log there: {modes:?}"
+        ))),
+    }
 }
 
 fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
@@ -301,15 +280,9 @@ fn is_blank(connection: &Connection) -> Result<bool, LedgerError> {
 }
 
 fn sync_with_folder(path: &Path) -> Result<(), LedgerError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| LedgerError::from_make(path, &error))?;
-    sync_folder(path)
-}
-
-fn sync_folder(path: &Path) -> Result<(), LedgerError> {
-    File::open(safety::folder_of(path))
-        .and_then(|folder| folder.sync_all())
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    sync(path)
+        .and_then(|()| sync(safety::folder_of(path)))
         .map_err(|error| LedgerError::from_make(path, &error))
 }
 
@@ -322,8 +295,11 @@ mod tests {
     fn a_new_ledger_is_private_and_syncs_fully() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        drop(Ledger::create(&path, "load").unwrap());
-        let ledger = Ledger::open(&path, "load").unwrap().unwrap();
+        let ledger = Ledger::create(&path, "load").unwrap();
+        ledger
+            .connection
+            .execute_batch("UPDATE meta SET epoch = epoch")
+            .unwrap();
         for name in ["a.db", "a.db-wal", "a.db-shm", "a.db.lock"] {
             let mode = std::fs::metadata(folder.path().join(name))
                 .unwrap()

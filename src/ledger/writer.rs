@@ -10,7 +10,7 @@
 
 use super::error::LedgerError;
 use super::executor::{Acknowledge, Executor, Message};
-use super::open::{Ledger, log_ahead};
+use super::open::Ledger;
 use super::read::{self, Accepted, OpenBatch, PendingEntry, SealedMember};
 use super::time::now_ms;
 use super::write::{AnswerRecord, Settlement, Transaction};
@@ -102,7 +102,6 @@ impl Ledger {
     }
 
     fn into_executor(self, verb: &str, failure: Arc<OnceLock<LedgerError>>) -> Result<Executor, LedgerError> {
-        log_ahead(&self.connection)?;
         self.connection.execute(
             "INSERT INTO run (verb, version, started_at) VALUES (?1, ?2, ?3)",
             params![verb, env!("CARGO_PKG_VERSION"), now_ms()],

@@ -187,8 +187,8 @@ impl Machine {
             Some(ledger) => ledger,
             None => Ledger::create(&path, "assign")?,
         };
-        load(&mut ledger, &vip)?;
         assert!(self.disk.logs_ahead(), "a power cut could take commits back");
+        load(&mut ledger, &vip)?;
         ledger.claim()?;
         let counts = ledger.counts()?;
         let writer = ledger.into_immediate_writer("assign")?;
