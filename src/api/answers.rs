@@ -158,10 +158,17 @@ impl<T> List<T> {
     ///
     /// `meta.last_page` decides where it is there, else `links.next`; with neither, the answer is bare and whole.
     fn has_more(&self, asked: u32) -> Result<bool, Wrong> {
-        if self.data.is_empty() {
-            return Ok(false);
-        }
         let page = |pick: fn(&Meta) -> Option<&Value>| self.meta.as_ref().and_then(|meta| number(pick(meta)));
+        if self.data.is_empty() {
+            let last = page(|meta| meta.last_page.as_ref()).unwrap_or(0);
+            let total = page(|meta| meta.total.as_ref()).unwrap_or(0);
+            // Nobody may be called not found because a page came without what it announces.
+            return if last > u64::from(asked) || (asked == 1 && total > 0) {
+                Err(format!("page {asked} is empty, and it says that there is more"))
+            } else {
+                Ok(false)
+            };
+        }
         let current = page(|meta| meta.current_page.as_ref()).unwrap_or(u64::from(asked));
         if current != u64::from(asked) {
             // Taken for the last one, it would hide whoever stands on the page that was asked for.
@@ -377,6 +384,23 @@ mod tests {
         assert_eq!(more(r#","links":{"next":"https://evil.example/"}"#, 1), Ok(true));
         assert_eq!(more(r#","links":{"next":null}"#, 1), Ok(false));
         assert_eq!(more("", 1), Ok(false));
+    }
+
+    #[test]
+    fn an_empty_page_that_announces_more_is_no_answer() {
+        let empty = |meta: &str, asked| {
+            let body = format!(r#"{{"data":[],"meta":{{{meta}}}}}"#);
+            profiles(body.as_bytes(), asked).map(|page| page.more)
+        };
+        assert_eq!(empty(r#""current_page":1,"last_page":1,"total":0"#, 1), Ok(false));
+        assert_eq!(empty("", 1), Ok(false));
+        assert_eq!(
+            empty(r#""current_page":4,"last_page":3,"total":60"#, 4),
+            Ok(false)
+        );
+        assert!(empty(r#""current_page":1,"last_page":3"#, 1).is_err());
+        assert!(empty(r#""last_page":"1","total":"2""#, 1).is_err());
+        assert!(empty(r#""current_page":2,"last_page":3"#, 2).is_err());
     }
 
     #[test]
