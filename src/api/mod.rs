@@ -48,7 +48,7 @@ impl<T> Page<T> {
 }
 
 /// Which profiles a question is about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted<'a> {
     /// Those that the tenant's filter finds for an email: `filter[email]` \[sdk\].
     Email(&'a str),

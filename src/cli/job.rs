@@ -14,7 +14,7 @@ use crate::input::{ColumnChoice, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader};
 use crate::model::email::Email;
 use crate::model::entry::EntryState;
-use crate::model::forecast::Work;
+use crate::model::forecast::{Work, looked_up};
 use crate::model::ids::{Action, Job};
 use crate::model::way;
 use crate::runner::context::RunSettings;
@@ -360,7 +360,10 @@ pub async fn reckon(
             Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
         }
     };
-    let choice = way::choose(run.resolve.into(), &surveyed.survey, work.pending);
+    let room = run.limit.filter(|_| !run.dry_run);
+    let emails = looked_up(&work, room, surveyed.survey.sample.sending_share());
+    let first = emails < work.pending;
+    let choice = way::choose(run.resolve.into(), &surveyed.survey, emails, first);
     let run_settings = settings::run_settings(run, choice.way, &surveyed);
     let plan = Plan::new(
         (job.clone(), common.ledger.display().to_string()),

@@ -49,7 +49,7 @@ pub use read::{
     Accepted, BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
 };
 pub use reuse::{OtherLedger, ReuseError, Reused, Terms};
-pub use scans::{ScanState, Seen, Sighting};
+pub use scans::{BegunScan, ScanState, Seen, SeenOnce, Sighting};
 pub use time::now_ms;
 pub use walk::{EntryRow, RejectRow, TakenOver};
 pub use write::{AnswerRecord, MemberFate, Settlement};

@@ -1,13 +1,14 @@
 //! What a walk through all profiles has seen so far: enough to go on after a kill, and to conclude from at its end.
 
 use super::error::LedgerError;
-use super::read;
+use super::read::{self, PendingEntry};
 use super::time::now_ms;
 use super::write::{Transaction, handles_json};
 use super::writer::Writer;
 use crate::model::ids::{EntryId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use rusqlite::{OptionalExtension, params};
+use std::time::Duration;
 
 /// How far a walk has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,24 @@ pub struct ScanState {
     pub complete: bool,
 }
 
+/// A walk as it stands in the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BegunScan {
+    /// How far it has come.
+    pub state: ScanState,
+    /// How long ago it began; `None` where the clock says that it has yet to begin.
+    pub age: Option<Duration>,
+}
+
+/// An entry that a walk settles: exactly one profile was seen for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SeenOnce {
+    /// The entry.
+    pub entry: PendingEntry,
+    /// The profile.
+    pub profile: ProfileId,
+}
+
 /// A profile that bears the email of an entry, as the walk saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighting {
@@ -29,18 +48,20 @@ pub struct Sighting {
     pub clear: bool,
 }
 
-/// The profiles that were seen for one entry.
+/// What a walk says of an entry that it settles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The entry.
     pub entry: EntryId,
-    /// The profiles, with what each held where that is clear.
-    pub profiles: Vec<(ProfileId, Option<Vec<Handle>>)>,
+    /// The one profile that was seen for it.
+    pub profile: ProfileId,
+    /// What that held.
+    pub held: Vec<Handle>,
 }
 
 impl Writer {
     /// The walk that an earlier run left, or the beginning of a new one.
-    pub async fn scan(&self) -> Result<ScanState, LedgerError> {
+    pub async fn scan(&self) -> Result<BegunScan, LedgerError> {
         self.vital(|transaction| transaction.scan()).await
     }
 
@@ -50,10 +71,32 @@ impl Writer {
             .await
     }
 
-    /// The next entries after `after` that somebody was seen for and that have no verdict yet.
+    /// The next entries after `after` that the walk settles and that have no verdict yet.
     pub async fn seen_after(&self, after: EntryId, limit: usize) -> Result<Vec<Seen>, LedgerError> {
         self.vital(move |transaction| transaction.seen_after(after, limit))
             .await
+    }
+
+    /// How many entries the walk settles.
+    pub async fn seen(&self) -> Result<u64, LedgerError> {
+        self.vital(|transaction| transaction.seen()).await
+    }
+
+    /// So many of the entries that the walk settles, chosen at random.
+    pub async fn some_seen(&self, entries: usize) -> Result<Vec<SeenOnce>, LedgerError> {
+        self.vital(move |transaction| transaction.some_seen(entries))
+            .await
+    }
+
+    /// Settles an entry no more by the walk.
+    pub async fn unsee(&self, entry: EntryId) -> Result<(), LedgerError> {
+        self.vital(move |transaction| {
+            let mut forget = transaction
+                .connection
+                .prepare_cached("DELETE FROM sighting WHERE entry = ?1")?;
+            Ok(forget.execute([entry.0]).map(drop)?)
+        })
+        .await
     }
 
     /// Forgets the walk: its conclusions stand in the entries, or it cannot be gone on with.
@@ -69,27 +112,34 @@ impl Writer {
 }
 
 impl Transaction<'_> {
-    fn scan(&mut self) -> Result<ScanState, LedgerError> {
+    fn scan(&mut self) -> Result<BegunScan, LedgerError> {
+        let now = now_ms();
         let found = self
             .connection
-            .query_row("SELECT seen_to, place, complete FROM scan", [], |row| {
+            .query_row("SELECT seen_to, place, complete, began_at FROM scan", [], |row| {
                 let seen_to: String = row.get(0)?;
-                Ok(ScanState {
+                let state = ScanState {
                     seen_to: (!seen_to.is_empty()).then(|| ProfileId::new(seen_to)),
                     place: read::unsigned(row, 1)?,
                     complete: row.get(2)?,
-                })
+                };
+                let age_ms = now.saturating_sub(row.get(3)?);
+                let age = u64::try_from(age_ms).ok().map(Duration::from_millis);
+                Ok(BegunScan { state, age })
             })
             .optional()?;
-        if let Some(state) = found {
-            return Ok(state);
+        if let Some(begun) = found {
+            return Ok(begun);
         }
         self.connection.execute(
             "INSERT INTO scan (only_row, entries, seen_to, place, began_at)
              VALUES (1, (SELECT coalesce(max(id), 0) FROM entry), '', 0, ?1)",
-            params![now_ms()],
+            params![now],
         )?;
-        Ok(ScanState::default())
+        Ok(BegunScan {
+            age: Some(Duration::ZERO),
+            ..BegunScan::default()
+        })
     }
 
     fn scanned(&mut self, sightings: &[Sighting], state: &ScanState) -> Result<(), LedgerError> {
@@ -112,29 +162,50 @@ impl Transaction<'_> {
     }
 
     fn seen_after(&mut self, after: EntryId, limit: usize) -> Result<Vec<Seen>, LedgerError> {
-        let mut query = self.connection.prepare_cached(
-            "SELECT entry, sighting.profile_id, sighting.held FROM sighting JOIN entry ON entry.id = sighting.entry
-             WHERE sighting.entry > ?1 AND entry.state = 0 AND sighting.entry <= (
-                 SELECT max(entry) FROM (
-                     SELECT DISTINCT entry FROM sighting JOIN entry AS waiting ON waiting.id = sighting.entry
-                     WHERE entry > ?1 AND waiting.state = 0 ORDER BY entry LIMIT ?2))
-             ORDER BY entry, sighting.profile_id",
-        )?;
+        let mut query = self.connection.prepare_cached(SEEN_AFTER)?;
         let mut rows = query.query(params![after.0, limit as i64])?;
-        let mut seen: Vec<Seen> = Vec::new();
+        let mut seen = Vec::new();
         while let Some(row) = rows.next()? {
-            let entry = EntryId(row.get(0)?);
-            let held: Option<String> = row.get(2)?;
-            let held = held.map(|held| read::handles_from_json(&held)).transpose()?;
-            let profile = (ProfileId::new(row.get::<_, String>(1)?), held);
-            match seen.last_mut().filter(|last| last.entry == entry) {
-                Some(last) => last.profiles.push(profile),
-                None => seen.push(Seen {
-                    entry,
-                    profiles: vec![profile],
-                }),
-            }
+            seen.push(Seen {
+                entry: EntryId(row.get(0)?),
+                profile: ProfileId::new(row.get::<_, String>(1)?),
+                held: read::handles_from_json(&row.get::<_, String>(2)?)?,
+            });
         }
         Ok(seen)
     }
+
+    fn seen(&mut self) -> Result<u64, LedgerError> {
+        let count = format!("SELECT count(*) FROM ({SETTLED})");
+        Ok(self
+            .connection
+            .query_row(&count, [], |row| read::unsigned(row, 0))?)
+    }
+
+    fn some_seen(&mut self, entries: usize) -> Result<Vec<SeenOnce>, LedgerError> {
+        let mut query = self.connection.prepare(&format!(
+            "SELECT id, email, written, seen.profile_id FROM (SELECT * FROM ({SETTLED}) ORDER BY random() LIMIT ?1) AS seen
+             JOIN entry ON entry.id = seen.entry"
+        ))?;
+        let rows = query.query_map([entries as i64], |row| {
+            Ok(SeenOnce {
+                entry: PendingEntry {
+                    id: EntryId(row.get(0)?),
+                    email: row.get(1)?,
+                    written: row.get(2)?,
+                },
+                profile: ProfileId::new(row.get::<_, String>(3)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
 }
+
+/// What settles an entry: one profile, and no other, clear in what it says.
+const SETTLED: &str = "SELECT entry, min(profile_id) AS profile_id, min(held) AS held FROM sighting
+    GROUP BY entry HAVING count(*) = 1 AND count(held) = 1";
+
+const SEEN_AFTER: &str = "SELECT entry, min(sighting.profile_id), min(sighting.held)
+    FROM sighting JOIN entry ON entry.id = sighting.entry
+    WHERE sighting.entry > ?1 AND entry.state = 0
+    GROUP BY entry HAVING count(*) = 1 AND count(sighting.held) = 1 ORDER BY entry LIMIT ?2";

@@ -114,16 +114,18 @@ pub struct Forecast {
     pub sent: u64,
 }
 
+/// How many emails are looked up: all that are pending, or the first so many, where no more may be sent than `room`.
+pub fn looked_up(work: &Work, room: Option<u64>, sending: f64) -> u64 {
+    let wanted = room.unwrap_or(u64::MAX).saturating_sub(work.resolved) as f64 / sending.max(f64::EPSILON);
+    work.pending.min(wanted.ceil() as u64)
+}
+
 /// Reckons what is left.
 pub fn forecast(work: &Work, terms: &Terms, costs: &Costs) -> Forecast {
     let room = terms.room.unwrap_or(u64::MAX);
-    let emails = if terms.dry_run {
-        work.pending
-    } else {
-        // The first so many are looked up, and nobody behind them.
-        let wanted = room.saturating_sub(work.resolved) as f64 / costs.sending.max(f64::EPSILON);
-        work.pending.min(wanted.ceil() as u64)
-    };
+    // In a dry run the limit does not count: everybody is looked up, and nobody sent.
+    let wanted = if terms.dry_run { None } else { terms.room };
+    let emails = looked_up(work, wanted, costs.sending);
     let (at_most, sending, sealed) = if terms.dry_run {
         (0, 0.0, 0)
     } else {

@@ -44,6 +44,8 @@ pub struct Walk {
     place: u64,
     /// How far the next page reaches back. Doubled by each gap.
     overlap: u64,
+    /// Pages in a row that brought nobody new.
+    stalled: u32,
 }
 
 /// What a page means for the walk.
@@ -62,14 +64,22 @@ pub enum Step {
 /// Profiles that two pages share where nobody moves.
 const OVERLAP: u64 = 1;
 /// A gap that does not close when this much is read again is not one that deletions have left.
-const OVERLAP_LIMIT: u64 = 100_000;
+const OVERLAP_LIMIT: u64 = 10_000;
+/// Pages in a row that bring nobody new, after which none will: a gap that closes has read a few hundred again, and a
+/// tenant that shows only so many profiles, however many it says there are, would be walked for ever.
+const STALLED_LIMIT: u32 = 1_000;
 /// The smallest page that is asked for, as a share of the largest: a choice of sizes is what makes pages overlap by
 /// little.
 const SMALLEST_SHARE: f64 = 0.6;
 /// Below this, the sizes to choose from may all end at the same place, and no page would lead on from there.
 pub const SMALLEST_PAGE: u32 = 20;
 /// About the share of a page that was not read before.
-pub const GAIN: f64 = 0.87;
+const GAIN: f64 = 0.87;
+
+/// About how many pages it takes to walk past so many profiles.
+pub fn pages(profiles: u64, page: u32) -> u64 {
+    (profiles as f64 / (f64::from(page) * GAIN)).ceil() as u64
+}
 
 impl Walk {
     /// Goes on from where an earlier walk was, or begins.
@@ -79,12 +89,18 @@ impl Walk {
             seen_to,
             place,
             overlap: OVERLAP,
+            stalled: 0,
         }
     }
 
     /// Up to which id everybody has been seen, and about how many that are.
     pub fn so_far(&self) -> (Option<&ProfileId>, u64) {
         (self.seen_to.as_ref(), self.place)
+    }
+
+    /// About how many pages are left of so many profiles.
+    pub fn pages_left(&self, total: u64) -> u64 {
+        pages(total.saturating_sub(self.place), self.page)
     }
 
     /// The next pages, on the assumption that nobody moves.
@@ -126,6 +142,13 @@ impl Walk {
             (Some(seen_to), Some(first)) => *first <= seen_to,
             _ => false,
         };
+        let advances = ids
+            .last()
+            .is_some_and(|last| self.seen_to.as_ref().is_none_or(|seen_to| seen_to < *last));
+        self.stalled = if overlaps && advances { 0 } else { self.stalled + 1 };
+        if more && self.stalled > STALLED_LIMIT {
+            return Step::Lost;
+        }
         if !overlaps {
             self.overlap *= 2;
             return if self.overlap > OVERLAP_LIMIT {
@@ -136,10 +159,8 @@ impl Walk {
         }
         self.overlap = OVERLAP;
         self.place = window.offset() + size;
-        if let Some(last) = ids.last()
-            && self.seen_to.as_ref().is_none_or(|seen_to| seen_to < *last)
-        {
-            self.seen_to = Some((*last).clone());
+        if advances {
+            self.seen_to = ids.last().map(|last| (*last).clone());
         }
         if more { Step::Forward } else { Step::End }
     }
@@ -197,6 +218,30 @@ mod tests {
             Step::Gap,
             "the list has become shorter"
         );
+    }
+
+    /// A tenant that shows five hundred, and the last of them again for every page behind those.
+    #[test]
+    fn a_walk_that_gets_nowhere_ends() {
+        let people: Vec<ProfileId> = (0..500).map(id).collect();
+        let mut walk = Walk::new(100, None, 0);
+        for number in 1.. {
+            let window = walk.ahead(1)[0];
+            let last = people.len() - window.size as usize;
+            let from = usize::try_from(window.offset()).unwrap().min(last);
+            let ids: Vec<_> = people[from..].iter().take(window.size as usize).collect();
+            match walk.take(window, &ids, true) {
+                Step::Lost => break,
+                _ => assert!(number < 2_000, "it goes on and on"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_known_by_the_total() {
+        let walk = Walk::new(100, Some(id(1)), 130);
+        assert_eq!(walk.pages_left(1_000), 10);
+        assert_eq!(walk.pages_left(100), 0);
     }
 
     proptest! {

@@ -108,17 +108,30 @@ impl Sample {
     }
 }
 
+/// One in so many entries that a scan settles is looked up as well, within these bounds: who is listed and who is found
+/// need not be the same people.
+const CHECK_ONE_IN: u64 = 20;
+const CHECKS: std::ops::RangeInclusive<u64> = 50..=500;
+
+/// How many of the entries that a scan settles are looked up before anything is concluded from it.
+pub fn scan_checks(settled: u64) -> u64 {
+    (settled / CHECK_ONE_IN)
+        .clamp(*CHECKS.start(), *CHECKS.end())
+        .min(settled)
+}
+
 impl Way {
     /// About how many requests it takes to look so many emails up, of which this share will be missing.
     pub fn lookups(self, emails: u64, missing_share: f64) -> u64 {
         let emails = emails as f64;
         let alone = emails * missing_share;
+        let checks = scan_checks((emails - alone) as u64) as f64;
         let requests = match self {
             Self::One => emails,
             Self::Many { group } => emails / group as f64 + alone,
             // Whoever a scan does not see is asked for in groups first, where that is possible.
-            Self::Scan { pages, group: 1 } => pages as f64 + alone,
-            Self::Scan { pages, group } => pages as f64 + alone / group as f64 + alone,
+            Self::Scan { pages, group: 1 } => pages as f64 + checks + alone,
+            Self::Scan { pages, group } => pages as f64 + checks + alone / group as f64 + alone,
         };
         requests.ceil() as u64
     }
@@ -142,13 +155,17 @@ pub struct Choice {
 }
 
 /// Chooses a way for so many emails. What the tenant does not support is not taken, whoever asks for it.
-pub fn choose(asked: Resolve, survey: &Survey, emails: u64) -> Choice {
+///
+/// `first` says that they are the first of more: a scan finds people in no order, so it cannot tell who those are.
+pub fn choose(asked: Resolve, survey: &Survey, emails: u64, first: bool) -> Choice {
+    let of_all = "a scan reads everybody, and only the first of the list are wanted".to_owned();
     let many = match &survey.many {
         Supported::Yes(group) => Ok(Way::Many { group: *group }),
         Supported::No(why) => Err(why),
     };
     let group = many.as_ref().map_or(1, |way| way.group());
     let scan = match &survey.scan {
+        _ if first => Err(&of_all),
         Supported::Yes(pages) => Ok(Way::Scan { pages: *pages, group }),
         Supported::No(why) => Err(why),
     };
@@ -192,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_cheapest_supported_way_is_taken() {
-        let auto = |survey: &Survey, emails| choose(Resolve::Auto, survey, emails).way;
+        let auto = |survey: &Survey, emails| choose(Resolve::Auto, survey, emails, false).way;
         let both = survey(Some(90), Some(2_000));
         assert_eq!(auto(&both, 100_000), Way::Many { group: 90 });
         let whole_tenant = Way::Scan {
@@ -214,12 +231,24 @@ mod tests {
     fn nothing_unsupported_is_taken_even_if_asked_for() {
         let neither = survey(None, None);
         for asked in [Resolve::Many, Resolve::Scan] {
-            let choice = choose(asked, &neither, 1_000);
+            let choice = choose(asked, &neither, 1_000, false);
             assert_eq!((choice.way, choice.because.as_str()), (Way::One, "it does not"));
         }
         let many = survey(Some(50), None);
-        assert_eq!(choose(Resolve::Scan, &many, 1_000).way, Way::Many { group: 50 });
-        assert_eq!(choose(Resolve::One, &many, 1_000).way, Way::One);
+        let way = |asked| choose(asked, &many, 1_000, false).way;
+        assert_eq!(way(Resolve::Scan), Way::Many { group: 50 });
+        assert_eq!(way(Resolve::One), Way::One);
+    }
+
+    #[test]
+    fn the_first_of_a_list_are_not_scanned_for() {
+        let scan_only = survey(None, Some(20));
+        for asked in [Resolve::Scan, Resolve::Auto] {
+            assert_eq!(choose(asked, &scan_only, 1_000, true).way, Way::One);
+        }
+        let choice = choose(Resolve::Scan, &survey(Some(50), Some(2)), 1_000, true);
+        assert_eq!(choice.way, Way::Many { group: 50 });
+        assert!(choice.because.contains("first"), "{}", choice.because);
     }
 
     #[test]
@@ -228,6 +257,12 @@ mod tests {
         assert_eq!(many.lookups(10_000, 0.0), 100);
         assert_eq!(many.lookups(10_000, 0.05), 600);
         assert_eq!(Way::One.lookups(10_000, 0.05), 10_000);
+        let scan = |group| Way::Scan { pages: 200, group }.lookups(10_000, 0.05);
+        assert_eq!((scan(1), scan(100)), (200 + 475 + 500, 200 + 475 + 505));
+        assert_eq!(
+            [0, 30, 100, 4_000, 1_000_000].map(scan_checks),
+            [0, 30, 50, 200, 500]
+        );
         let sample = Sample {
             asked: 100,
             missing: 4,

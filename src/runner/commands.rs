@@ -3,6 +3,7 @@
 use super::context::Halt;
 use super::doubt::Cleared;
 use super::lookups::{LookedUp, Question};
+use super::scan::Step;
 use super::send::Sent;
 use super::settle::Settled;
 use crate::ledger::PendingEntry;
@@ -14,8 +15,8 @@ use crate::model::lookup::Verdict;
 pub enum Command {
     /// Fetch the next pending entries after this one.
     Refill(EntryId),
-    /// Read all profiles, and note who of them is on a list.
-    Scan,
+    /// Go on with reading all profiles, with so many requests at the most.
+    Scan(Step, usize),
     /// Ask for entries.
     LookUp(Question),
     /// Write verdicts down.
@@ -39,7 +40,9 @@ pub enum Command {
 pub enum Report {
     /// These are the next pending entries; fewer than asked for means that there are no more.
     Refilled(Vec<PendingEntry>),
-    /// All profiles have been read, and so many entries were resolved by it.
+    /// The reading of all profiles goes on with this step; about so many pages are left.
+    Scanning(Step, Option<u64>),
+    /// The reading of all profiles is over, and so many entries were resolved by it.
     Scanned(u64),
     /// A question about so many entries was answered.
     LookedUp(usize, LookedUp),

@@ -41,8 +41,8 @@ pub struct Bounds {
     pub lookups: usize,
     /// Emails that one look-up may ask for.
     pub group: usize,
-    /// Read all profiles first.
-    pub scan: bool,
+    /// Read all profiles first, on about so many pages.
+    pub scan: Option<u64>,
     /// Members of a batch at the most.
     pub batch_size: usize,
     /// Members that may be sent.
@@ -160,6 +160,7 @@ impl Coordinator {
     pub fn handle(&mut self, report: Report) {
         match report {
             Report::Refilled(entries) => self.lookups.refilled(entries),
+            Report::Scanning(step, pages_left) => self.lookups.scanning(step, pages_left),
             Report::Scanned(resolved) => {
                 self.lookups.scanned();
                 self.resolved += resolved;
@@ -364,6 +365,11 @@ impl Coordinator {
         self.lookups.follow_ups() as u64
     }
 
+    /// About how many pages a scan still has to read; `None` where there is none, or no more.
+    pub fn pages_left(&self) -> Option<u64> {
+        self.lookups.pages_left()
+    }
+
     fn seal(&mut self, commands: &mut Vec<Command>) {
         if self.bounds.dry_run || self.allowance.cut_short(true).is_some() {
             return;
@@ -449,7 +455,7 @@ mod tests {
         Bounds {
             lookups: 4,
             group: 1,
-            scan: false,
+            scan: None,
             batch_size: 3,
             send_limit,
             dry_run: false,
@@ -488,7 +494,7 @@ mod tests {
                         let next = after.0 + 1..=entries.min(after.0 + REFILL_ENTRIES as i64);
                         Report::Refilled(next.map(entry).collect())
                     }
-                    Command::Scan => Report::Scanned(0),
+                    Command::Scan(..) => Report::Scanned(0),
                     Command::LookUp(question) => Report::LookedUp(question.entries(), answer(question)),
                     Command::Record(verdicts) => {
                         let before = resolved.len();

@@ -5,6 +5,7 @@
 //! the tenant never waits for the disk.
 
 use super::commands::Command;
+use super::scan::Step;
 use crate::ledger::PendingEntry;
 use crate::model::grouping::{CHECK_ONE_IN, Grouping, Setback, cut, is_plain};
 use crate::model::ids::EntryId;
@@ -63,8 +64,10 @@ pub struct Lookups {
     places: usize,
     grouping: Grouping,
     groups: u64,
-    /// Whether all profiles are to be read first.
+    /// All profiles may be read first.
     scan: Scan,
+    /// About how many pages that still is; `None` where there is no scan, or no more.
+    pages_left: Option<u64>,
     pending: VecDeque<PendingEntry>,
     cursor: EntryId,
     no_more_pending: bool,
@@ -79,21 +82,23 @@ pub struct Lookups {
 }
 
 /// Where the reading of all profiles is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Scan {
-    Due,
-    UnderWay,
+    Due(Step),
+    /// With so many requests.
+    UnderWay(usize),
     Over,
 }
 
 impl Lookups {
-    /// Asks so many questions at the same time, about so many emails each.
-    pub fn new(places: usize, grouping: Grouping, scan: bool) -> Self {
+    /// Asks so many questions at the same time, about so many emails each, after a scan of so many pages.
+    pub fn new(places: usize, grouping: Grouping, scan: Option<u64>) -> Self {
         Self {
             places,
             grouping,
             groups: 0,
-            scan: if scan { Scan::Due } else { Scan::Over },
+            scan: scan.map_or(Scan::Over, |_| Scan::Due(Step::Begin)),
+            pages_left: scan,
             pending: VecDeque::new(),
             cursor: EntryId(0),
             no_more_pending: false,
@@ -164,9 +169,21 @@ impl Lookups {
         self.refilling = false;
     }
 
-    /// All profiles have been read.
+    /// The scan goes on with this step, and about so many pages are left.
+    pub fn scanning(&mut self, step: Step, pages_left: Option<u64>) {
+        self.scan = Scan::Due(step);
+        self.pages_left = pages_left.or(self.pages_left);
+    }
+
+    /// The scan is over.
     pub fn scanned(&mut self) {
         self.scan = Scan::Over;
+        self.pages_left = None;
+    }
+
+    /// About how many pages a scan still has to read; `None` where there is none, or no more.
+    pub fn pages_left(&self) -> Option<u64> {
+        self.pages_left
     }
 
     /// Entries that may turn out to be resolved.
@@ -181,7 +198,11 @@ impl Lookups {
 
     /// Questions under way.
     pub fn under_way(&self) -> usize {
-        self.questions + usize::from(self.scan == Scan::UnderWay)
+        let scanning = match self.scan {
+            Scan::UnderWay(requests) => requests.max(1),
+            Scan::Due(_) | Scan::Over => 0,
+        };
+        self.questions + scanning
     }
 
     /// Whether nothing is under way.
@@ -206,14 +227,9 @@ impl Lookups {
     /// What may be asked now, where at most `room` entries more may be looked up, and `may_ask` says whether another
     /// question may follow those that begin now.
     pub fn commands(&mut self, room: u64, may_ask: impl Fn(usize) -> bool, commands: &mut Vec<Command>) {
-        match self.scan {
-            Scan::Due => {
-                self.scan = Scan::UnderWay;
-                commands.push(Command::Scan);
-                return;
-            }
-            Scan::UnderWay => return,
-            Scan::Over => {}
+        if self.scan != Scan::Over {
+            commands.extend(self.next_of_scan(may_ask));
+            return;
         }
         let mut room = usize::try_from(room).unwrap_or(usize::MAX);
         let before = self.questions;
@@ -241,6 +257,21 @@ impl Lookups {
             self.refilling = true;
             commands.push(Command::Refill(self.cursor));
         }
+    }
+
+    /// The next step of the scan, as far as that may be asked.
+    fn next_of_scan(&mut self, may_ask: impl Fn(usize) -> bool) -> Option<Command> {
+        let Scan::Due(step) = &self.scan else {
+            return None;
+        };
+        let useful = step.requests(self.places);
+        let requests = (0..useful).take_while(|asked| may_ask(*asked)).count();
+        if useful > 0 && requests == 0 {
+            return None;
+        }
+        let step = step.clone();
+        self.scan = Scan::UnderWay(requests);
+        Some(Command::Scan(step, requests))
     }
 
     /// The next question about entries that nobody has asked for.
@@ -278,6 +309,7 @@ fn question(mut entries: Vec<PendingEntry>, check: bool) -> Question {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::walk::Walk;
 
     fn entry(id: i64) -> PendingEntry {
         PendingEntry {
@@ -288,7 +320,7 @@ mod tests {
     }
 
     fn lookups(group: usize, entries: i64) -> Lookups {
-        let mut lookups = Lookups::new(4, Grouping::new(group), false);
+        let mut lookups = Lookups::new(4, Grouping::new(group), None);
         lookups.refilling = true;
         lookups.refilled((1..=entries).map(entry).collect());
         lookups
@@ -385,16 +417,28 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_goes_first() {
-        let mut lookups = Lookups::new(4, Grouping::new(1), true);
-        let mut commands = Vec::new();
-        lookups.commands(10, |_| true, &mut commands);
-        assert!(commands == [Command::Scan] && !lookups.is_idle());
-        commands.clear();
-        lookups.commands(10, |_| true, &mut commands);
-        assert!(commands.is_empty());
+    fn a_scan_goes_first_and_asks_no_more_than_it_may() {
+        let mut lookups = Lookups::new(4, Grouping::new(1), Some(30));
+        let next = |lookups: &mut Lookups, may: usize| {
+            let mut commands = Vec::new();
+            lookups.commands(10, |asked| asked < may, &mut commands);
+            commands
+        };
+        assert!(
+            next(&mut lookups, 0) == [Command::Scan(Step::Begin, 0)],
+            "that asks nobody"
+        );
+        assert!(next(&mut lookups, 9).is_empty() && !lookups.is_idle());
+        let walk = || Step::Walk(Walk::new(100, None, 0));
+        lookups.scanning(walk(), None);
+        assert_eq!(lookups.pages_left(), Some(30));
+        assert!(next(&mut lookups, 0).is_empty() && lookups.is_idle() && !lookups.is_over());
+        assert!(next(&mut lookups, 9) == [Command::Scan(walk(), 4)]);
+        assert_eq!(lookups.under_way(), 4);
+        lookups.scanning(Step::Conclude(20), Some(0));
+        assert!(next(&mut lookups, 9) == [Command::Scan(Step::Conclude(20), 9)]);
         lookups.scanned();
-        lookups.commands(10, |_| true, &mut commands);
-        assert!(commands == [Command::Refill(EntryId(0))]);
+        assert_eq!(lookups.pages_left(), None);
+        assert!(next(&mut lookups, 9) == [Command::Refill(EntryId(0))]);
     }
 }

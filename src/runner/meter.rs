@@ -62,13 +62,15 @@ pub struct Seen {
     pub room: Option<u64>,
     /// Entries whose group has been answered, and that are still to be asked for alone.
     pub alone: u64,
+    /// About how many pages a scan still has to read; `None` once it is over.
+    pub pages_left: Option<u64>,
     /// How long nothing departs from now on, as far as that is known.
     pub held: Duration,
 }
 
 impl Seen {
-    /// What the gate has seen by now, with what the coordinator says of room and of those to be asked for alone.
-    pub fn at(view: &PaceView, now: Instant, (room, alone): (Option<u64>, u64)) -> Self {
+    /// What the gate has seen by now.
+    pub fn at(view: &PaceView, now: Instant) -> Self {
         let held = view.pause.as_ref().map(|pause| pause.until);
         let held = held.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         let of = |class: Class| view.by_class[class as usize];
@@ -76,9 +78,8 @@ impl Seen {
             requests: view.requests,
             lookups: of(Class::Lookup),
             settles: of(Class::Settle),
-            room,
-            alone,
             held,
+            ..Self::default()
         }
     }
 }
@@ -129,7 +130,7 @@ impl Meter {
         };
         let members = settings.batch_size as u64;
         let expected = Costs::expected(&settings.sample, settings.confirm, members, settings.way);
-        let seen = Seen::at(&context.tenant.gate().view(), Instant::now(), (terms.room, 0));
+        let seen = Seen::at(&context.tenant.gate().view(), Instant::now());
         Self::new(progress, seen, terms, expected)
     }
 
@@ -171,6 +172,7 @@ impl Meter {
         let work = self.work(progress);
         let terms = Terms {
             room: seen.room,
+            way: self.way(seen),
             ..self.terms
         };
         let costs = self.costs(progress, seen);
@@ -194,6 +196,17 @@ impl Meter {
         let halted = (busy / (1.0 - self.halted(progress))).max(seen.held.as_secs_f64() + busy);
         let seconds = halted + self.settling(progress, unsent);
         Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// How the entries that are left are looked up.
+    fn way(&self, seen: Seen) -> Way {
+        match self.terms.way {
+            Way::Scan { group, .. } => Way::Scan {
+                pages: seen.pages_left.unwrap_or(0),
+                group,
+            },
+            way => way,
+        }
     }
 
     /// What is left, as far as the progress tells.
@@ -237,12 +250,14 @@ impl Meter {
         } else {
             seen.lookups - seen_first.lookups
         };
-        let few = way_costs(EXPECTED_LOOKUPS.max(self.terms.way.group() as u64));
+        let few = way_costs(EXPECTED_LOOKUPS.max(self.terms.way.group() as u64)).max(1);
+        let scanned = matches!(self.terms.way, Way::Scan { .. }) && seen.pages_left.is_none();
         Costs {
-            missing: self.expected.missing,
+            // Whoever is left after a scan is asked for alone.
+            missing: if scanned { 1.0 } else { self.expected.missing },
             sending: (self.expected.sending * ENTRIES_EXPECTED + wanted)
                 / (ENTRIES_EXPECTED + looked_up as f64),
-            lookup: (few + lookups) as f64 / (few + by_arithmetic).max(1) as f64,
+            lookup: (few + lookups) as f64 / (few + by_arithmetic) as f64,
             polls: self.settling_cost(progress),
             read_backs: 0.0,
         }

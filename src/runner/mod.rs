@@ -26,7 +26,7 @@ pub mod preflight;
 mod readback;
 mod resolve;
 pub mod run;
-mod scan;
+pub mod scan;
 pub mod send;
 pub mod settle;
 mod sizes;

@@ -149,6 +149,21 @@ async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -
     )))
 }
 
+/// Whether the tenant, asked for this entry alone, returns this profile and no other that bears its email.
+pub(super) async fn agrees<T: Tenant>(
+    context: &Context<T>,
+    entry: &PendingEntry,
+    profile: &ProfileId,
+) -> Result<bool, Halt> {
+    let asked = Email::from_ledger(&entry.email);
+    match pages(context, &asked, &entry.email).await {
+        Ok(found) => Ok(ids(&bearers(&asked, &found)) == [profile]),
+        Err(GaveUp::Halt(halt)) => Err(halt),
+        // It will be met again where it matters.
+        Err(_) => Ok(true),
+    }
+}
+
 /// Whether no filter that works would find it, be it exact or partial.
 fn is_foreign(asked: &Email, found: &Found) -> bool {
     !found.email.is_empty() && !found.email.to_lowercase().contains(asked.as_str())

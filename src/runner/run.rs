@@ -84,7 +84,7 @@ pub async fn run<T: Tenant>(
         progress.entries[state.code() as usize] += entries;
     }
     let mut shell = Shell {
-        coordinator: Coordinator::new(bounds(&context, true), 0, Vec::new(), Vec::new()),
+        coordinator: Coordinator::new(bounds(&context, &progress, true), 0, Vec::new(), Vec::new()),
         tasks: JoinSet::new(),
         meter: Meter::of(&context, &progress),
         closed: None,
@@ -141,15 +141,19 @@ async fn take_up<T: Tenant>(
         }
     }
     let resolved = progress.in_state(EntryState::Resolved);
-    let bounds = bounds(context, settle_only);
+    let bounds = bounds(context, progress, settle_only);
     Ok(Coordinator::new(bounds, resolved, sealed, to_settle))
 }
 
-fn bounds<T>(context: &Context<T>, settle_only: bool) -> Bounds {
+fn bounds<T>(context: &Context<T>, progress: &Progress, settle_only: bool) -> Bounds {
+    let scan = match context.settings.way {
+        Way::Scan { pages, .. } if progress.in_state(EntryState::Pending) > 0 => Some(pages),
+        _ => None,
+    };
     Bounds {
         lookups: context.settings.concurrency,
         group: context.settings.way.group(),
-        scan: matches!(context.settings.way, Way::Scan { .. }),
+        scan,
         batch_size: context.settings.batch_size,
         send_limit: context.settings.send_limit,
         dry_run: context.settings.dry_run,
@@ -295,7 +299,9 @@ impl<T: Tenant> Shell<T> {
             Command::Refill(after) => self
                 .tasks
                 .spawn(async move { tasks::refill(&context, after).await }),
-            Command::Scan => self.tasks.spawn(async move { tasks::scan(&context).await }),
+            Command::Scan(step, requests) => self
+                .tasks
+                .spawn(async move { tasks::scan(&context, step, requests).await }),
             Command::LookUp(question) => self
                 .tasks
                 .spawn(async move { tasks::look_up(&context, question).await }),
@@ -381,7 +387,12 @@ impl<T: Tenant> Shell<T> {
         self.progress.spent = gate.spent().since(&self.spent_before);
         self.progress.elapsed = self.progress.spent.total();
         let now = Instant::now();
-        let seen = Seen::at(&view, now, (self.coordinator.room(), self.coordinator.alone()));
+        let seen = Seen {
+            room: self.coordinator.room(),
+            alone: self.coordinator.alone(),
+            pages_left: self.coordinator.pages_left(),
+            ..Seen::at(&view, now)
+        };
         self.meter.update(&mut self.progress, seen);
         let pause = view.pause.filter(|pause| pause.until > now).map(|pause| {
             let seconds = (pause.until - now).as_secs() + 1;

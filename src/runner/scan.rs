@@ -1,98 +1,181 @@
 //! Reading all profiles of the tenant, page by page, and joining them with the lists in the ledger.
 //!
 //! Worth it where the lists are a large part of the tenant. What it settles is what a look-up would: an entry for which
-//! exactly one profile was seen, or several. Whoever was not seen, or was seen in a way that a look-up might judge
-//! otherwise, is looked up afterwards. That nobody is missed although others come and go is the business of
-//! [`crate::model::walk`]; where its conditions do not hold, everybody is looked up.
+//! exactly one profile was seen. Whoever was not seen, or was seen in a way that a look-up might judge otherwise, is
+//! looked up afterwards: who was seen twice may have changed emails with somebody in between. That nobody is missed
+//! although others come and go is the business of [`crate::model::walk`]; where its conditions do not hold, everybody
+//! is looked up. So they are where the list of everybody and the email filter speak of different people, which a few
+//! look-ups at the end of the walk find out before anything is concluded.
 //!
-//! The walk is kept in the ledger with what it saw, so a later run goes on from the same page.
+//! The walk is kept in the ledger with what it saw, so a later run goes on from the same page, unless that was long
+//! ago. It goes on in steps of a few requests each, so that whatever bounds a run bounds a scan, too.
 
 use super::context::{Context, GaveUp, Halt};
+use super::resolve::agrees;
 use crate::api::pacing::Class;
 use crate::api::{Page, Slice, Tenant, Wanted};
 use crate::ledger::{ScanState, Seen, Sighting};
 use crate::model::entry::EntryState;
 use crate::model::ids::{EntryId, ProfileId};
 use crate::model::lookup::{Found, Verdict, judge};
-use crate::model::walk::{Step, Walk};
+use crate::model::walk::{self, Walk};
+use crate::model::way::scan_checks;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Entries concluded about at a time.
 const CONCLUDED_AT_ONCE: usize = 1_000;
+/// What was seen longer ago says too little about today: profiles change their emails.
+const STALE_AFTER: Duration = Duration::from_secs(24 * 3_600);
+/// Look-ups that say otherwise before the scan is given up. One may be somebody who changed emails meanwhile.
+const CONTRADICTIONS_LIMIT: usize = 2;
 
-/// Reads everybody, and says in which state the entries are that were settled by it.
-pub async fn scan<T: Tenant>(context: &Context<T>) -> Result<Vec<EntryState>, Halt> {
-    let state = context.ledger.scan().await?;
-    if !state.complete
-        && let Err(why) = walk(context, state).await?
-    {
-        context
-            .events
-            .notice(format!("the scan is given up, and everybody is looked up: {why}"));
-        context.ledger.forget_scan().await?;
-        return Ok(Vec::new());
-    }
-    let concluded = conclude(context).await?;
-    context.ledger.forget_scan().await?;
-    Ok(concluded)
+/// What is done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Find out how far an earlier run came.
+    Begin,
+    /// Read the next pages.
+    Walk(Walk),
+    /// Look so many of those up who were seen, and conclude if the answers agree.
+    Conclude(u64),
 }
 
-/// Walks to the end, or says why that cannot be.
-async fn walk<T: Tenant>(context: &Context<T>, state: ScanState) -> Result<Result<(), String>, Halt> {
-    let mut walk = Walk::new(context.settings.page_size, state.seen_to, state.place);
-    let mut told = 0;
-    loop {
-        let windows = walk.ahead(context.settings.concurrency);
-        let mut seen = Vec::new();
-        let mut end = false;
-        let mut total = None;
-        for (window, page) in fetch(context, windows).await? {
-            let page = match page {
-                Ok(page) => page,
-                Err(why) => return Ok(Err(why)),
-            };
-            total = page.total.or(total);
-            let ids: Vec<&ProfileId> = page.items.iter().map(|found| &found.profile).collect();
-            match walk.take(window, &ids, page.more) {
-                Step::Forward => seen.extend(page.items),
-                Step::End => {
-                    seen.extend(page.items);
-                    end = true;
-                    break;
-                }
-                // What was fetched beyond it was chosen for a place that is not the right one.
-                Step::Gap => break,
-                Step::Lost => return Ok(Err("the tenant does not keep to the order of ids".into())),
+/// What a step has led to.
+#[derive(Debug)]
+pub enum Scanned {
+    /// There is more to do.
+    Further {
+        /// What.
+        next: Step,
+        /// About how many pages are left, where that is known.
+        pages_left: Option<u64>,
+    },
+    /// It is over, and these entries were settled by it.
+    Over(Vec<EntryState>),
+}
+
+impl Step {
+    /// How many requests it can make good use of, where so many may be under way.
+    pub fn requests(&self, places: usize) -> usize {
+        match self {
+            Self::Begin => 0,
+            Self::Walk(_) => places,
+            Self::Conclude(checks) => usize::try_from(*checks).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// Carries a step out with at most so many requests.
+pub async fn scan<T: Tenant>(context: &Context<T>, step: Step, requests: usize) -> Result<Scanned, Halt> {
+    match step {
+        Step::Begin => begin(context).await,
+        Step::Walk(walk) => walk_on(context, walk, requests).await,
+        Step::Conclude(_) => match contradictions(context, requests).await? {
+            CONTRADICTIONS_LIMIT.. => {
+                give_up(context, "look-ups say otherwise than the list of all profiles").await
+            }
+            _ => conclude(context).await,
+        },
+    }
+}
+
+async fn begin<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
+    let mut begun = context.ledger.scan().await?;
+    if begun.age.is_none_or(|age| age > STALE_AFTER) {
+        context
+            .events
+            .notice("an earlier scan was too long ago to go on with, and begins anew".to_owned());
+        context.ledger.forget_scan().await?;
+        begun = context.ledger.scan().await?;
+    }
+    let ScanState {
+        seen_to,
+        place,
+        complete,
+    } = begun.state;
+    if complete {
+        return walked(context).await;
+    }
+    let walk = Walk::new(context.settings.page_size, seen_to, place);
+    Ok(Scanned::Further {
+        next: Step::Walk(walk),
+        pages_left: None,
+    })
+}
+
+/// Everybody has been seen.
+async fn walked<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
+    let checks = scan_checks(context.ledger.seen().await?);
+    Ok(Scanned::Further {
+        next: Step::Conclude(checks),
+        pages_left: Some(0),
+    })
+}
+
+async fn give_up<T: Tenant>(context: &Context<T>, why: &str) -> Result<Scanned, Halt> {
+    context
+        .events
+        .notice(format!("the scan is given up, and everybody is looked up: {why}"));
+    context.ledger.forget_scan().await?;
+    Ok(Scanned::Over(Vec::new()))
+}
+
+/// Reads the next so many pages.
+async fn walk_on<T: Tenant>(context: &Context<T>, mut walk: Walk, pages: usize) -> Result<Scanned, Halt> {
+    let (_, place_before) = walk.so_far();
+    let (mut seen, mut end, mut total) = (Vec::new(), false, None);
+    for (window, page) in fetch(context, walk.ahead(pages)).await? {
+        let page = match page {
+            Ok(page) => page,
+            Err(why) => return give_up(context, &why).await,
+        };
+        total = page.total.or(total);
+        let ids: Vec<&ProfileId> = page.items.iter().map(|found| &found.profile).collect();
+        match walk.take(window, &ids, page.more) {
+            walk::Step::Forward => seen.extend(page.items),
+            walk::Step::End => {
+                seen.extend(page.items);
+                end = true;
+                break;
+            }
+            // What was fetched beyond it was chosen for a place that is not the right one.
+            walk::Step::Gap => break,
+            walk::Step::Lost => {
+                return give_up(context, "the tenant does not keep to the order of ids").await;
             }
         }
-        let (seen_to, place) = walk.so_far();
-        let state = ScanState {
-            seen_to: seen_to.cloned(),
-            place,
-            complete: end,
-        };
-        let sightings = seen.into_iter().filter_map(sighting).collect();
-        context.ledger.scanned(sightings, state).await?;
-        if end {
-            return Ok(Ok(()));
-        }
-        told = tell(context, told, place, total);
     }
+    let (seen_to, place) = walk.so_far();
+    let state = ScanState {
+        seen_to: seen_to.cloned(),
+        place,
+        complete: end,
+    };
+    let sightings = seen.into_iter().filter_map(sighting).collect();
+    context.ledger.scanned(sightings, state).await?;
+    if end {
+        return walked(context).await;
+    }
+    if let Some(total) = total {
+        tell(context, place_before..place, total);
+    }
+    Ok(Scanned::Further {
+        pages_left: total.map(|total| walk.pages_left(total)),
+        next: Step::Walk(walk),
+    })
 }
 
 /// Says once in ten hundredths how far the walk is.
-fn tell<T>(context: &Context<T>, told: u64, place: u64, total: Option<u64>) -> u64 {
-    let Some(tenths) = total.filter(|total| *total > 0).map(|total| place * 10 / total) else {
-        return told;
-    };
-    if tenths > told {
-        context.events.notice(format!(
-            "{} % of the tenant's profiles have been read",
-            (tenths * 10).min(100)
-        ));
+fn tell<T>(context: &Context<T>, walked: std::ops::Range<u64>, total: u64) {
+    let tenths = |place: u64| (place * 10 / total.max(1)).min(10);
+    if tenths(walked.end) > tenths(walked.start) {
+        let percent = tenths(walked.end) * 10;
+        context
+            .events
+            .notice(format!("{percent} % of the tenant's profiles have been read"));
     }
-    tenths.max(told)
 }
 
 /// These pages, asked for at the same time.
@@ -140,8 +223,35 @@ fn sighting(found: Found) -> Option<Sighting> {
     })
 }
 
+/// Looks so many entries up that were seen, and says for how many that says otherwise. Those are looked up once more
+/// with all the others.
+async fn contradictions<T: Tenant>(context: &Context<T>, checks: usize) -> Result<usize, Halt> {
+    let mut left = context.ledger.some_seen(checks).await?.into_iter();
+    let mut asking = JoinSet::new();
+    let mut contradictions = 0;
+    loop {
+        while asking.len() < context.settings.concurrency
+            && let Some(seen) = left.next()
+        {
+            let context = context.clone();
+            asking.spawn(async move {
+                let agrees = agrees(&context, &seen.entry, &seen.profile).await;
+                (seen.entry.id, agrees)
+            });
+        }
+        let Some(asked) = asking.join_next().await else {
+            return Ok(contradictions);
+        };
+        let (entry, agrees) = asked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        if !agrees? {
+            contradictions += 1;
+            context.ledger.unsee(entry).await?;
+        }
+    }
+}
+
 /// Turns what was seen into verdicts.
-async fn conclude<T: Tenant>(context: &Context<T>) -> Result<Vec<EntryState>, Halt> {
+async fn conclude<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
     let mut states = Vec::new();
     let mut after = EntryId(0);
     loop {
@@ -150,33 +260,13 @@ async fn conclude<T: Tenant>(context: &Context<T>) -> Result<Vec<EntryState>, Ha
         }
         let seen = context.ledger.seen_after(after, CONCLUDED_AT_ONCE).await?;
         let Some(last) = seen.last() else {
-            return Ok(states);
+            break;
         };
         after = last.entry;
-        let verdicts = seen
-            .into_iter()
-            .filter_map(|seen| verdict(context, seen))
-            .collect();
+        let verdict = |seen: Seen| (seen.entry, judge(&context.job, seen.profile, seen.held));
+        let verdicts: Vec<(EntryId, Verdict)> = seen.into_iter().map(verdict).collect();
         states.extend(context.ledger.lookups(verdicts).await?);
     }
-}
-
-/// The verdict on an entry, where what was seen is beyond doubt.
-fn verdict<T>(context: &Context<T>, seen: Seen) -> Option<(EntryId, Verdict)> {
-    let profiles: Option<Vec<_>> = seen
-        .profiles
-        .into_iter()
-        .map(|(profile, held)| Some((profile, held?)))
-        .collect();
-    let mut profiles = profiles?;
-    let verdict = match profiles.len() {
-        1 => {
-            let (profile, held) = profiles.remove(0);
-            judge(&context.job, profile, held)
-        }
-        _ => Verdict::Ambiguous {
-            candidates: profiles.into_iter().map(|(profile, _)| profile).collect(),
-        },
-    };
-    Some((seen.entry, verdict))
+    context.ledger.forget_scan().await?;
+    Ok(Scanned::Over(states))
 }

@@ -5,7 +5,7 @@
 //! look-ups, and one answer that disagrees is enough to do without. Nothing here ends a run: a tenant that supports
 //! nothing is asked for one email at a time.
 
-use super::context::{GaveUp, Halt, NOBODY, ask_patiently};
+use super::context::{GaveUp, Halt, ask_patiently};
 use super::preflight::{Objection, UNREACHABLE_LIMIT, objection};
 use crate::api::pacing::Class;
 use crate::api::{Paced, Page, Slice, Tenant, Wanted};
@@ -13,7 +13,7 @@ use crate::model::email::Email;
 use crate::model::grouping::{cut, is_plain, most_on, sort_out};
 use crate::model::ids::{Job, ProfileId};
 use crate::model::lookup::{Found, Verdict, bearers, judge};
-use crate::model::walk::{GAIN, SMALLEST_PAGE};
+use crate::model::walk::{SMALLEST_PAGE, pages};
 use crate::model::way::{Sample, Supported, Survey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,6 +22,11 @@ use std::sync::Arc;
 const LARGEST_PAGE: u32 = 500;
 /// Emails of the tenant's own profiles that are asked for alone and together.
 const PROBES: usize = 4;
+/// Emails of a sample that are asked for alone where they cannot be asked for together: one in so many, up to a bound.
+const ALONE_ONE_IN: usize = 10;
+const ALONE_LIMIT: usize = 200;
+/// Emails that the answers to a sample held nobody for and that are asked for alone as well.
+const DOUBLE_CHECKS: usize = 3;
 
 /// Below so many emails nothing that could be found out would pay for itself.
 pub const WORTHWHILE_EMAILS: u64 = 50;
@@ -67,19 +72,16 @@ pub async fn survey<T: Tenant>(
         }
     };
     let probed = probe(tenant, &page.items, page_size).await?;
-    let many = match probed.against_many {
-        None => Supported::Yes(most_on(page_size as usize)),
-        Some(why) => Supported::No(why),
+    let scan = match probed.against_scan {
+        None => scan(&page, page_size),
+        Some(why) => Supported::No(why.into()),
     };
-    let scan = match probed.folds_case {
-        true => scan(&page, page_size),
-        false => Supported::No("letter case matters to the tenant's filter, or nobody can tell".into()),
+    let mut survey = Survey {
+        many: probed.many,
+        scan,
+        sample: Sample::default(),
     };
-    let sample = match &many {
-        Supported::Yes(group) => ask_for_sample(tenant, job, sample, *group, page_size).await?,
-        Supported::No(_) => Sample::default(),
-    };
-    let survey = Survey { many, scan, sample };
+    ask_for_sample(tenant, job, sample, &mut survey, page_size).await?;
     Ok(Surveyed {
         survey,
         page_size: Some(page_size),
@@ -133,20 +135,17 @@ fn scan(page: &Page<Found>, page_size: u32) -> Supported<u64> {
         ));
     }
     match page.total {
-        Some(total) if total >= page.items.len() as u64 => {
-            Supported::Yes((total as f64 / (f64::from(page_size) * GAIN)).ceil() as u64)
-        }
+        Some(total) if total >= page.items.len() as u64 => Supported::Yes(pages(total, page_size)),
         _ => Supported::No("the tenant does not say how many profiles it has".into()),
     }
 }
 
 /// What the filters do.
-#[derive(Default)]
 struct Probed {
-    /// What speaks against asking for many emails at once.
-    against_many: Option<String>,
-    /// Whether an email is found in any letter case, as a scan would find it.
-    folds_case: bool,
+    /// How many emails may be asked for at once.
+    many: Supported<usize>,
+    /// What speaks against taking the list of everybody for what the email filter searches.
+    against_scan: Option<&'static str>,
 }
 
 /// Asks for known emails alone and together.
@@ -154,47 +153,82 @@ struct Probed {
 /// Among them are one that several bear, where the first page shows one, one in other letter case, and one that
 /// nobody bears.
 async fn probe<T: Tenant>(tenant: &Paced<T>, people: &[Found], page_size: u32) -> Result<Probed, Objection> {
-    let mut probed = Probed::default();
     let mut spellings = examples(people);
-    if spellings.is_empty() {
-        probed.against_many = Some("no profile of the tenant has an email to try it with".into());
-        return Ok(probed);
+    let mut against_many = spellings
+        .is_empty()
+        .then(|| "no profile of the tenant has an email to try it with".to_owned());
+    let mut against_scan = Some("letter case matters to the tenant's filter, or nobody can tell")
+        .filter(|_| spellings.is_empty());
+    if let Some(first) = spellings.first_mut() {
+        *first = first.to_uppercase();
     }
-    spellings[0] = spellings[0].to_uppercase();
     let mut expected = BTreeSet::new();
     for (number, spelling) in spellings.iter().enumerate() {
-        match ask(tenant, Wanted::Email(spelling), Slice::usual(1)).await? {
+        let listed = bearers_of(spelling, people);
+        let found = match ask(tenant, Wanted::Email(spelling), Slice::usual(1)).await? {
             Ok(page) => {
-                let bearers = bearers_of(spelling, &page.items);
-                probed.folds_case |= number == 0 && !bearers.is_empty();
-                expected.extend(bearers);
                 if page.more {
-                    probed.against_many = Some("the email filter finds too much".into());
+                    against_many = Some("the email filter finds too much".into());
                 }
+                bearers_of(spelling, &page.items)
             }
-            Err(why) => probed.against_many = Some(why),
+            Err(why) => {
+                against_many = Some(why);
+                Vec::new()
+            }
+        };
+        if number == 0 && found.is_empty() {
+            against_scan = Some("letter case matters to the tenant's filter, or nobody can tell");
+        } else if !listed.iter().all(|profile| found.contains(profile)) {
+            against_scan = Some("the tenant lists profiles that its filter does not find");
+        }
+        expected.extend(found);
+    }
+    let many = match against_many {
+        None => largest_group(tenant, &spellings, &expected, page_size).await?,
+        Some(why) => Supported::No(why),
+    };
+    Ok(Probed { many, against_scan })
+}
+
+/// How many emails the tenant really takes at once: it may heed the first few of them only. The largest question that
+/// fits a page is tried first, then smaller ones.
+async fn largest_group<T: Tenant>(
+    tenant: &Paced<T>,
+    spellings: &[String],
+    expected: &BTreeSet<ProfileId>,
+    page_size: u32,
+) -> Result<Supported<usize>, Objection> {
+    let mut size = most_on(page_size as usize);
+    loop {
+        let asked = padded(spellings, size);
+        match compare(tenant, &asked, expected, page_size).await? {
+            None => return Ok(Supported::Yes(asked.len())),
+            Some(why) if asked.len() <= spellings.len() + 1 => return Ok(Supported::No(why)),
+            Some(_) => size = asked.len() / 2,
         }
     }
-    if probed.against_many.is_none() {
-        probed.against_many = compare(tenant, &spellings, &expected, page_size).await?;
-    }
-    Ok(probed)
+}
+
+/// These emails, one of them in the end and the others in the beginning, with so many between that nobody bears.
+fn padded(spellings: &[String], size: usize) -> Vec<String> {
+    let fillers = (0..).map(|number| format!("{number}@nobody.invalid"));
+    let between = size.saturating_sub(spellings.len()).max(1);
+    let (last, first) = spellings.split_last().expect("BUG: a probe without emails");
+    let all: Vec<String> = first.iter().cloned().chain(fillers.take(between)).collect();
+    // The last one is to be heeded, too, so it must still fit.
+    let fitting = cut(all.iter().chain([last]).map(String::as_str), usize::MAX).max(spellings.len() + 1);
+    all.into_iter().take(fitting - 1).chain([last.clone()]).collect()
 }
 
 /// Asks for all of these at once, and says what speaks against doing so.
 async fn compare<T: Tenant>(
     tenant: &Paced<T>,
-    spellings: &[String],
+    asked: &[String],
     expected: &BTreeSet<ProfileId>,
     page_size: u32,
 ) -> Result<Option<String>, Objection> {
-    let mut asked: Vec<&str> = spellings.iter().map(String::as_str).collect();
-    asked.insert(1, NOBODY);
-    let slice = Slice {
-        size: page_size,
-        number: 1,
-    };
-    Ok(match ask(tenant, Wanted::Emails(&asked), slice).await? {
+    Ok(match ask_together(tenant, asked, page_size).await? {
         Ok(page) => {
             let found: BTreeSet<ProfileId> = page.items.into_iter().map(|found| found.profile).collect();
             (page.more || found != *expected).then(|| {
@@ -203,6 +237,19 @@ async fn compare<T: Tenant>(
         }
         Err(why) => Some(format!("the tenant does not take many emails at once ({why})")),
     })
+}
+
+async fn ask_together<T: Tenant>(
+    tenant: &Paced<T>,
+    emails: &[impl AsRef<str>],
+    page_size: u32,
+) -> Result<Result<Page<Found>, String>, Objection> {
+    let texts: Vec<&str> = emails.iter().map(AsRef::as_ref).collect();
+    let slice = Slice {
+        size: page_size,
+        number: 1,
+    };
+    ask(tenant, Wanted::Emails(&texts), slice).await
 }
 
 /// Emails of these people that say most about a filter: shared ones, then those with a `+`, then any.
@@ -234,42 +281,80 @@ fn bearers_of(spelling: &str, found: &[Found]) -> Vec<ProfileId> {
     bearers.into_iter().map(|found| found.profile.clone()).collect()
 }
 
-/// What becomes of emails of the list. Only counted: the run asks for them again.
+/// Finds out what becomes of emails of the list: together where that can be, else of fewer of them. Only counted: the
+/// run asks for them again.
 async fn ask_for_sample<T: Tenant>(
     tenant: &Paced<T>,
     job: &Job,
     emails: &[Email],
-    group: usize,
+    survey: &mut Survey,
     page_size: u32,
-) -> Result<Sample, Objection> {
-    let mut sample = Sample::default();
+) -> Result<(), Objection> {
+    let Supported::Yes(group) = survey.many else {
+        return ask_alone(tenant, job, few(emails), &mut survey.sample).await;
+    };
+    let mut missed = Vec::new();
     let plain: Vec<&Email> = emails.iter().filter(|email| is_plain(email.as_str())).collect();
     let mut rest = plain.as_slice();
     while !rest.is_empty() {
         let (asked, later) = rest.split_at(cut(rest.iter().map(|email| email.as_str()), group));
         rest = later;
         let texts: Vec<&str> = asked.iter().map(|email| email.as_str()).collect();
-        let slice = Slice {
-            size: page_size,
-            number: 1,
-        };
-        let Ok(page) = ask(tenant, Wanted::Emails(&texts), slice).await? else {
-            return Ok(sample);
+        let Ok(page) = ask_together(tenant, &texts, page_size).await? else {
+            break;
         };
         let asked: Vec<Email> = asked.iter().copied().cloned().collect();
         let Ok(sorted) = sort_out(&asked, page.items) else {
-            return Ok(sample);
+            break;
         };
-        sample.asked += asked.len() as u64;
-        for found in sorted {
-            match found.as_slice() {
-                [] => sample.missing += 1,
-                [only] if wants(job, only) => {}
-                _ => sample.needless += 1,
+        for (email, found) in asked.into_iter().zip(sorted) {
+            let found: Vec<&Found> = found.iter().collect();
+            count(job, &found, &mut survey.sample);
+            if found.is_empty() {
+                missed.push(email);
             }
         }
     }
-    Ok(sample)
+    let mut alone = Sample::default();
+    missed.truncate(DOUBLE_CHECKS);
+    ask_alone(tenant, job, &missed, &mut alone).await?;
+    if alone.missing < alone.asked {
+        survey.many =
+            Supported::No("it leaves profiles out that it returns when asked for one email alone".into());
+        // The sample says as little as those answers.
+        survey.sample = Sample::default();
+        ask_alone(tenant, job, few(emails), &mut survey.sample).await?;
+    }
+    Ok(())
+}
+
+/// As many of a sample as are asked for one by one.
+fn few(emails: &[Email]) -> &[Email] {
+    &emails[..(emails.len() / ALONE_ONE_IN).min(ALONE_LIMIT)]
+}
+
+async fn ask_alone<T: Tenant>(
+    tenant: &Paced<T>,
+    job: &Job,
+    emails: &[Email],
+    sample: &mut Sample,
+) -> Result<(), Objection> {
+    for email in emails {
+        if let Ok(page) = ask(tenant, Wanted::Email(email.as_str()), Slice::usual(1)).await? {
+            count(job, &bearers(email, &page.items), sample);
+        }
+    }
+    Ok(())
+}
+
+/// Counts one email of the list, which these profiles bear.
+fn count(job: &Job, bearers: &[&Found], sample: &mut Sample) {
+    sample.asked += 1;
+    match bearers {
+        [] => sample.missing += 1,
+        [only] if wants(job, only) => {}
+        _ => sample.needless += 1,
+    }
 }
 
 fn wants(job: &Job, found: &Found) -> bool {
@@ -326,6 +411,24 @@ mod tests {
         assert_eq!(examples.len(), PROBES);
         assert_eq!(examples[PROBES - 1], "cy@example.com");
         assert!(examples.contains(&"bob+news@example.com".to_owned()));
+    }
+
+    #[test]
+    fn a_probe_is_as_long_as_a_question_may_be_with_a_known_email_at_either_end() {
+        let known: Vec<String> = (0..4).map(|number| format!("k{number}@example.com")).collect();
+        let asked = padded(&known, 93);
+        assert_eq!(
+            (asked.len(), &asked[..3], &asked[92]),
+            (93, &known[..3], &known[3])
+        );
+        assert_eq!(
+            padded(&known, 3).len(),
+            5,
+            "somebody whom nobody bears is always among them"
+        );
+        let long = padded(&known, 468);
+        assert!(long.len() < 250 && long.last() == known.last(), "{}", long.len());
+        assert_eq!(cut(long.iter().map(String::as_str), usize::MAX), long.len());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::commands::{Report, Work};
 use super::context::{Context, Halt};
 use super::doubt::Doubted;
 use super::lookups::{Question, REFILL_ENTRIES};
+use super::scan::Scanned;
 use super::send::Sent;
 use super::{doubt, resolve, scan, send, settle};
 use crate::api::Tenant;
@@ -29,9 +30,13 @@ pub async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
     }
 }
 
-pub async fn scan<T: Tenant>(context: &Context<T>) -> Done {
-    match scan::scan(context).await {
-        Ok(states) => Done {
+pub async fn scan<T: Tenant>(context: &Context<T>, step: scan::Step, requests: usize) -> Done {
+    match scan::scan(context, step, requests).await {
+        Ok(Scanned::Further { next, pages_left }) => Done {
+            report: Report::Scanning(next, pages_left),
+            change: Change::None,
+        },
+        Ok(Scanned::Over(states)) => Done {
             report: Report::Scanned(resolved(&states)),
             change: Change::LookedUp(states),
         },
