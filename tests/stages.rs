@@ -33,6 +33,8 @@ struct Fake {
     unreadable: Vec<&'static str>,
     /// What `GET /batches/{id}` says; success where nothing is set.
     report: Option<Result<BatchReport, ReadFailure>>,
+    /// What `GET /batches` says; that there is no such thing where nothing is set.
+    list: Option<ReadFailure>,
     /// The filter takes `_` for a wildcard, as SQL's LIKE does.
     wildcards: bool,
     /// From the second look-up on the filter finds everybody.
@@ -146,7 +148,7 @@ impl Tenant for Fake {
     }
 
     async fn batches(&self, _: u32) -> Result<Page<ListedBatch>, ReadFailure> {
-        Err(ReadFailure::Missing)
+        Err(self.list.clone().unwrap_or(ReadFailure::Missing))
     }
 
     async fn write(&self, _: Action, members: &[Member]) -> WriteAnswer {
@@ -382,6 +384,35 @@ fn while_the_tenant_calls_a_batch_pending_nobody_fails() {
         report: Some(Ok(report(BatchProgress::Pending, "pending", 0))),
         ..Fake::default()
     });
+}
+
+/// A tenant that leaves its batches pending for ever would otherwise keep a job open for ever.
+#[test]
+fn a_batch_that_stays_pending_is_settled_where_everybody_shows_the_change() {
+    let fake = Fake {
+        report: Some(Ok(report(BatchProgress::Pending, "pending", 0))),
+        ..Fake::default()
+    };
+    let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert_eq!(evidence(&entries, "seen"), 2);
+}
+
+/// It is one rung of the ladder less, and nothing is in doubt yet.
+#[test]
+fn a_list_of_batches_that_is_broken_for_good_keeps_nobody_waiting() {
+    for broken in [
+        ReadFailure::Unreachable("HTTP 504".into()),
+        ReadFailure::Spoiled("HTTP 500".into()),
+    ] {
+        let fake = Fake {
+            list: Some(broken),
+            ..Fake::default()
+        };
+        let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
+        assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+        assert_eq!(evidence(&entries, "seen"), 2, "{entries:?}");
+    }
 }
 
 #[test]

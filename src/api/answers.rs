@@ -353,12 +353,17 @@ pub(super) fn moment(date: &str) -> Option<i64> {
 pub(super) fn clean(text: &str) -> String {
     let words = text
         .split_whitespace()
-        .map(|word| if word.contains('@') { "…@…" } else { word });
+        .map(|word| if holds_address(word) { "…@…" } else { word });
     let line = words.collect::<Vec<_>>().join(" ");
     line.chars()
         .filter(|c| !c.is_control())
         .take(MESSAGE_LIMIT_CHARS)
         .collect()
+}
+
+/// Whether a word may hold an email, as it is or as it stands in an address of the web.
+fn holds_address(word: &str) -> bool {
+    word.contains(['@', '＠']) || word.contains("%40") || word.contains("%2540")
 }
 
 #[cfg(test)]

@@ -117,9 +117,12 @@ impl Client {
         let writer = builder()
             .read_timeout(timeouts.write_idle)
             .timeout(timeouts.write)
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(setup)?;
+            .pool_max_idle_per_host(0);
+        // The system goes on for minutes to deliver what a process that died has handed to it; nothing may arrive after
+        // the quiet period, which counts on this.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let writer = writer.tcp_user_timeout(timeouts.write);
+        let writer = writer.build().map_err(setup)?;
         let token = SecretString::from(token.expose_secret().trim());
         Ok(Self {
             base,

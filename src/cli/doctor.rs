@@ -37,8 +37,19 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
     if let Some(holder) = holder_of(path) {
         print(&format!("in use by   {holder}\n"))?;
     }
-    reader.freeze()?;
     let mut failed = 0;
+    let lost = reader.has_lost_requests(path)?;
+    verdict(
+        "it knows of every request that left from here",
+        lost.into(),
+        &mut failed,
+    )?;
+    if lost {
+        print(
+            "            it is an older state of itself, or has lost its log (-wal): resume --adopt settles what it forgot\n",
+        )?;
+    }
+    reader.freeze()?;
     let damage = reader.structural_damage()?;
     verdict("the file's structure is sound", damage.len() as u64, &mut failed)?;
     for line in &damage {

@@ -253,7 +253,8 @@ fn doubt(connection: &Connection, no: BatchNo) -> Result<Doubt, LedgerError> {
         .prepare_cached(
             "SELECT moved, quiet_ms, (SELECT coalesce(max(took_ms), 0) FROM batch),
                  EXISTS (SELECT 1 FROM ruling WHERE ruling.batch = batch.id AND verdict = 'absent'
-                     AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE attempt.batch = batch.id)),
+                     AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE attempt.batch = batch.id))
+                     AND NOT (SELECT adopting FROM meta),
                  (SELECT count(*) FROM batch AS other WHERE other.state IN (1, 5, 6) AND other.size = batch.size
                      AND other.id <> batch.id),
                  EXISTS (SELECT 1 FROM run WHERE newest_batch IS NOT NULL)
@@ -273,21 +274,26 @@ fn doubt(connection: &Connection, no: BatchNo) -> Result<Doubt, LedgerError> {
     Ok(doubt)
 }
 
-/// Settled batches count as applied where members were read back, not merely called a success.
+/// Settled batches count as applied where members were read back; one that was merely called a success says nothing.
+///
+/// While the tenant still works on any other batch, whether that was sent later or earlier, it may be as slow with this
+/// one: nothing is absent then.
 fn later(connection: &Connection, no: BatchNo) -> Result<Later, LedgerError> {
-    let (accepted, applied): (bool, bool) = connection
+    let (applied, waiting): (bool, bool) = connection
         .prepare_cached(
             "WITH later AS (SELECT batch.id, batch.state FROM attempt JOIN batch ON batch.id = attempt.batch
                  WHERE attempt.id > coalesce((SELECT max(id) FROM attempt WHERE batch = ?1), (SELECT max(id) FROM attempt))
                  AND batch.id <> ?1)
-             SELECT EXISTS (SELECT 1 FROM later WHERE state IN (2, 3)),
-                 EXISTS (SELECT 1 FROM later JOIN entry ON entry.batch = later.id
-                     WHERE later.state = 3 AND entry.state = 3 AND entry.evidence IN ('seen', 'sampled'))",
+             SELECT EXISTS (SELECT 1 FROM later JOIN entry ON entry.batch = later.id
+                     WHERE later.state = 3 AND entry.state = 3 AND entry.evidence IN ('seen', 'sampled')),
+                 EXISTS (SELECT 1 FROM batch WHERE state = 2 AND id <> ?1)
+                 OR EXISTS (SELECT 1 FROM later WHERE state = 3
+                     AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.batch = later.id AND entry.state = 3))",
         )?
         .query_row(params![no.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(match (accepted, applied) {
-        (_, true) => Later::Applied,
-        (true, false) => Later::Waiting,
+    Ok(match (applied, waiting) {
+        (true, _) => Later::Applied,
+        (false, true) => Later::Waiting,
         (false, false) => Later::None,
     })
 }
@@ -318,17 +324,20 @@ fn millis(time: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::ListIdentity;
+    use crate::ledger::{AnswerRecord, ListIdentity, MemberFate, Settlement};
+    use crate::model::entry::Evidence;
     use crate::model::ids::{EntryId, ProfileId};
 
-    #[tokio::test]
-    async fn what_moved_once_is_known_to_every_later_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db");
-        let mut ledger = Ledger::create(&path, "assign").unwrap();
+    const PEOPLE: [&str; 3] = ["ann@example.com", "bob@example.com", "cid@example.com"];
+
+    /// A ledger in which each of three people stands in a sealed batch of their own.
+    async fn sealed(path: &std::path::Path) -> (Writer, [BatchNo; 3]) {
+        let mut ledger = Ledger::create(path, "assign").unwrap();
         let mut loading = ledger.begin_load().unwrap();
         loading.begin_list("a.csv", "CSV").unwrap();
-        loading.email(1, "ann@example.com", "ann@example.com").unwrap();
+        for (line, email) in PEOPLE.iter().enumerate() {
+            loading.email(line as u64 + 1, email, email).unwrap();
+        }
         let identity = ListIdentity {
             digest: [1; 32],
             column: 1,
@@ -336,12 +345,103 @@ mod tests {
         loading.end_list(&identity).unwrap();
         loading.commit().unwrap();
         let writer = ledger.into_immediate_writer("assign").unwrap();
-        let verdict = crate::model::lookup::Verdict::Resolved {
-            profile: ProfileId::new("p1"),
-            held: vec![],
+        let resolved = |id: i64| {
+            let profile = ProfileId::new(format!("p{id}"));
+            (
+                EntryId(id),
+                crate::model::lookup::Verdict::Resolved {
+                    profile,
+                    held: vec![],
+                },
+            )
         };
-        writer.lookups(vec![(EntryId(1), verdict)]).await.unwrap();
-        let no = writer.seal(1).await.unwrap();
+        writer.lookups((1..=3).map(resolved).collect()).await.unwrap();
+        let mut batches = Vec::new();
+        for _ in PEOPLE {
+            batches.push(writer.seal(1).await.unwrap());
+        }
+        (writer, batches.try_into().unwrap())
+    }
+
+    async fn accept(writer: &Writer, no: BatchNo) {
+        let attempt = writer.depart(no).await.unwrap();
+        let accepted = AnswerRecord {
+            event: BatchEvent::Accept,
+            class: "accepted",
+            batch_id: Some(BatchId::new(format!("b{no}"))),
+            detail: None,
+        };
+        writer.answer(no, attempt, accepted).await.unwrap();
+    }
+
+    async fn settle(writer: &Writer, no: BatchNo, evidence: Evidence) {
+        let settlement = Settlement {
+            fates: vec![(EntryId(no.0), MemberFate::Confirmed(evidence))],
+            ..Settlement::default()
+        };
+        writer.settle(no, settlement).await.unwrap();
+    }
+
+    /// While the tenant is slow with one batch it may be as slow with another, whichever was sent first.
+    #[tokio::test]
+    async fn whoever_is_still_worked_on_keeps_others_from_being_called_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, [first, doubtful, last]) = sealed(&folder.path().join("a.db")).await;
+        accept(&writer, first).await;
+        writer.depart(doubtful).await.unwrap();
+        writer.batch_event(doubtful, BatchEvent::LoseSight).await.unwrap();
+        let later = async || writer.later(doubtful).await.unwrap();
+        assert_eq!(later().await, Later::Waiting, "an earlier one is not finished");
+        settle(&writer, first, Evidence::Seen).await;
+        assert_eq!(later().await, Later::None);
+        accept(&writer, last).await;
+        assert_eq!(later().await, Later::Waiting);
+        settle(&writer, last, Evidence::Reported).await;
+        assert_eq!(
+            later().await,
+            Later::None,
+            "a mere word says nothing, for or against"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_took_effect_after_it_says_that_its_turn_has_been() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, [first, doubtful, last]) = sealed(&folder.path().join("a.db")).await;
+        accept(&writer, first).await;
+        writer.depart(doubtful).await.unwrap();
+        writer.batch_event(doubtful, BatchEvent::LoseSight).await.unwrap();
+        accept(&writer, last).await;
+        settle(&writer, last, Evidence::Seen).await;
+        assert_eq!(writer.later(doubtful).await.unwrap(), Later::Applied);
+    }
+
+    /// Whoever ruled knew nothing of what the original of a copy has done since.
+    #[tokio::test]
+    async fn a_ruling_says_nothing_about_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let (writer, [no, ..]) = sealed(&path).await;
+        writer.depart(no).await.unwrap();
+        writer.batch_event(no, BatchEvent::LoseSight).await.unwrap();
+        writer.hold(no, "?".into()).await.unwrap();
+        drop(writer);
+        let mut ledger = Ledger::open(&path, "settle").unwrap().unwrap();
+        ledger.rule(no, Verdict::Absent, "Ann", "the log").unwrap();
+        let writer = ledger.into_immediate_writer("resume").unwrap();
+        assert!(writer.doubt(no).await.unwrap().ruled_absent);
+        drop(writer);
+        let mut ledger = Ledger::open(&path, "resume").unwrap().unwrap();
+        ledger.adopt("it was copied").unwrap();
+        let writer = ledger.into_immediate_writer("resume").unwrap();
+        assert!(!writer.doubt(no).await.unwrap().ruled_absent);
+    }
+
+    #[tokio::test]
+    async fn what_moved_once_is_known_to_every_later_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let (writer, [no, ..]) = sealed(&path).await;
         writer.depart(no).await.unwrap();
         writer.batch_event(no, BatchEvent::LoseSight).await.unwrap();
         assert!(!writer.doubt(no).await.unwrap().moved);

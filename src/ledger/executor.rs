@@ -45,7 +45,7 @@ impl Executor {
     }
 
     /// Executes what comes until nobody can send any more, or a transaction fails.
-    pub(super) fn serve(self, messages: Receiver<Message>) {
+    pub(super) fn serve(mut self, messages: Receiver<Message>) {
         while let Ok(first) = messages.recv() {
             let until = Instant::now() + GROUP_WAIT;
             let next = || {
@@ -60,13 +60,14 @@ impl Executor {
 
     /// Executes one transaction: the first message, and what `next` brings as long as more may join. False means
     /// that it failed, and that this must be the last.
-    pub(super) fn execute(&self, first: Message, next: impl FnMut() -> Option<Message>) -> bool {
+    pub(super) fn execute(&mut self, first: Message, next: impl FnMut() -> Option<Message>) -> bool {
         let connection = &self.ledger.connection;
         let mut group = Group::default();
         let mut transaction = Transaction {
             connection,
             tally: Tally::default(),
             run: self.run,
+            departed: None,
         };
         // Not inside `commit`: the first message, and with it its caller's reply, must outlive the failure.
         let done = match begin(connection, self.ledger.epoch) {
@@ -76,8 +77,13 @@ impl Executor {
                 Err(error)
             }
         };
+        let departed = transaction.departed;
         match done {
             Ok(()) => {
+                if let Some(attempt) = departed {
+                    // Before anybody is told, and so before the request leaves.
+                    self.ledger.lock.remember_attempt(attempt.0);
+                }
                 for acknowledge in group.acknowledgements {
                     acknowledge(Ok(()));
                 }

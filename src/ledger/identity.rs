@@ -8,6 +8,7 @@
 use super::error::LedgerError;
 use super::open::Ledger;
 use super::read::unsigned;
+use super::scans::FORGET_SCAN;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
 use crate::model::batch::{self, BatchEvent, BatchState};
@@ -120,7 +121,14 @@ impl Ledger {
         tally.add(EntryState::Resolved, "", -forgotten);
         tally.add(pending, "", forgotten);
         save_tally(&transaction, &tally)?;
-        Ok(transaction.commit()?)
+        // Whom a walk saw without the handle may have got it from the original since.
+        transaction.execute_batch(FORGET_SCAN)?;
+        let newest = "SELECT coalesce(max(id), 0) FROM attempt";
+        let newest = transaction.query_row(newest, [], |row| row.get(0))?;
+        transaction.commit()?;
+        // What a later state of it had sent is settled by this adoption.
+        self.lock.remember_attempt(newest);
+        Ok(())
     }
 
     /// Whether an adoption has begun and is not finished.

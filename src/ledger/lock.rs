@@ -14,7 +14,7 @@ use std::time::Duration;
 const RETRIES: u32 = 3;
 const RETRY_WAIT: Duration = Duration::from_millis(20);
 
-/// The line that remembers the ledger's id and epoch.
+/// The line that remembers the ledger's id, epoch and newest attempt.
 const EPOCH_WORD: &str = "epoch";
 const TEXT_LIMIT_BYTES: u64 = 400;
 
@@ -26,8 +26,18 @@ pub struct Lock {
     ledger: Option<File>,
     file: File,
     verb: String,
-    /// What the file said about the ledger before it was taken: its id and its epoch.
-    last: Option<(String, i64)>,
+    /// What the file said about the ledger before it was taken.
+    last: Option<Memory>,
+}
+
+/// What a lock's file remembers of a ledger. One that knows less is an older state of it, or has lost its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    ledger_id: String,
+    /// The epoch in which it was last used here.
+    pub epoch: i64,
+    /// The newest request that may have left from here.
+    pub attempt: i64,
 }
 
 impl Lock {
@@ -73,7 +83,7 @@ impl Lock {
             let ours = file.metadata().map_err(failed)?;
             let there = std::fs::metadata(&beside).is_ok_and(|there| there.ino() == ours.ino());
             if there {
-                let last = last_epoch(&mut file);
+                let last = memory(&mut file);
                 let mut lock = Self {
                     ledger: None,
                     file,
@@ -112,27 +122,46 @@ impl Lock {
         }
     }
 
-    /// The epoch in which the ledger with this id was last used here; 0 where that is not known.
-    pub fn remembers(&self, ledger_id: &str) -> i64 {
-        let same = self.last.as_ref().filter(|(id, _)| id == ledger_id);
-        same.map_or(0, |(_, epoch)| *epoch)
+    /// What is remembered of the ledger with this id; nothing where that is not known.
+    pub fn remembers(&self, ledger_id: &str) -> Memory {
+        let same = self.last.clone().filter(|last| last.ledger_id == ledger_id);
+        same.unwrap_or_default()
     }
 
-    /// Notes the epoch for whoever comes next: an older one would mean that an older ledger was put back.
-    pub fn remember(&mut self, ledger_id: &str, epoch: i64) {
-        self.sign(Some(&(ledger_id.to_owned(), epoch)));
+    /// Notes how far the ledger is, for whoever comes next. Not synced: after a power cut it may remember less, and
+    /// never more than the ledger knows.
+    pub fn remember(&mut self, ledger_id: &str, epoch: i64, attempt: i64) {
+        let memory = Memory {
+            ledger_id: ledger_id.to_owned(),
+            epoch,
+            attempt,
+        };
+        self.sign(Some(&memory));
+        self.last = Some(memory);
+    }
+
+    /// Notes that a request is about to leave.
+    pub fn remember_attempt(&mut self, attempt: i64) {
+        if let Some(last) = self.last.take() {
+            self.remember(&last.ledger_id, last.epoch, attempt);
+        }
     }
 
     /// Who we are is a courtesy to the next one; a full disk must not keep us from reading.
-    fn sign(&mut self, ledger: Option<&(String, i64)>) {
+    fn sign(&mut self, memory: Option<&Memory>) {
         let since = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
         let mut text = format!(
             "rollbook {}, process {}, since {since}\n",
             self.verb,
             std::process::id()
         );
-        if let Some((id, epoch)) = ledger {
-            text += &format!("{EPOCH_WORD} {id} {epoch}\n");
+        if let Some(Memory {
+            ledger_id,
+            epoch,
+            attempt,
+        }) = memory
+        {
+            text += &format!("{EPOCH_WORD} {ledger_id} {epoch} {attempt}\n");
         }
         // Written over and then cut, so that no instant leaves the file without its memory.
         let _ = self
@@ -143,13 +172,28 @@ impl Lock {
     }
 }
 
-fn last_epoch(file: &mut File) -> Option<(String, i64)> {
+fn memory(file: &mut File) -> Option<Memory> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0)).ok()?;
     file.take(TEXT_LIMIT_BYTES).read_to_string(&mut text).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(EPOCH_WORD))?;
-    let (id, epoch) = line.trim().split_once(' ')?;
-    Some((id.to_owned(), epoch.parse().ok()?))
+    let mut words = line.split_whitespace();
+    Some(Memory {
+        ledger_id: words.next()?.to_owned(),
+        epoch: words.next()?.parse().ok()?,
+        // Earlier versions did not write it.
+        attempt: words.next().map_or(Some(0), |word| word.parse().ok())?,
+    })
+}
+
+/// What the lock's file beside the ledger at `path` remembers of the ledger with this id.
+pub(super) fn memory_of(path: &Path, ledger_id: &str) -> Memory {
+    let memory = File::open(lock_path(path))
+        .ok()
+        .and_then(|mut file| memory(&mut file));
+    memory
+        .filter(|memory| memory.ledger_id == ledger_id)
+        .unwrap_or_default()
 }
 
 /// Who holds the ledger at `path` for writing, if anybody does.
@@ -196,6 +240,27 @@ mod tests {
         drop(first);
         assert_eq!(holder_of(&path), None);
         Lock::take(&path, "load").unwrap();
+    }
+
+    #[test]
+    fn what_was_remembered_outlives_its_writer_and_is_of_one_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut lock = Lock::take(&path, "assign").unwrap();
+        assert_eq!(lock.remembers("one"), Memory::default());
+        lock.remember("one", 3, 0);
+        lock.remember_attempt(17);
+        drop(lock);
+        let lock = Lock::take(&path, "resume").unwrap();
+        let last = lock.remembers("one");
+        assert_eq!((last.epoch, last.attempt), (3, 17));
+        assert_eq!(lock.remembers("other"), Memory::default());
+        assert_eq!(memory_of(&path, "one"), last);
+        // As earlier versions wrote it.
+        drop(lock);
+        std::fs::write(lock_path(&path), "rollbook load\nepoch one 5\n").unwrap();
+        let last = memory_of(&path, "one");
+        assert_eq!((last.epoch, last.attempt), (5, 0));
     }
 
     #[cfg(target_os = "linux")]

@@ -33,7 +33,7 @@ pub struct Ledger {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     pub(super) epoch: i64,
-    _lock: Lock,
+    pub(super) lock: Lock,
     created: bool,
 }
 
@@ -45,7 +45,7 @@ impl Ledger {
             Err(error) => return Err(LedgerError::from_make(path, &error)),
             Ok(about) => {
                 safety::check_file(path, &about)?;
-                safety::make_private(path, &about);
+                safety::make_private(path);
             }
         }
         safety::check_folder(path)?;
@@ -104,18 +104,21 @@ impl Ledger {
         created: bool,
     ) -> Result<Self, LedgerError> {
         let id: String = connection.query_row("SELECT ledger_id FROM meta", [], |row| row.get(0))?;
-        // The epoch that was last seen here, where that is not behind us: this is an older state, put back.
+        // Where the lock's file knows of more than the ledger does, this is an older state, put back, or one that has
+        // lost its log.
+        let last = lock.remembers(&id);
         connection.execute(
-            "UPDATE meta SET went_back = went_back OR ?1 > epoch, epoch = max(epoch, ?1) + 1",
-            [lock.remembers(&id)],
+            "UPDATE meta SET epoch = max(epoch, ?1) + 1,
+                 went_back = went_back OR ?1 > epoch OR ?2 > (SELECT coalesce(max(id), 0) FROM attempt)",
+            [last.epoch, last.attempt],
         )?;
         let epoch = connection.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
-        lock.remember(&id, epoch);
+        lock.remember(&id, epoch, last.attempt);
         Ok(Self {
             connection,
             path: path.to_owned(),
             epoch,
-            _lock: lock,
+            lock,
             created,
         })
     }

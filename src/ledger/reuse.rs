@@ -278,6 +278,7 @@ impl<'c, 'j> Taking<'c, 'j> {
                 tally: Tally::default(),
                 // No run has begun yet, and look-ups are of none.
                 run: 0,
+                departed: None,
             },
             job,
             terms,

@@ -57,11 +57,16 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Takes rights away that a copy may have got on its way: nobody else is to read emails.
-pub(super) fn make_private(path: &Path, about: &Metadata) {
-    if about.mode() & 0o077 != 0 {
-        // Where it is not ours we cannot, and whoever owns it decides.
-        let _ = std::fs::set_permissions(path, Permissions::from_mode(0o600));
+/// Takes rights away that a copy may have got on its way: nobody else is to read emails, in the log neither.
+pub(super) fn make_private(path: &Path) {
+    for ending in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        let is_open = |about: &Metadata| about.is_file() && about.mode() & 0o077 != 0;
+        if std::fs::symlink_metadata(&name).is_ok_and(|about| is_open(&about)) {
+            // Where it is not ours we cannot, and whoever owns it decides.
+            let _ = std::fs::set_permissions(&name, Permissions::from_mode(0o600));
+        }
     }
 }
 
@@ -97,6 +102,9 @@ fn network_name(magic: u32) -> Option<&'static str> {
         0x0BD0_0BD0 => "Lustre",
         0x0116_1970 => "GFS2",
         0x7461_636F => "OCFS2",
+        // What stands behind it cannot be told: sshfs and the like lock on this machine only.
+        0x6573_5546 => "FUSE",
+        0x786F_4256 => "VirtualBox",
         _ => return None,
     })
 }

@@ -101,13 +101,8 @@ impl Writer {
 
     /// Forgets the walk: its conclusions stand in the entries, or it cannot be gone on with.
     pub async fn forget_scan(&self) -> Result<(), LedgerError> {
-        self.vital(|transaction| {
-            transaction
-                .connection
-                .execute_batch("DELETE FROM sighting; DELETE FROM scan;")?;
-            Ok(())
-        })
-        .await
+        self.vital(|transaction| Ok(transaction.connection.execute_batch(FORGET_SCAN)?))
+            .await
     }
 }
 
@@ -200,6 +195,9 @@ impl Transaction<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }
+
+/// Takes a walk away with all that it saw.
+pub(super) const FORGET_SCAN: &str = "DELETE FROM sighting; DELETE FROM scan;";
 
 /// What settles an entry: one profile, and no other, clear in what it says.
 const SETTLED: &str = "SELECT entry, min(profile_id) AS profile_id, min(held) AS held FROM sighting

@@ -105,6 +105,8 @@ pub(super) struct Transaction<'c> {
     pub(super) connection: &'c Connection,
     pub(super) tally: Tally,
     pub(super) run: i64,
+    /// The request that is about to leave.
+    pub(super) departed: Option<AttemptNo>,
 }
 
 impl Transaction<'_> {
@@ -270,7 +272,9 @@ impl Transaction<'_> {
              FROM batch WHERE id = ?1",
             params![no.0, self.run, now],
         )?;
-        Ok(AttemptNo(self.connection.last_insert_rowid()))
+        let attempt = AttemptNo(self.connection.last_insert_rowid());
+        self.departed = Some(attempt);
+        Ok(attempt)
     }
 
     /// Writes the answer to an attempt down.

@@ -53,7 +53,7 @@ impl Queue {
             Self::Thread(queue) => queue.send(message).map_err(|_| Stopped),
             Self::Immediate(executor) => {
                 let mut executor = executor.lock().expect("BUG: a write panicked");
-                let working = executor.as_ref().ok_or(Stopped)?;
+                let working = executor.as_mut().ok_or(Stopped)?;
                 if !working.execute(message, || None) {
                     *executor = None;
                 }

@@ -36,8 +36,11 @@ pub enum Listed {
     One {
         /// The tenant's id.
         id: BatchId,
-        /// Whether its items leave no doubt.
+        /// Whether its items leave no doubt about whom it is for. What it does to them no list says: it may be
+        /// another job's, for the same people.
         identified: bool,
+        /// Whether the tenant has finished with it.
+        finished: bool,
     },
     /// Several could be it.
     Several,
@@ -46,9 +49,10 @@ pub enum Listed {
 /// Whether batches that were sent after this one have been seen to take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Later {
-    /// None was accepted.
+    /// No batch can say anything of this one's turn.
     None,
-    /// At least one was accepted, and none has been seen to take effect.
+    /// The tenant still works on another batch, or has come to no good end with a later one, and none that was sent
+    /// later has been seen to take effect.
     Waiting,
     /// One was seen to take effect, so this one's turn has been.
     Applied,
@@ -126,17 +130,35 @@ impl Sightings {
     }
 }
 
+impl Evidence {
+    /// Whether any of the change shows, or ever did.
+    fn any_changed(&self) -> bool {
+        self.moved || self.seen.changed + self.seen.partly > 0
+    }
+
+    /// Whether everybody was asked, and none of the change shows, or ever did.
+    fn nothing_changed(&self) -> bool {
+        !self.moved && self.seen.none_changed()
+    }
+}
+
 /// Takes the first rung that gives evidence.
 pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
     let seen = &evidence.seen;
     match &evidence.listed {
-        Listed::One { id, identified } if *identified || seen.all_changed() => {
+        Listed::One { id, identified, .. }
+            if seen.all_changed() || (*identified && (evidence.any_changed() || seen.all_gone())) =>
+        {
             return Decision::Found {
                 id: id.clone(),
                 by_size: !identified,
             };
         }
         _ if seen.all_changed() => return Decision::Reached,
+        // It is over and has done nothing here: no reason to doubt the word of a person who says that it was not ours.
+        Listed::One { finished: true, .. } if evidence.ruled_absent && evidence.nothing_changed() => {
+            return Decision::Absent;
+        }
         Listed::One { .. } | Listed::Several => {}
         Listed::Nothing | Listed::Unreadable | Listed::Unclear => {
             if seen.all_gone() {
@@ -162,11 +184,7 @@ pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
 fn is_absent(evidence: &Evidence) -> bool {
     // What might be listed might have arrived.
     let unlisted = matches!(evidence.listed, Listed::Nothing | Listed::Unreadable);
-    unlisted
-        && evidence.quiet
-        && evidence.later != Later::Waiting
-        && !evidence.moved
-        && evidence.seen.none_changed()
+    unlisted && evidence.quiet && evidence.later != Later::Waiting && evidence.nothing_changed()
 }
 
 fn why_undecided(evidence: &Evidence, in_doubt: InDoubt) -> String {
@@ -179,7 +197,9 @@ fn why_undecided(evidence: &Evidence, in_doubt: InDoubt) -> String {
     } = evidence.seen;
     let why = match &evidence.listed {
         Listed::Several => "the tenant lists several batches that could be it",
-        Listed::One { .. } => "the tenant lists a batch that could be it",
+        Listed::One { .. } => {
+            "the tenant lists a batch that could be it, and its profiles do not show the change"
+        }
         Listed::Unclear => "the tenant's list of batches could not be read far enough back",
         _ if evidence.ruled_absent => "it was ruled absent, but some of its profiles show the change",
         _ if evidence.moved => "some of its profiles show or have shown the change, so it may have arrived",
@@ -189,7 +209,7 @@ fn why_undecided(evidence: &Evidence, in_doubt: InDoubt) -> String {
         _ if !evidence.quiet => {
             "its request could still arrive: the quiet period was not over in the time allowed"
         }
-        _ if evidence.later == Later::Waiting => "no batch that was sent after it has taken effect yet",
+        _ if evidence.later == Later::Waiting => "the tenant has not finished with other batches yet",
         _ => "not every profile could be looked at",
     };
     let mut counts = format!("{} with the change, {} without", changed + partly, unchanged);
@@ -276,6 +296,7 @@ mod tests {
         Listed::One {
             id: BatchId::new("b"),
             identified,
+            finished: false,
         }
     }
 
@@ -329,10 +350,12 @@ mod tests {
             let id = BatchId::new("b");
             Decision::Found { id, by_size }
         };
-        assert_eq!(
-            decide(&listed(one(true), evidence().seen), InDoubt::Hold),
-            found(false)
-        );
+        let some = Sightings {
+            changed: 1,
+            unchanged: 2,
+            ..Sightings::default()
+        };
+        assert_eq!(decide(&listed(one(true), some), InDoubt::Hold), found(false));
         assert_eq!(decide(&listed(one(false), all), InDoubt::Verify), found(true));
         assert_eq!(
             decide(&listed(one(false), evidence().seen), InDoubt::Verify),
@@ -429,7 +452,7 @@ mod tests {
             (verify(|e| e.quiet = false), "the quiet period was not over"),
             (
                 verify(|e| e.later = Later::Waiting),
-                "no batch that was sent after it has taken effect yet",
+                "the tenant has not finished with other batches yet",
             ),
             (verify(|_| {}), "not every profile could be looked at"),
         ] {
@@ -470,11 +493,57 @@ mod tests {
             why.contains("ruled absent") && why.contains("1 with the change"),
             "{why}"
         );
-        let listed = Evidence {
+        let mut listed = Evidence {
             listed: one(true),
             ..ruled
         };
+        assert!(
+            matches!(decide(&listed, InDoubt::Verify), Decision::Hold(_)),
+            "it may still do it"
+        );
+        let Listed::One { finished, .. } = &mut listed.listed else {
+            unreachable!()
+        };
+        *finished = true;
+        assert_eq!(decide(&listed, InDoubt::Verify), Decision::Absent);
+        listed.moved = true;
         assert!(matches!(decide(&listed, InDoubt::Verify), Decision::Found { .. }));
+    }
+
+    #[test]
+    fn a_listed_batch_for_the_same_people_need_not_be_this_one() {
+        let listed = |seen: Sightings| Evidence {
+            listed: one(true),
+            seen,
+            ..evidence()
+        };
+        let unchanged = Sightings {
+            unchanged: 3,
+            ..Sightings::default()
+        };
+        assert_eq!(decide(&listed(unchanged), InDoubt::Verify), Decision::Wait);
+        for seen in [
+            Sightings {
+                changed: 1,
+                unchanged: 2,
+                ..unchanged
+            },
+            Sightings {
+                partly: 1,
+                unchanged: 2,
+                ..unchanged
+            },
+            Sightings {
+                unchanged: 0,
+                gone: 3,
+                ..unchanged
+            },
+        ] {
+            assert!(
+                matches!(decide(&listed(seen), InDoubt::Verify), Decision::Found { .. }),
+                "{seen:?}"
+            );
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum ReadFailure {
     Spoiled(String),
     /// The token is not good, or not good enough: 401 or 403.
     Denied(Refusal),
-    /// There is no such thing: 404.
+    /// There is no such thing, or no more: 404, 410.
     Missing,
     /// The tenant will not answer this: another 4xx, or a redirect.
     Refused(Refusal),
@@ -111,7 +111,7 @@ pub fn classify_read(status: u16, retry_after: Option<Duration>, complaint: Comp
         // Laravel's maintenance mode and gateways: the tenant, not the question.
         502..=504 => ReadFailure::Unreachable(refusal.to_string()),
         401 | 403 => ReadFailure::Denied(refusal),
-        404 => ReadFailure::Missing,
+        404 | 410 => ReadFailure::Missing,
         300..=399 => ReadFailure::Refused(refusal),
         408 | 425 => ReadFailure::Spoiled(refusal.to_string()),
         400..=499 => ReadFailure::Refused(refusal),
@@ -164,14 +164,16 @@ mod tests {
     fn a_read_says_when_to_ask_again() {
         let read = |status| classify_read(status, Some(Duration::from_secs(7)), Complaint::default());
         assert_eq!(read(429), ReadFailure::SlowDown(Some(Duration::from_secs(7))));
-        assert_eq!(read(404), ReadFailure::Missing);
+        for status in [404, 410] {
+            assert_eq!(read(status), ReadFailure::Missing);
+        }
         for status in [502, 503, 504] {
             assert!(matches!(read(status), ReadFailure::Unreachable(_)), "{status}");
         }
         for status in [401, 403] {
             assert!(matches!(read(status), ReadFailure::Denied(_)), "{status}");
         }
-        for status in [301, 302, 400, 405, 410, 422, 499] {
+        for status in [301, 302, 400, 405, 422, 499] {
             assert!(matches!(read(status), ReadFailure::Refused(_)), "{status}");
         }
         for status in [200, 204, 408, 425, 500, 501, 505, 520] {

@@ -181,6 +181,25 @@ impl<T: Tenant> Context<T> {
         }
     }
 
+    /// Asks so many times at the most where the tenant cannot be reached or answers rubbish.
+    pub async fn ask_briefly<R, F>(
+        &self,
+        class: Class,
+        tries: u32,
+        question: impl Fn(Arc<T>) -> F,
+    ) -> Result<R, GaveUp>
+    where
+        F: Future<Output = Result<R, ReadFailure>>,
+    {
+        let mut stop = self.stop.clone();
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped.into()),
+            answer = ask_patiently(&self.tenant, class, Some(tries), question) => answer,
+        }
+    }
+
     /// The same, counting what is asked through it from nothing.
     pub fn counting(&self) -> Self {
         Self {

@@ -12,7 +12,7 @@
 use super::context::{Context, GaveUp, Halt};
 use super::look::{MISSES_A_LOOK, Patience, Sight, look_at};
 use crate::api::pacing::Class;
-use crate::api::{ListedBatch, Tenant};
+use crate::api::{BatchProgress, ListedBatch, Page, Tenant};
 use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement, Standing};
 use crate::model::doubt::{self, Decision, Evidence, Later, Listed, Match, Sightings};
 use crate::model::ids::{BatchId, BatchNo, ProfileId};
@@ -23,6 +23,8 @@ use tokio::time::Instant;
 
 /// Pages of the tenant's list that are read to get back to the time of a doubt.
 const LIST_PAGES_LIMIT: u32 = 20;
+/// Tries at a page of the list before a look goes on without it.
+const LIST_TRIES: u32 = 3;
 /// Batches in the list that are compared with ours, item by item, in one look.
 const CANDIDATES_LIMIT: usize = 5;
 /// How much longer than the quiet period a batch is looked at that an earlier run waited for in vain.
@@ -57,10 +59,7 @@ pub struct Doubted {
 /// Whatever stands below it later is older than all that the run sends; the order of the list says so, and no
 /// clock is asked.
 pub async fn note_baseline<T: Tenant>(context: &Context<T>) -> Result<(), Halt> {
-    match context
-        .ask(Class::Settle, |tenant| async move { tenant.batches(1).await })
-        .await
-    {
+    match list_page(context, 1).await {
         Ok(page) => {
             let newest = page.items.into_iter().next().map(|batch| batch.id);
             Ok(context.ledger.baseline(newest).await?)
@@ -68,6 +67,19 @@ pub async fn note_baseline<T: Tenant>(context: &Context<T>) -> Result<(), Halt> 
         // A list that cannot be read is a rung less, and no reason not to go on.
         Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(()),
         Err(GaveUp::Halt(halt)) => Err(halt),
+    }
+}
+
+/// A page of the tenant's list. Whoever answers this question with errors, and no other, is soon asked no more.
+async fn list_page<T: Tenant>(context: &Context<T>, number: u32) -> Result<Page<ListedBatch>, GaveUp> {
+    let page = context
+        .ask_briefly(Class::Settle, LIST_TRIES, |tenant| async move {
+            tenant.batches(number).await
+        })
+        .await;
+    match page {
+        Err(GaveUp::Halt(Halt::Outage(why))) => Err(GaveUp::Refused(why)),
+        page => page,
     }
 }
 
@@ -269,12 +281,16 @@ impl<T: Tenant> Look<'_, T> {
             if possible.len() == CANDIDATES_LIMIT {
                 return Ok(Listed::Several);
             }
-            match self.compare(&candidate.id).await? {
+            let (matches, finished) = self.compare(&candidate.id).await?;
+            match matches {
                 Match::Ours => {
-                    let (id, identified) = (candidate.id, true);
-                    return Ok(Listed::One { id, identified });
+                    return Ok(Listed::One {
+                        id: candidate.id,
+                        identified: true,
+                        finished,
+                    });
                 }
-                Match::Possible => possible.push(candidate.id),
+                Match::Possible => possible.push((candidate.id, finished)),
                 Match::Foreign => {
                     self.foreign.insert(candidate.id);
                 }
@@ -283,9 +299,10 @@ impl<T: Tenant> Look<'_, T> {
         Ok(match (possible.pop(), possible.is_empty()) {
             (None, _) => Listed::Nothing,
             // Another batch of ours with the same size and no id could be it as well.
-            (Some(id), true) if self.doubt.twins == 0 => Listed::One {
+            (Some((id, finished)), true) if self.doubt.twins == 0 => Listed::One {
                 id,
                 identified: false,
+                finished,
             },
             _ => Listed::Several,
         })
@@ -296,14 +313,7 @@ impl<T: Tenant> Look<'_, T> {
     async fn candidates(&self) -> Result<Option<Vec<ListedBatch>>, Halt> {
         let mut candidates = Vec::new();
         for number in 1..=LIST_PAGES_LIMIT {
-            let page = match self
-                .context
-                .ask(
-                    Class::Settle,
-                    |tenant| async move { tenant.batches(number).await },
-                )
-                .await
-            {
+            let page = match list_page(self.context, number).await {
                 Ok(page) => page,
                 Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => return Ok(None),
                 Err(GaveUp::Halt(halt)) => return Err(halt),
@@ -327,15 +337,19 @@ impl<T: Tenant> Look<'_, T> {
         Ok(None)
     }
 
-    async fn compare(&self, id: &BatchId) -> Result<Match, Halt> {
+    /// Whether a listed batch is for our members, and whether it is over.
+    async fn compare(&self, id: &BatchId) -> Result<(Match, bool), Halt> {
         let members: HashSet<&ProfileId> = self.members.iter().map(|member| &member.profile).collect();
         match self
             .context
             .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
             .await
         {
-            Ok(report) => Ok(doubt::compare(&report.items, &members)),
-            Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Match::Possible),
+            Ok(report) => {
+                let finished = matches!(report.progress, BatchProgress::Success | BatchProgress::Failed);
+                Ok((doubt::compare(&report.items, &members), finished))
+            }
+            Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok((Match::Possible, false)),
             Err(GaveUp::Halt(halt)) => Err(halt),
         }
     }

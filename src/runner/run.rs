@@ -209,20 +209,22 @@ impl<T: Tenant> Shell<T> {
             quiet.as_secs()
         ));
         self.coordinator = take_up(&self.context, &mut self.progress, true).await?;
-        let mut stop = self.stop_requested.clone();
+        let (mut stop, mut halted) = (self.stop_requested.clone(), self.context.stop.clone());
         let _resting = self.context.tenant.gate().rest();
         let waited = async {
             tokio::select! {
                 biased;
                 Ok(_) = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped),
+                // Whatever halted it is told below.
+                Ok(_) = halted.wait_for(|halted| *halted) => Ok(()),
                 _ = tokio::time::sleep(quiet) => Ok(()),
             }
         };
         let (waited, ()) = tokio::join!(waited, self.work());
-        waited?;
         if let Some(halt) = self.coordinator.halt() {
             return Err(halt.clone());
         }
+        waited?;
         Ok(self.context.ledger.end_adoption().await?)
     }
 

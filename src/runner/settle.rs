@@ -172,7 +172,7 @@ pub async fn settle<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Sett
     let finished = context.time_since(began).await;
     let learned = match polled {
         Polled::Finished(report) => read_back(context, members, &report).await?,
-        Polled::Unfinished(why) => Err(why),
+        Polled::Unfinished(why) => ask_whether_all_show(context, members, why).await?,
         Polled::CannotTell(why) => ask_members(context, members, why, accepted.by_ruling).await?,
     };
     match learned {
@@ -332,6 +332,25 @@ async fn read_back<T: Tenant>(
         report.status
     ));
     settlement.fates.extend(reading.fates);
+    Ok(Ok((settlement, reading.turned)))
+}
+
+/// Settles a batch that the tenant does not call finished, where everybody shows the change all the same. Nothing else
+/// can be concluded while it may still be worked on.
+async fn ask_whether_all_show<T: Tenant>(
+    context: &Context<T>,
+    members: Vec<SealedMember>,
+    why: String,
+) -> Result<Learned, Halt> {
+    let mut reading = Reading::of(members);
+    reading.look(context, MISSES_A_LOOK).await?;
+    if !reading.unseen.is_empty() {
+        return Ok(Err(why));
+    }
+    let settlement = Settlement {
+        fates: reading.fates,
+        ..Settlement::default()
+    };
     Ok(Ok((settlement, reading.turned)))
 }
 

@@ -95,8 +95,9 @@ fn ladder(rules: &Rules, world: &World, b: usize, out: &mut Vec<Step>) {
     }
     let candidates = world.candidates(rules, b);
     if let [only] = candidates[..] {
-        let identified = rules.list == List::Items || rules.find_unseen;
-        if identified || mind.with == ALL {
+        // Somebody else's batch may be for the same people.
+        let identified = rules.list == List::Items && (mind.with != 0 || row.moved);
+        if identified || rules.find_unseen || mind.with == ALL {
             out.push(Step::Find(b, only));
         }
     }
