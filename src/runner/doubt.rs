@@ -109,6 +109,7 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
         no,
         quiet,
         quiet_ends: ends,
+        others_end: None,
         moved: doubt.moved,
         foreign: HashSet::new(),
         seen: vec![None; members.len()],
@@ -117,7 +118,7 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
     };
     let mut patience = Patience::new(look.time(doubted));
     loop {
-        let time_is_up = patience.is_over() && look.quiet_ahead().is_none();
+        let time_is_up = patience.is_over() && look.ahead().is_none();
         let evidence = look.gather(time_is_up).await?;
         match doubt::decide(&evidence, context.settings.in_doubt) {
             Decision::Wait => {}
@@ -132,7 +133,7 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
                 return Ok(Cleared::Held(why));
             }
         }
-        match look.quiet_ahead() {
+        match look.ahead() {
             Some(ends) => patience.next_look_by(context, ends).await?,
             None => drop(patience.next_look(context).await?),
         }
@@ -150,6 +151,8 @@ struct Look<'c, T> {
     moved: bool,
     quiet: Duration,
     quiet_ends: Instant,
+    /// Until when other batches are waited for that the tenant still works on, where it does.
+    others_end: Option<Instant>,
     /// Batches in the list that turned out to be somebody else's.
     foreign: HashSet<BatchId>,
 }
@@ -183,9 +186,21 @@ impl<T: Tenant> Look<'_, T> {
             && !self.doubt.ruled_absent
     }
 
-    /// The end of the quiet period, where it is waited for and still ahead.
-    fn quiet_ahead(&self) -> Option<Instant> {
-        (self.waits_for_quiet() && self.quiet_ends > Instant::now()).then_some(self.quiet_ends)
+    /// The end of the quiet period, or of the time that other batches have, where it is waited for and still ahead.
+    fn ahead(&self) -> Option<Instant> {
+        let ends = self.others_end.unwrap_or(self.quiet_ends).max(self.quiet_ends);
+        (self.waits_for_quiet() && ends > Instant::now()).then_some(ends)
+    }
+
+    /// Those that the tenant is working on have as long to be settled as this one has to be decided, and until then
+    /// nothing can be absent.
+    fn mind_others(&mut self, later: Later) {
+        let deadline = self.context.settings.settle_deadline;
+        let end = || self.quiet_ends.max(Instant::now()) + deadline;
+        self.others_end = match later {
+            Later::Waiting => Some(self.others_end.unwrap_or_else(end)),
+            Later::None | Later::Applied => None,
+        };
     }
 
     /// One look at everything. What must be known *before* the members are looked at is asked first.
@@ -194,6 +209,7 @@ impl<T: Tenant> Look<'_, T> {
         let began = Instant::now();
         let quiet = began >= self.quiet_ends;
         let later = self.context.ledger.later(self.no).await?;
+        self.mind_others(later);
         let listed = self.listed().await?;
         let ripe = quiet && later != Later::Waiting;
         self.look_at_members(ripe || time_is_up || self.doubt.ruled_absent)
