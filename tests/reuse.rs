@@ -148,7 +148,7 @@ fn refusals_change_neither_ledger() {
         "not a ledger, but long enough to be looked at ".repeat(20),
     );
     let whole = std::fs::read(scene.path("first.db")).unwrap();
-    scene.write("cut.db", &whole[..whole.len() / 2]);
+    scene.write("cut off.db", &whole[..whole.len() / 2]);
     scene
         .run(&["load", "--ledger", "loaded.db", "list.csv"])
         .expect(0);
@@ -172,7 +172,7 @@ fn refusals_change_neither_ledger() {
     let cases: [(&str, i32, &str); 5] = [
         ("missing.db", 2, "there is no ledger at missing.db"),
         ("some.txt", 6, "some.txt"),
-        ("cut.db", 6, "cut.db"),
+        ("cut off.db", 6, "`rollbook doctor --ledger 'cut off.db'`"),
         ("loaded.db", 2, "pinned to no job"),
         ("elsewhere.db", 6, "of another tenant"),
     ];

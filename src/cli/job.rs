@@ -6,7 +6,8 @@
 
 use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResolveArg, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind};
-use super::{ending, reuse, settings, signals};
+use super::reuse::Reuse;
+use super::{ending, settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
 use crate::audit::summary::Summary;
@@ -168,7 +169,8 @@ impl Undertaking<'_> {
     fn carry_out(&self, ledger: Option<Ledger>) -> Result<ExitCode, Failure> {
         let token = settings::token(self.connection)?;
         let base = settings::base_url(self.connection, Some(&self.job.tenant))?;
-        reuse::check(&self.run.reuse, &self.common.ledger, &self.job)?;
+        // Refused before anybody is asked and anything is written; what is taken is what stands there later.
+        Reuse::open(&self.run.reuse, &self.common.ledger, &self.job)?;
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
@@ -264,8 +266,10 @@ impl Undertaking<'_> {
     }
 
     fn reuse(&self, loading: &mut Loading<'_>, events: &Events, stop: &Stop) -> Result<u64, Failure> {
-        let here = (self.common.ledger.as_path(), &self.job);
-        reuse::take_over(&self.run.reuse, loading, here, events, &|| *stop.borrow())
+        match Reuse::open(&self.run.reuse, &self.common.ledger, &self.job)? {
+            Some(reuse) => reuse.take_over(loading, &self.job, events, &|| *stop.borrow()),
+            None => Ok(0),
+        }
     }
 
     fn ask(&self, stop: &Stop) -> Result<(), Failure> {

@@ -59,8 +59,13 @@ pub enum ReuseError {
     #[error("stopped on request")]
     Stopped,
     /// The other ledger cannot be read.
-    #[error("--reuse: {0}")]
-    Theirs(LedgerError),
+    #[error("--reuse: {error}")]
+    Theirs {
+        /// The other ledger.
+        path: PathBuf,
+        /// Why.
+        error: LedgerError,
+    },
     /// This ledger cannot be written.
     #[error(transparent)]
     Ours(#[from] LedgerError),
@@ -108,28 +113,42 @@ impl OtherLedger {
         if is_same_file(path, own) {
             return Err(ReuseError::Itself(path.to_owned()));
         }
-        let (connection, version) = open_any_version(path).map_err(ReuseError::Theirs)?;
-        let theirs = |error: rusqlite::Error| ReuseError::Theirs(error.into());
-        connection.execute_batch("BEGIN").map_err(theirs)?;
-        let id = "SELECT ledger_id FROM meta";
-        let id: String = connection.query_row(id, [], |row| row.get(0)).map_err(theirs)?;
-        let Some(pinned) = read::job(&connection).map_err(ReuseError::Theirs)? else {
-            return Err(ReuseError::NoJob(path.to_owned()));
-        };
-        if pinned.job.tenant != tenant {
+        let other = Self::read(path).map_err(|error| ReuseError::Theirs {
+            path: path.to_owned(),
+            error,
+        })?;
+        let other = other.ok_or_else(|| ReuseError::NoJob(path.to_owned()))?;
+        if other.job.tenant != tenant {
             return Err(ReuseError::OtherTenant {
-                path: path.to_owned(),
-                theirs: pinned.job.tenant,
+                path: other.path,
+                theirs: other.job.tenant,
                 ours: tenant.to_owned(),
             });
         }
-        Ok(Self {
+        Ok(other)
+    }
+
+    /// Holds on to a ledger, where it is pinned to a job.
+    fn read(path: &Path) -> Result<Option<Self>, LedgerError> {
+        let (connection, version) = open_any_version(path)?;
+        connection.execute_batch("BEGIN")?;
+        let id = "SELECT ledger_id FROM meta";
+        let id: String = connection.query_row(id, [], |row| row.get(0))?;
+        let pinned = read::job(&connection)?;
+        Ok(pinned.map(|pinned| Self {
             connection,
             path: path.to_owned(),
             id,
             version,
             job: pinned.job,
-        })
+        }))
+    }
+
+    fn theirs(&self, error: impl Into<LedgerError>) -> ReuseError {
+        ReuseError::Theirs {
+            path: self.path.clone(),
+            error: error.into(),
+        }
     }
 
     /// Lends everything that may be taken to `visit` until that fails.
@@ -139,7 +158,7 @@ impl OtherLedger {
         until: i64,
         mut visit: impl FnMut(Known<'_>) -> Result<(), ReuseError>,
     ) -> Result<(), ReuseError> {
-        let theirs = |error: rusqlite::Error| ReuseError::Theirs(error.into());
+        let theirs = |error: rusqlite::Error| self.theirs(error);
         // What it took over itself is as old as it was there.
         let looked_up_at = if self.version >= KNOWS_REUSED {
             "coalesce(reused, resolved_at)"
@@ -158,7 +177,7 @@ impl OtherLedger {
             .map_err(theirs)?;
         let mut rows = query.query(params![since, until]).map_err(theirs)?;
         while let Some(row) = rows.next().map_err(theirs)? {
-            visit(self.known(row).map_err(ReuseError::Theirs)?)?;
+            visit(self.known(row).map_err(|error| self.theirs(error))?)?;
         }
         Ok(())
     }
