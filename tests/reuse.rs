@@ -212,6 +212,26 @@ fn ages_and_their_company_are_checked() {
 }
 
 #[test]
+fn what_lies_ahead_of_this_clock_is_not_taken_and_it_is_said_why() {
+    let scene = looked_up();
+    // As though the first job had run on a machine whose clock goes an hour fast.
+    let first = rusqlite::Connection::open(scene.path("first.db")).unwrap();
+    first
+        .execute("UPDATE entry SET resolved_at = resolved_at + 3600000", [])
+        .unwrap();
+    drop(first);
+    let ran = scene.run(&reuse(&[])).expect(0);
+    for words in [
+        "0 entries with their profiles are taken from first.db",
+        "60 more entries were looked up in the future of this machine's clock",
+        "set it right and run the same command again",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    assert_eq!(scene.status()["reused"], 0);
+}
+
+#[test]
 fn a_no_keeps_nothing_of_what_was_taken() {
     let scene = looked_up();
     let job = ["assign", "--status", "gold", "--reuse", "first.db", "list.csv"];

@@ -59,6 +59,15 @@ impl<'a> Reuse<'a> {
             counted(reused.resolved + reused.same_profile, "entry", "entries"),
             self.path.display()
         ));
+        if reused.ahead > 0 {
+            events.notice(format!(
+                "--reuse: {} {} looked up in the future of this machine's clock, so how old that is cannot be \
+                 told and they are looked up again; if it is this clock that is wrong, set it right and run the same \
+                 command again",
+                counted(reused.ahead, "more entry", "more entries"),
+                if reused.ahead == 1 { "was" } else { "were" },
+            ));
+        }
     }
 }
 

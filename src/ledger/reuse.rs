@@ -89,10 +89,12 @@ pub struct Reused {
     pub same_profile: u64,
     /// With the knowledge that nobody bears the email.
     pub not_found: u64,
+    /// Not taken: by this machine's clock they will be looked up in the future, so nobody can tell how old they are.
+    pub ahead: u64,
 }
 
 impl Reused {
-    /// All of them.
+    /// All that were taken.
     pub fn total(&self) -> u64 {
         self.resolved + self.same_profile + self.not_found
     }
@@ -151,11 +153,10 @@ impl OtherLedger {
         }
     }
 
-    /// Lends everything that may be taken to `visit` until that fails.
+    /// Lends everything that is young enough to be taken to `visit` until that fails.
     fn each_known(
         &self,
         since: i64,
-        until: i64,
         mut visit: impl FnMut(Known<'_>) -> Result<(), ReuseError>,
     ) -> Result<(), ReuseError> {
         let theirs = |error: rusqlite::Error| self.theirs(error);
@@ -169,13 +170,13 @@ impl OtherLedger {
             .connection
             .prepare(&format!(
                 "SELECT email, {looked_up_at} AS looked_up_at, profile_id, held, state FROM entry
-                 WHERE looked_up_at BETWEEN ?1 AND ?2 AND ((profile_id IS NOT NULL AND held IS NOT NULL
+                 WHERE looked_up_at >= ?1 AND ((profile_id IS NOT NULL AND held IS NOT NULL
                      AND (state IN (1, 3) OR (state = 4 AND reason IN ('already_assigned', 'not_assigned'))))
                      OR (state = 4 AND reason = 'not_found'))
                  ORDER BY id"
             ))
             .map_err(theirs)?;
-        let mut rows = query.query(params![since, until]).map_err(theirs)?;
+        let mut rows = query.query(params![since]).map_err(theirs)?;
         while let Some(row) = rows.next().map_err(theirs)? {
             visit(self.known(row).map_err(|error| self.theirs(error))?)?;
         }
@@ -242,15 +243,14 @@ impl Loading<'_> {
     ) -> Result<Reused, ReuseError> {
         let connection = self.file_rows()?;
         check_own(connection, other)?;
-        let mut taking = Taking::begin(connection, job, terms)?;
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let now = now_ms();
+        let mut taking = Taking::begin(connection, job, terms, now + ms(CLOCK_SLACK))?;
         if read::tally(connection)?.in_state(EntryState::Pending) == 0 {
             return Ok(taking.reused);
         }
-        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let now = now_ms();
-        let (since, until) = (now.saturating_sub(ms(terms.max_age)), now + ms(CLOCK_SLACK));
         let mut visited = 0_u64;
-        other.each_known(since, until, |known| {
+        other.each_known(now.saturating_sub(ms(terms.max_age)), |known| {
             visited += 1;
             if visited.is_multiple_of(ENTRIES_A_LOOK) && stop() {
                 return Err(ReuseError::Stopped);
@@ -283,13 +283,20 @@ struct Taking<'c, 'j> {
     transaction: Transaction<'c>,
     job: &'j Job,
     terms: Terms,
+    /// What was looked up later than that lies in the future.
+    until: i64,
     /// Its number in the ledger.
     no: i64,
     reused: Reused,
 }
 
 impl<'c, 'j> Taking<'c, 'j> {
-    fn begin(connection: &'c Connection, job: &'j Job, terms: Terms) -> Result<Self, LedgerError> {
+    fn begin(
+        connection: &'c Connection,
+        job: &'j Job,
+        terms: Terms,
+        until: i64,
+    ) -> Result<Self, LedgerError> {
         let next = "SELECT coalesce(max(id), 0) + 1 FROM reuse";
         Ok(Self {
             transaction: Transaction {
@@ -300,6 +307,7 @@ impl<'c, 'j> Taking<'c, 'j> {
             },
             job,
             terms,
+            until,
             no: connection.query_row(next, [], |row| row.get(0))?,
             reused: Reused::default(),
         })
@@ -326,6 +334,10 @@ impl<'c, 'j> Taking<'c, 'j> {
         let Some(id) = pending else {
             return Ok(());
         };
+        if known.looked_up_at > self.until {
+            self.reused.ahead += 1;
+            return Ok(());
+        }
         let state = self.transaction.lookup(EntryId(id), &verdict)?;
         connection
             .prepare_cached("UPDATE entry SET reused = ?2, reuse = ?3 WHERE id = ?1")?
@@ -599,7 +611,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let vip = job(Action::Assign, "vip");
         let from = told(folder.path(), &vip, &rows);
-        let (_, stands) = taken(folder.path(), &from, &rows.map(|row| row.0), (&vip, TERMS));
+        let (reused, stands) = taken(folder.path(), &from, &rows.map(|row| row.0), (&vip, TERMS));
+        assert_eq!((reused.resolved, reused.ahead), (2, 1));
         let taken: Vec<_> = stands.iter().map(|row| row.1.ends_with("taken")).collect();
         assert_eq!(taken, [true, false, true, false]);
     }
