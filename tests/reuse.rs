@@ -2,6 +2,7 @@
 
 use crate::support::{Scene, check_doctor, options};
 use rollbook::sandbox::{Route, Seen};
+use serde_json::Value;
 
 const PEOPLE: u32 = 60;
 const FAST: [&str; 5] = ["--rate", "unlimited", "--yes", "--resolve", "one"];
@@ -152,6 +153,10 @@ fn refusals_change_neither_ledger() {
     scene
         .run(&["load", "--ledger", "loaded.db", "list.csv"])
         .expect(0);
+    scene.write("newer.db", &whole);
+    let newer = rusqlite::Connection::open(scene.path("newer.db")).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
     std::os::unix::fs::symlink("first.db", scene.path("link.db")).unwrap();
     std::fs::hard_link(scene.path("first.db"), scene.path("hard.db")).unwrap();
     let elsewhere = Scene::with(options());
@@ -169,24 +174,33 @@ fn refusals_change_neither_ledger() {
         files
     };
     let (before, requests) = (files(&scene), scene.tenant().requests().len());
-    let cases: [(&str, i32, &str); 5] = [
+    let cases: [(&str, i32, &str); 6] = [
         ("missing.db", 2, "there is no ledger at missing.db"),
         ("some.txt", 6, "some.txt"),
         ("cut off.db", 6, "`rollbook doctor --ledger 'cut off.db'`"),
+        ("newer.db", 6, "update rollbook"),
         ("loaded.db", 2, "pinned to no job"),
         ("elsewhere.db", 6, "of another tenant"),
     ];
     for (other, code, words) in cases {
-        let job = ["assign", "--status", "gold", "--reuse", other, "list.csv"];
-        scene.run(&[&job[..], &FAST].concat()).refused(code, &[words]);
+        for verb in ["assign", "plan"] {
+            let job = [verb, "--status", "gold", "--reuse", other, "list.csv"];
+            scene.run(&[&job[..], &FAST].concat()).refused(code, &[words]);
+        }
     }
     assert_eq!(scene.tenant().requests().len(), requests, "nobody was asked");
     assert!(files(&scene) == before, "a file was changed");
     let first = scene.export_of(&scene.path("first.db"));
     for own in ["first.db", "link.db", "hard.db"] {
-        let job = ["resume", "--ledger", "first.db", "--reuse", own];
-        scene.run(&job).refused(2, &["this very ledger"]);
+        for verb in ["resume", "plan"] {
+            let job = [verb, "--ledger", "first.db", "--reuse", own];
+            scene.run(&job).refused(2, &["this very ledger"]);
+        }
     }
+    std::fs::copy(scene.path("first.db"), scene.path("copy.db")).unwrap();
+    scene
+        .run(&["plan", "--ledger", "first.db", "--reuse", "copy.db"])
+        .refused(2, &["copy.db is a copy of this very ledger"]);
     assert_eq!(scene.export_of(&scene.path("first.db")), first);
 }
 
@@ -229,6 +243,66 @@ fn what_lies_ahead_of_this_clock_is_not_taken_and_it_is_said_why() {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
     assert_eq!(scene.status()["reused"], 0);
+}
+
+/// What a plan says, as scripts read it.
+fn plan(scene: &Scene, more: &[&str]) -> Value {
+    let job = ["plan", "--json", "--status", "gold", "--reuse", "first.db"];
+    let ran = scene.run(&[&job[..], &FAST, more].concat()).expect(0);
+    assert!(
+        ran.stderr.contains("60 entries with their profiles"),
+        "{}",
+        ran.stderr
+    );
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[test]
+fn a_plan_says_what_a_run_does_that_takes_over() {
+    let (pending, most) = (Value::from(1), Value::from(61));
+    for more in [&[][..], &["--reuse-not-found"]] {
+        let scene = looked_up();
+        let counted = plan(&scene, &[more, &["list.csv"]].concat());
+        assert!(!scene.names().contains(&"rollbook.db".into()), "it keeps nothing");
+        scene.run(&["load", "list.csv"]).expect(0);
+        let before = scene.export();
+        let standing = plan(&scene, more);
+        assert_eq!(scene.export(), before);
+        let ran = scene
+            .run(&reuse(&[more, &["--progress", "json"]].concat()))
+            .expect(0);
+        let events = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap());
+        let said: Value = events
+            .into_iter()
+            .find(|event: &Value| event["event"] == "planned")
+            .unwrap();
+        for field in ["pending", "send_at_most", "requests_by_kind"] {
+            assert_eq!(
+                (&counted[field], &standing[field]),
+                (&said[field], &said[field]),
+                "{field}"
+            );
+        }
+        if more.is_empty() {
+            assert_eq!((&said["pending"], &said["send_at_most"]), (&pending, &most));
+        } else {
+            assert_eq!((&said["pending"], &said["send_at_most"]), (&0.into(), &60.into()));
+        }
+    }
+}
+
+#[test]
+fn a_plan_gets_its_idea_of_the_list_from_those_who_are_left() {
+    let scene = looked_up();
+    let strangers: String = (0..60).map(|n| format!("stranger{n}@example.org\n")).collect();
+    let list = std::fs::read_to_string(scene.path("list.csv")).unwrap() + &strangers;
+    scene.write("list.csv", list);
+    let many = ["--resolve", "many", "list.csv"];
+    let looking_up = |planned: Value| planned["requests_by_kind"]["looking_up"].as_u64().unwrap();
+    // Whoever has no profile is asked for once more, alone; those that are taken over all have one.
+    assert_eq!(looking_up(plan(&scene, &many)), 62);
+    scene.run(&["load", "list.csv"]).expect(0);
+    assert_eq!(looking_up(plan(&scene, &many)), 62);
 }
 
 #[test]

@@ -245,7 +245,7 @@ impl Undertaking<'_> {
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
         work.resolved += self.reuse(&mut loading, &screen.events(), stop)?;
         work.pending = loading.pending()?;
-        let sample = |size| loading.sample(size);
+        let sample = |size| Ok(loading.sample(size)?);
         let what = (&self.job, work);
         let (plan, run_settings) = reckon(tenant, what, self.run, self.common, sample, stop).await?;
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
@@ -349,7 +349,7 @@ pub async fn reckon(
     (job, work): (&Job, Work),
     run: &RunArgs,
     common: &Common,
-    sample: impl FnOnce(usize) -> Result<Vec<Email>, LedgerError>,
+    sample: impl FnOnce(usize) -> Result<Vec<Email>, Failure>,
     stop: &Stop,
 ) -> Result<(Plan, RunSettings), Failure> {
     let worthwhile = work.pending + work.resolved >= survey::WORTHWHILE_EMAILS;

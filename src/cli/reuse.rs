@@ -2,7 +2,7 @@
 
 use super::args::ReuseArgs;
 use super::error::{Failure, Kind};
-use crate::ledger::{LedgerError, Loading, OtherLedger, ReuseError, Reused, Terms};
+use crate::ledger::{LedgerError, Loading, Offer, OtherLedger, ReuseError, Reused, Terms};
 use crate::model::ids::Job;
 use crate::runner::event::Events;
 use crate::ui::format::counted;
@@ -44,12 +44,18 @@ impl<'a> Reuse<'a> {
         events: &Events,
         stop: &dyn Fn() -> bool,
     ) -> Result<u64, Failure> {
-        let reused = loading.reuse(&self.other, self.terms, job, stop)?;
+        let reused = loading.reuse(&self.offer(job), stop)?;
         self.tell(reused, events);
         Ok(reused.resolved)
     }
 
-    fn tell(&self, reused: Reused, events: &Events) {
+    /// What the other ledger offers to a job.
+    pub fn offer<'o>(&'o self, job: &'o Job) -> Offer<'o> {
+        Offer::new(&self.other, job, self.terms)
+    }
+
+    /// Says how many entries are taken, and why some are not.
+    pub fn tell(&self, reused: Reused, events: &Events) {
         let not_found = match reused.not_found {
             0 => String::new(),
             some => format!(" and {} that have none", counted(some, "entry", "entries")),
