@@ -4,8 +4,9 @@
 //! settings, the lists' paths, the ledger's job. Then the tenant is asked, and only then is a ledger made. The
 //! lists are taken in and the job is pinned in one transaction, which is kept only once somebody has said yes.
 
-use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResolveArg, ResumeArgs, RunArgs};
+use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind};
+use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{ending, settings, signals};
 use crate::api::Paced;
@@ -13,18 +14,15 @@ use crate::api::client::Client;
 use crate::audit::summary::Summary;
 use crate::input::{ColumnChoice, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader};
-use crate::model::email::Email;
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
-use crate::model::way;
 use crate::runner::context::RunSettings;
 use crate::runner::event::{Event, Events, Progress};
 use crate::runner::ingest::ingest;
-use crate::runner::plan::{self, Plan};
+use crate::runner::plan;
 use crate::runner::preflight;
 use crate::runner::run::{self, Outcome};
-use crate::runner::survey::{self, Surveyed};
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
@@ -32,7 +30,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Becomes true when somebody wants the run to stop.
-type Stop = tokio::sync::watch::Receiver<bool>;
+pub type Stop = tokio::sync::watch::Receiver<bool>;
 
 /// `load`: lists into the ledger, offline.
 pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
@@ -342,40 +340,6 @@ impl Undertaking<'_> {
     }
 }
 
-/// Finds out what the tenant supports, where that can pay, and reckons what a run with these arguments will take.
-/// `sample` chooses so many emails that are to be looked up at random.
-pub async fn reckon(
-    tenant: &Paced<Client>,
-    (job, work): (&Job, Work),
-    run: &RunArgs,
-    common: &Common,
-    sample: impl FnOnce(usize) -> Result<Vec<Email>, Failure>,
-    stop: &Stop,
-) -> Result<(Plan, RunSettings), Failure> {
-    let worthwhile = work.pending + work.resolved >= survey::WORTHWHILE_EMAILS;
-    let surveyed = if matches!(run.resolve, ResolveArg::One) || !worthwhile {
-        Surveyed::default()
-    } else {
-        let sample = sample(survey::sample_size(work.pending, run.max_requests))?;
-        let mut stop = stop.clone();
-        tokio::select! {
-            surveyed = survey::survey(tenant, job, &sample) => surveyed?,
-            () = tenant.gate().exhausted() => return Err(spent_early()),
-            Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
-        }
-    };
-    let choice = way::choose(run.resolve.into(), &surveyed.survey, work.pending);
-    let run_settings = settings::run_settings(run, choice.way, &surveyed);
-    let plan = Plan::new(
-        (job.clone(), common.ledger.display().to_string()),
-        work,
-        (&run_settings, settings::pace(run)),
-        choice,
-        &tenant.gate().view(),
-    );
-    Ok((plan, run_settings))
-}
-
 /// A copy of a ledger may only go on where somebody says that its original does not.
 fn check_place(ledger: Option<&Ledger>, run: &RunArgs, common: &Common) -> Result<Option<String>, Failure> {
     let copied = ledger.map(Ledger::copied).transpose()?.flatten();
@@ -442,7 +406,8 @@ pub fn stopped_early() -> Failure {
         .hint("nothing was sent, and nothing was kept in the ledger")
 }
 
-fn spent_early() -> Failure {
+/// Out of requests before anything was begun.
+pub fn spent_early() -> Failure {
     Failure::new(
         Kind::Stopped,
         "--max-requests was used up before anything could begin",

@@ -2,7 +2,8 @@
 
 use super::args::{Common, PlanArgs};
 use super::error::{Failure, Kind};
-use super::job::{no_list, print, reckon, stopped_early};
+use super::job::{no_list, print, stopped_early};
+use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{settings, signals};
 use crate::input::ColumnChoice;
