@@ -17,8 +17,9 @@ use crate::ledger::{Ledger, LedgerError, Loading, Reader};
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
+use crate::model::spent::CommandTime;
 use crate::runner::context::RunSettings;
-use crate::runner::event::{Event, Events, Progress};
+use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
 use crate::runner::plan;
 use crate::runner::preflight;
@@ -28,6 +29,7 @@ use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Becomes true when somebody wants the run to stop.
 pub type Stop = tokio::sync::watch::Receiver<bool>;
@@ -86,6 +88,7 @@ fn ingest_all(
 
 /// `assign` and `remove`.
 pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
     let sources = settings::sources(&args.lists)?;
     let ledger = Ledger::open(&common.ledger, action.as_str())?;
     let copied = check_place(ledger.as_ref(), &args.run, common)?;
@@ -116,12 +119,14 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
         connection: &args.connection,
         common,
         copied,
+        began,
     };
     undertaking.carry_out(ledger)
 }
 
 /// `resume`.
 pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
     let Some(ledger) = Ledger::open(&common.ledger, "resume")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
@@ -146,6 +151,7 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
         connection: &args.connection,
         common,
         copied,
+        began,
     };
     undertaking.carry_out(Some(ledger))
 }
@@ -161,6 +167,8 @@ struct Undertaking<'a> {
     common: &'a Common,
     /// Why the ledger is a copy, where it is one and is to be adopted.
     copied: Option<String>,
+    /// When the command began.
+    began: Instant,
 }
 
 impl Undertaking<'_> {
@@ -197,7 +205,8 @@ impl Undertaking<'_> {
                 .await
         });
         screen.close();
-        self.conclude(outcome?)
+        let (outcome, time) = outcome?;
+        self.conclude(outcome, &time)
     }
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
@@ -289,6 +298,7 @@ impl Undertaking<'_> {
         }
     }
 
+    /// Lets the run go on to its end, and gives its outcome and where the time of the command went.
     async fn work(
         &self,
         ledger: Ledger,
@@ -296,35 +306,42 @@ impl Undertaking<'_> {
         tenant: Paced<Client>,
         events: Events,
         stop: Stop,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<(Outcome, CommandTime), Failure> {
         let counts = ledger.counts()?;
         let (writer, thread) = ledger.into_writer(self.verb)?;
+        let before = self.began.elapsed();
         let outcome = run::run(
             tenant,
             writer,
             self.job.clone(),
             run_settings,
             &counts,
-            events,
+            events.clone(),
             stop,
         )
         .await;
         thread.join();
-        Ok(outcome?)
+        let outcome = outcome?;
+        let time = CommandTime::new(self.began.elapsed(), before, outcome.progress.spent);
+        events.tell(Event::Ended {
+            time: Box::new(time),
+            requests: outcome.progress.requests,
+        });
+        Ok((outcome, time))
     }
 
-    fn conclude(&self, outcome: Outcome) -> Result<ExitCode, Failure> {
+    fn conclude(&self, outcome: Outcome, time: &CommandTime) -> Result<ExitCode, Failure> {
         let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
-        self.print(&summary, &outcome.progress)?;
+        self.print(&summary, time, outcome.progress.requests)?;
         match ending::failure(outcome.ending, summary.is_unsettled()) {
             Some(failure) => Err(failure),
             None => Ok(ExitCode::SUCCESS),
         }
     }
 
-    fn print(&self, summary: &Summary, progress: &Progress) -> Result<(), Failure> {
+    fn print(&self, summary: &Summary, time: &CommandTime, requests: u64) -> Result<(), Failure> {
         if self.run.json {
-            let run = summary::run_object(&progress.spent, progress.requests);
+            let run = summary::run_object(time, requests);
             return print(&format!("{}\n", summary.to_json(Some(run))));
         }
         if self.common.quiet {
@@ -334,7 +351,7 @@ impl Undertaking<'_> {
         print(&format!(
             "{}{}{}",
             summary::table(summary),
-            summary::time(&progress.spent),
+            summary::time(time),
             summary::next(summary, &ledger)
         ))
     }
