@@ -9,9 +9,13 @@ const FAST: [&str; 5] = ["--rate", "unlimited", "--yes", "--resolve", "one"];
 
 /// A tenant where nobody holds anything, and a first ledger, `first.db`, that has looked everybody up.
 fn looked_up() -> Scene {
+    looked_up_so_many(PEOPLE)
+}
+
+fn looked_up_so_many(people: u32) -> Scene {
     let scene = Scene::with(options());
     let mut list = String::from("email\nnobody@example.org\n");
-    for index in 0..PEOPLE {
+    for index in 0..people {
         let person = scene.tenant().person(index);
         scene.tenant().set_statuses(&person.profile_id, vec![]);
         // Other people of the tenant may share the emails that it makes up.
@@ -303,6 +307,44 @@ fn a_plan_gets_its_idea_of_the_list_from_those_who_are_left() {
     assert_eq!(looking_up(plan(&scene, &many)), 62);
     scene.run(&["load", "list.csv"]).expect(0);
     assert_eq!(looking_up(plan(&scene, &many)), 62);
+}
+
+#[test]
+fn a_plan_reckons_with_the_proofs_that_a_run_asks_for() {
+    // How often a batch is polled depends on how fast both sides are just now.
+    let but_polls = |seen: &&Seen| seen.route != Route::Batch;
+    for (verb, status, way, off) in [
+        ("assign", "gold", "one", 3),
+        ("assign", "gold", "many", 2),
+        ("remove", "vip", "one", 3),
+    ] {
+        let scene = looked_up_so_many(840);
+        let job = [
+            "--status",
+            status,
+            "--reuse",
+            "first.db",
+            "list.csv",
+            "--yes",
+            "--resolve",
+            way,
+        ];
+        let job = [&job[..], &["--rate", "unlimited", "--concurrency", "1"]].concat();
+        let detach: &[&str] = if verb == "remove" { &["--remove"] } else { &[] };
+        let planned = scene.run(&[&["plan", "--json"], detach, &job].concat()).expect(0);
+        let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
+        let polls = planned["requests_by_kind"]["polling"].as_u64().unwrap();
+        let requests = planned["requests"].as_u64().unwrap() - polls;
+        let seen = || scene.tenant().requests().iter().filter(but_polls).count() as u64;
+        let before = seen();
+        scene.run(&[&[verb], &job[..]].concat()).expect(0);
+        let made = seen() - before;
+        println!("{verb} {way}: {requests} planned, {made} made");
+        assert!(
+            requests.abs_diff(made) <= off,
+            "{verb} {way}: {made} made: {planned}"
+        );
+    }
 }
 
 #[test]

@@ -250,10 +250,11 @@ impl Undertaking<'_> {
         };
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
-        work.resolved += self.reuse(&mut loading, &screen.events(), stop)?;
+        let reused = self.reuse(&mut loading, &screen.events(), stop)?;
+        work.resolved += reused;
         work.pending = loading.pending()?;
         let sample = |size| Ok(loading.sample(size)?);
-        let what = (&self.job, work);
+        let what = (&self.job, work, reused);
         let (plan, run_settings) = reckon(tenant, what, self.run, self.common, sample, stop).await?;
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
         if work.pending + work.resolved > 0 {

@@ -67,9 +67,9 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         if let Some(reuse) = &reuse {
             reuse.tell(counting.reused(), &screen.events());
         }
-        let work = counting.left(standing);
+        let (work, reused) = (counting.left(standing), counting.reused().resolved);
         let sample = |size| Ok(counting.sample(size)?);
-        let (plan, _) = reckon(&tenant, (&job, work), &args.run, common, sample, &stop).await?;
+        let (plan, _) = reckon(&tenant, (&job, work, reused), &args.run, common, sample, &stop).await?;
         Ok(plan)
     });
     screen.close();

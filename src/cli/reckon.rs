@@ -15,10 +15,11 @@ use crate::runner::plan::Plan;
 use crate::runner::survey::{self, Surveyed};
 
 /// Finds out what the tenant supports, where that can pay, and reckons what a run with these arguments will take.
-/// `sample` chooses so many emails that are to be looked up at random.
+/// `reused` are those who wait for a batch since another ledger knows them; `sample` chooses so many emails that are to
+/// be looked up at random.
 pub async fn reckon(
     tenant: &Paced<Client>,
-    (job, work): (&Job, Work),
+    (job, work, reused): (&Job, Work, u64),
     run: &RunArgs,
     common: &Common,
     sample: impl FnOnce(usize) -> Result<Vec<Email>, Failure>,
@@ -40,7 +41,7 @@ pub async fn reckon(
     let run_settings = settings::run_settings(run, choice.way, &surveyed);
     let plan = Plan::new(
         (job.clone(), common.ledger.display().to_string()),
-        work,
+        (work, reused),
         (&run_settings, settings::pace(run)),
         choice,
         &tenant.gate().view(),
