@@ -41,7 +41,8 @@
 //! - What a restart does with a batch: [`model::resume`]. What decides a doubt: [`model::doubt`]; how the evidence
 //!   is gathered: [`runner::doubt`].
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
-//! - What is taken from an earlier ledger instead of being looked up, and how old it may be: `ledger/reuse.rs`.
+//! - What is taken from an earlier ledger instead of being looked up, and how old it may be: `ledger/reuse.rs` and
+//!   `ledger/other.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.
 //! - What is done next, and how much at once: [`runner::coordinator`]; what a run may still begin: [`runner::limits`].
 //! - What a run will take: [`model::forecast`]; what is said of it: [`runner::plan`], `ui/plan.rs`; while

@@ -288,7 +288,46 @@ fn the_final_summary_as_json_is_that_of_status_and_tells_of_the_run() {
     assert_eq!(run["requests"], scene.tenant().requests().len());
     let causes = run["seconds_by_cause"].as_object().unwrap().values();
     let sum: f64 = causes.map(|seconds| seconds.as_f64().unwrap()).sum();
-    assert!((sum - run["seconds"].as_f64().unwrap()).abs() < 1e-6, "{run}");
+    let seconds = |field: &str| run[field].as_f64().unwrap();
+    assert!((sum - seconds("seconds")).abs() < 1e-6, "{run}");
+    let whole = seconds("seconds_before") + seconds("seconds");
+    assert!((whole - seconds("seconds_in_all")).abs() < 1e-6, "{run}");
+}
+
+#[test]
+fn the_time_of_a_command_is_told_from_its_start_to_its_end() {
+    let scene = Scene::with(rollbook::sandbox::Options {
+        latency: std::time::Duration::from_millis(400),
+        ..options()
+    });
+    scene.write("list.csv", LIST);
+    let began = std::time::Instant::now();
+    let job = [
+        "assign",
+        "--status",
+        "vip",
+        "--yes",
+        "--json",
+        "--progress",
+        "json",
+        "list.csv",
+    ];
+    let ran = scene.run(&job).expect(0);
+    let passed = began.elapsed().as_secs_f64();
+    let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let run = &summary["run"];
+    let (before, whole) = (
+        run["seconds_before"].as_f64().unwrap(),
+        run["seconds_in_all"].as_f64().unwrap(),
+    );
+    assert!(
+        before >= 3.0 * 0.4,
+        "three questions come before any run, one after the other: {run}"
+    );
+    assert!(whole <= passed, "{run}");
+    let mut ended: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(ended.as_object_mut().unwrap().remove("event").unwrap(), "ended");
+    assert_eq!(ended, *run);
 }
 
 #[test]

@@ -137,6 +137,34 @@ fn as_many_requests_are_made_as_were_planned() {
 }
 
 #[test]
+fn a_way_that_is_not_taken_for_so_few_is_not_left_without_a_word() {
+    let (scene, _) = scene();
+    let list = |people: u32| -> String {
+        (0..people)
+            .map(|index| options().person(index).email + "\n")
+            .collect()
+    };
+    let because = |people: u32, way: &str| {
+        scene.write("few.csv", list(people));
+        let planned = plan(&scene, &["--status", "vip", "--resolve", way, "few.csv"]);
+        assert_eq!(planned["way"], if people < 50 { "one" } else { way });
+        planned["because"].as_str().unwrap().to_owned()
+    };
+    for way in ["many", "scan"] {
+        let few = because(20, way);
+        assert_eq!(
+            few, "too few to be worth finding out what the tenant supports (below 50)",
+            "{way}"
+        );
+        assert_eq!(because(120, way), "as asked for");
+    }
+    assert_eq!(
+        (because(20, "auto"), because(20, "one")),
+        (String::new(), "as asked for".into())
+    );
+}
+
+#[test]
 fn what_is_left_can_be_planned_without_naming_it_again() {
     let (scene, entries) = scene();
     scene

@@ -2,15 +2,20 @@
 
 use crate::support::{Scene, check_doctor, options};
 use rollbook::sandbox::{Route, Seen};
+use serde_json::Value;
 
 const PEOPLE: u32 = 60;
 const FAST: [&str; 5] = ["--rate", "unlimited", "--yes", "--resolve", "one"];
 
 /// A tenant where nobody holds anything, and a first ledger, `first.db`, that has looked everybody up.
 fn looked_up() -> Scene {
+    looked_up_so_many(PEOPLE)
+}
+
+fn looked_up_so_many(people: u32) -> Scene {
     let scene = Scene::with(options());
     let mut list = String::from("email\nnobody@example.org\n");
-    for index in 0..PEOPLE {
+    for index in 0..people {
         let person = scene.tenant().person(index);
         scene.tenant().set_statuses(&person.profile_id, vec![]);
         // Other people of the tenant may share the emails that it makes up.
@@ -148,10 +153,14 @@ fn refusals_change_neither_ledger() {
         "not a ledger, but long enough to be looked at ".repeat(20),
     );
     let whole = std::fs::read(scene.path("first.db")).unwrap();
-    scene.write("cut.db", &whole[..whole.len() / 2]);
+    scene.write("cut off.db", &whole[..whole.len() / 2]);
     scene
         .run(&["load", "--ledger", "loaded.db", "list.csv"])
         .expect(0);
+    scene.write("newer.db", &whole);
+    let newer = rusqlite::Connection::open(scene.path("newer.db")).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
     std::os::unix::fs::symlink("first.db", scene.path("link.db")).unwrap();
     std::fs::hard_link(scene.path("first.db"), scene.path("hard.db")).unwrap();
     let elsewhere = Scene::with(options());
@@ -169,24 +178,33 @@ fn refusals_change_neither_ledger() {
         files
     };
     let (before, requests) = (files(&scene), scene.tenant().requests().len());
-    let cases: [(&str, i32, &str); 5] = [
+    let cases: [(&str, i32, &str); 6] = [
         ("missing.db", 2, "there is no ledger at missing.db"),
         ("some.txt", 6, "some.txt"),
-        ("cut.db", 6, "cut.db"),
+        ("cut off.db", 6, "`rollbook doctor --ledger 'cut off.db'`"),
+        ("newer.db", 6, "update rollbook"),
         ("loaded.db", 2, "pinned to no job"),
         ("elsewhere.db", 6, "of another tenant"),
     ];
     for (other, code, words) in cases {
-        let job = ["assign", "--status", "gold", "--reuse", other, "list.csv"];
-        scene.run(&[&job[..], &FAST].concat()).refused(code, &[words]);
+        for verb in ["assign", "plan"] {
+            let job = [verb, "--status", "gold", "--reuse", other, "list.csv"];
+            scene.run(&[&job[..], &FAST].concat()).refused(code, &[words]);
+        }
     }
     assert_eq!(scene.tenant().requests().len(), requests, "nobody was asked");
     assert!(files(&scene) == before, "a file was changed");
     let first = scene.export_of(&scene.path("first.db"));
     for own in ["first.db", "link.db", "hard.db"] {
-        let job = ["resume", "--ledger", "first.db", "--reuse", own];
-        scene.run(&job).refused(2, &["this very ledger"]);
+        for verb in ["resume", "plan"] {
+            let job = [verb, "--ledger", "first.db", "--reuse", own];
+            scene.run(&job).refused(2, &["this very ledger"]);
+        }
     }
+    std::fs::copy(scene.path("first.db"), scene.path("copy.db")).unwrap();
+    scene
+        .run(&["plan", "--ledger", "first.db", "--reuse", "copy.db"])
+        .refused(2, &["copy.db is a copy of this very ledger"]);
     assert_eq!(scene.export_of(&scene.path("first.db")), first);
 }
 
@@ -209,6 +227,124 @@ fn ages_and_their_company_are_checked() {
     let ran = scene.run(&["resume", "--reuse", "first.db", "--adopt"]).expect(2);
     assert!(ran.stderr.contains("cannot be used with"), "{}", ran.stderr);
     assert!(scene.names().is_empty());
+}
+
+#[test]
+fn what_lies_ahead_of_this_clock_is_not_taken_and_it_is_said_why() {
+    let scene = looked_up();
+    // As though the first job had run on a machine whose clock goes an hour fast.
+    let first = rusqlite::Connection::open(scene.path("first.db")).unwrap();
+    first
+        .execute("UPDATE entry SET resolved_at = resolved_at + 3600000", [])
+        .unwrap();
+    drop(first);
+    let ran = scene.run(&reuse(&[])).expect(0);
+    for words in [
+        "0 entries with their profiles are taken from first.db",
+        "60 more entries were looked up in the future of this machine's clock",
+        "set it right and run the same command again",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    assert_eq!(scene.status()["reused"], 0);
+}
+
+/// What a plan says, as scripts read it.
+fn plan(scene: &Scene, more: &[&str]) -> Value {
+    let job = ["plan", "--json", "--status", "gold", "--reuse", "first.db"];
+    let ran = scene.run(&[&job[..], &FAST, more].concat()).expect(0);
+    assert!(
+        ran.stderr.contains("60 entries with their profiles"),
+        "{}",
+        ran.stderr
+    );
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[test]
+fn a_plan_says_what_a_run_does_that_takes_over() {
+    let (pending, most) = (Value::from(1), Value::from(61));
+    for more in [&[][..], &["--reuse-not-found"]] {
+        let scene = looked_up();
+        let counted = plan(&scene, &[more, &["list.csv"]].concat());
+        assert!(!scene.names().contains(&"rollbook.db".into()), "it keeps nothing");
+        scene.run(&["load", "list.csv"]).expect(0);
+        let before = scene.export();
+        let standing = plan(&scene, more);
+        assert_eq!(scene.export(), before);
+        let ran = scene
+            .run(&reuse(&[more, &["--progress", "json"]].concat()))
+            .expect(0);
+        let events = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap());
+        let said: Value = events
+            .into_iter()
+            .find(|event: &Value| event["event"] == "planned")
+            .unwrap();
+        for field in ["pending", "send_at_most", "requests_by_kind"] {
+            assert_eq!(
+                (&counted[field], &standing[field]),
+                (&said[field], &said[field]),
+                "{field}"
+            );
+        }
+        if more.is_empty() {
+            assert_eq!((&said["pending"], &said["send_at_most"]), (&pending, &most));
+        } else {
+            assert_eq!((&said["pending"], &said["send_at_most"]), (&0.into(), &60.into()));
+        }
+    }
+}
+
+#[test]
+fn a_plan_gets_its_idea_of_the_list_from_those_who_are_left() {
+    let scene = looked_up();
+    let strangers: String = (0..60).map(|n| format!("stranger{n}@example.org\n")).collect();
+    let list = std::fs::read_to_string(scene.path("list.csv")).unwrap() + &strangers;
+    scene.write("list.csv", list);
+    let many = ["--resolve", "many", "list.csv"];
+    let looking_up = |planned: Value| planned["requests_by_kind"]["looking_up"].as_u64().unwrap();
+    // Whoever has no profile is asked for once more, alone; those that are taken over all have one.
+    assert_eq!(looking_up(plan(&scene, &many)), 62);
+    scene.run(&["load", "list.csv"]).expect(0);
+    assert_eq!(looking_up(plan(&scene, &many)), 62);
+}
+
+#[test]
+fn a_plan_reckons_with_the_proofs_that_a_run_asks_for() {
+    // How often a batch is polled depends on how fast both sides are just now.
+    let but_polls = |seen: &&Seen| seen.route != Route::Batch;
+    for (verb, status, way, off) in [
+        ("assign", "gold", "one", 3),
+        ("assign", "gold", "many", 2),
+        ("remove", "vip", "one", 3),
+    ] {
+        let scene = looked_up_so_many(840);
+        let job = [
+            "--status",
+            status,
+            "--reuse",
+            "first.db",
+            "list.csv",
+            "--yes",
+            "--resolve",
+            way,
+        ];
+        let job = [&job[..], &["--rate", "unlimited", "--concurrency", "1"]].concat();
+        let detach: &[&str] = if verb == "remove" { &["--remove"] } else { &[] };
+        let planned = scene.run(&[&["plan", "--json"], detach, &job].concat()).expect(0);
+        let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
+        let polls = planned["requests_by_kind"]["polling"].as_u64().unwrap();
+        let requests = planned["requests"].as_u64().unwrap() - polls;
+        let seen = || scene.tenant().requests().iter().filter(but_polls).count() as u64;
+        let before = seen();
+        scene.run(&[&[verb], &job[..]].concat()).expect(0);
+        let made = seen() - before;
+        println!("{verb} {way}: {requests} planned, {made} made");
+        assert!(
+            requests.abs_diff(made) <= off,
+            "{verb} {way}: {made} made: {planned}"
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::api::client::ClientError;
 use crate::audit::export::ExportError;
 use crate::input::ListError;
 use crate::ledger::LedgerError;
+use crate::runner::count::CountError;
 use crate::runner::ingest::IngestError;
 use crate::runner::preflight::Objection;
 use crate::ui::say;
@@ -117,6 +118,15 @@ impl From<IngestError> for Failure {
             IngestError::List(error) => Self::from(error).hint("nothing was loaded"),
             IngestError::Ledger(error) => error.into(),
             IngestError::Stopped => Self::new(Kind::Stopped, error.to_string()).hint("nothing was loaded"),
+        }
+    }
+}
+
+impl From<CountError> for Failure {
+    fn from(error: CountError) -> Self {
+        match error {
+            CountError::Ingest(error) => error.into(),
+            CountError::Reuse(error) => error.into(),
         }
     }
 }

@@ -4,34 +4,35 @@
 //! settings, the lists' paths, the ledger's job. Then the tenant is asked, and only then is a ledger made. The
 //! lists are taken in and the job is pinned in one transaction, which is kept only once somebody has said yes.
 
-use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResolveArg, ResumeArgs, RunArgs};
+use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind};
-use super::{ending, reuse, settings, signals};
+use super::reckon::reckon;
+use super::reuse::Reuse;
+use super::{ending, settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
 use crate::audit::summary::Summary;
 use crate::input::{ColumnChoice, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader};
-use crate::model::email::Email;
 use crate::model::entry::EntryState;
-use crate::model::forecast::{Work, looked_up};
+use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
-use crate::model::way;
+use crate::model::spent::CommandTime;
 use crate::runner::context::RunSettings;
-use crate::runner::event::{Event, Events, Progress};
+use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
-use crate::runner::plan::{self, Plan};
+use crate::runner::plan;
 use crate::runner::preflight;
 use crate::runner::run::{self, Outcome};
-use crate::runner::survey::{self, Surveyed};
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Becomes true when somebody wants the run to stop.
-type Stop = tokio::sync::watch::Receiver<bool>;
+pub type Stop = tokio::sync::watch::Receiver<bool>;
 
 /// `load`: lists into the ledger, offline.
 pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
@@ -87,6 +88,7 @@ fn ingest_all(
 
 /// `assign` and `remove`.
 pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
     let sources = settings::sources(&args.lists)?;
     let ledger = Ledger::open(&common.ledger, action.as_str())?;
     let copied = check_place(ledger.as_ref(), &args.run, common)?;
@@ -117,12 +119,14 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
         connection: &args.connection,
         common,
         copied,
+        began,
     };
     undertaking.carry_out(ledger)
 }
 
 /// `resume`.
 pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
     let Some(ledger) = Ledger::open(&common.ledger, "resume")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
@@ -147,6 +151,7 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
         connection: &args.connection,
         common,
         copied,
+        began,
     };
     undertaking.carry_out(Some(ledger))
 }
@@ -162,13 +167,16 @@ struct Undertaking<'a> {
     common: &'a Common,
     /// Why the ledger is a copy, where it is one and is to be adopted.
     copied: Option<String>,
+    /// When the command began.
+    began: Instant,
 }
 
 impl Undertaking<'_> {
     fn carry_out(&self, ledger: Option<Ledger>) -> Result<ExitCode, Failure> {
         let token = settings::token(self.connection)?;
         let base = settings::base_url(self.connection, Some(&self.job.tenant))?;
-        reuse::check(&self.run.reuse, &self.common.ledger, &self.job)?;
+        // Refused before anybody is asked and anything is written; what is taken is what stands there later.
+        Reuse::open(&self.run.reuse, &self.common.ledger, &self.job)?;
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
@@ -197,7 +205,8 @@ impl Undertaking<'_> {
                 .await
         });
         screen.close();
-        self.conclude(outcome?)
+        let (outcome, time) = outcome?;
+        self.conclude(outcome, &time)
     }
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
@@ -241,10 +250,11 @@ impl Undertaking<'_> {
         };
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
-        work.resolved += self.reuse(&mut loading, &screen.events(), stop)?;
+        let reused = self.reuse(&mut loading, &screen.events(), stop)?;
+        work.resolved += reused;
         work.pending = loading.pending()?;
-        let sample = |size| loading.sample(size);
-        let what = (&self.job, work);
+        let sample = |size| Ok(loading.sample(size)?);
+        let what = (&self.job, work, reused);
         let (plan, run_settings) = reckon(tenant, what, self.run, self.common, sample, stop).await?;
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
         if work.pending + work.resolved > 0 {
@@ -264,8 +274,10 @@ impl Undertaking<'_> {
     }
 
     fn reuse(&self, loading: &mut Loading<'_>, events: &Events, stop: &Stop) -> Result<u64, Failure> {
-        let here = (self.common.ledger.as_path(), &self.job);
-        reuse::take_over(&self.run.reuse, loading, here, events, &|| *stop.borrow())
+        match Reuse::open(&self.run.reuse, &self.common.ledger, &self.job)? {
+            Some(reuse) => reuse.take_over(loading, &self.job, events, &|| *stop.borrow()),
+            None => Ok(0),
+        }
     }
 
     fn ask(&self, stop: &Stop) -> Result<(), Failure> {
@@ -287,6 +299,7 @@ impl Undertaking<'_> {
         }
     }
 
+    /// Lets the run go on to its end, and gives its outcome and where the time of the command went.
     async fn work(
         &self,
         ledger: Ledger,
@@ -294,35 +307,42 @@ impl Undertaking<'_> {
         tenant: Paced<Client>,
         events: Events,
         stop: Stop,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<(Outcome, CommandTime), Failure> {
         let counts = ledger.counts()?;
         let (writer, thread) = ledger.into_writer(self.verb)?;
+        let before = self.began.elapsed();
         let outcome = run::run(
             tenant,
             writer,
             self.job.clone(),
             run_settings,
             &counts,
-            events,
+            events.clone(),
             stop,
         )
         .await;
         thread.join();
-        Ok(outcome?)
+        let outcome = outcome?;
+        let time = CommandTime::new(self.began.elapsed(), before, outcome.progress.spent);
+        events.tell(Event::Ended {
+            time: Box::new(time),
+            requests: outcome.progress.requests,
+        });
+        Ok((outcome, time))
     }
 
-    fn conclude(&self, outcome: Outcome) -> Result<ExitCode, Failure> {
+    fn conclude(&self, outcome: Outcome, time: &CommandTime) -> Result<ExitCode, Failure> {
         let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
-        self.print(&summary, &outcome.progress)?;
+        self.print(&summary, time, outcome.progress.requests)?;
         match ending::failure(outcome.ending, summary.is_unsettled()) {
             Some(failure) => Err(failure),
             None => Ok(ExitCode::SUCCESS),
         }
     }
 
-    fn print(&self, summary: &Summary, progress: &Progress) -> Result<(), Failure> {
+    fn print(&self, summary: &Summary, time: &CommandTime, requests: u64) -> Result<(), Failure> {
         if self.run.json {
-            let run = summary::run_object(&progress.spent, progress.requests);
+            let run = summary::run_object(time, requests);
             return print(&format!("{}\n", summary.to_json(Some(run))));
         }
         if self.common.quiet {
@@ -332,47 +352,10 @@ impl Undertaking<'_> {
         print(&format!(
             "{}{}{}",
             summary::table(summary),
-            summary::time(&progress.spent),
+            summary::time(time),
             summary::next(summary, &ledger)
         ))
     }
-}
-
-/// Finds out what the tenant supports, where that can pay, and reckons what a run with these arguments will take.
-/// `sample` chooses so many emails that are to be looked up at random.
-pub async fn reckon(
-    tenant: &Paced<Client>,
-    (job, work): (&Job, Work),
-    run: &RunArgs,
-    common: &Common,
-    sample: impl FnOnce(usize) -> Result<Vec<Email>, LedgerError>,
-    stop: &Stop,
-) -> Result<(Plan, RunSettings), Failure> {
-    let worthwhile = work.pending + work.resolved >= survey::WORTHWHILE_EMAILS;
-    let surveyed = if matches!(run.resolve, ResolveArg::One) || !worthwhile {
-        Surveyed::default()
-    } else {
-        let sample = sample(survey::sample_size(work.pending, run.max_requests))?;
-        let mut stop = stop.clone();
-        tokio::select! {
-            surveyed = survey::survey(tenant, job, &sample) => surveyed?,
-            () = tenant.gate().exhausted() => return Err(spent_early()),
-            Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
-        }
-    };
-    let room = run.limit.filter(|_| !run.dry_run);
-    let emails = looked_up(&work, room, surveyed.survey.sample.sending_share());
-    let first = emails < work.pending;
-    let choice = way::choose(run.resolve.into(), &surveyed.survey, emails, first);
-    let run_settings = settings::run_settings(run, choice.way, &surveyed);
-    let plan = Plan::new(
-        (job.clone(), common.ledger.display().to_string()),
-        work,
-        (&run_settings, settings::pace(run)),
-        choice,
-        &tenant.gate().view(),
-    );
-    Ok((plan, run_settings))
 }
 
 /// A copy of a ledger may only go on where somebody says that its original does not.
@@ -441,7 +424,8 @@ pub fn stopped_early() -> Failure {
         .hint("nothing was sent, and nothing was kept in the ledger")
 }
 
-fn spent_early() -> Failure {
+/// Out of requests before anything was begun.
+pub fn spent_early() -> Failure {
     Failure::new(
         Kind::Stopped,
         "--max-requests was used up before anything could begin",

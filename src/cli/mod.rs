@@ -10,6 +10,7 @@ mod error;
 mod job;
 mod look;
 mod plan;
+mod reckon;
 mod reuse;
 mod sandbox;
 mod settings;

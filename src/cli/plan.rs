@@ -2,7 +2,9 @@
 
 use super::args::{Common, PlanArgs};
 use super::error::{Failure, Kind};
-use super::job::{no_list, print, reckon, stopped_early};
+use super::job::{no_list, print, stopped_early};
+use super::reckon::reckon;
+use super::reuse::Reuse;
 use super::{settings, signals};
 use crate::input::ColumnChoice;
 use crate::ledger::{LedgerError, Reader};
@@ -25,7 +27,7 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         Err(error) => return Err(error.into()),
     };
     let job = job(args, ledger.as_ref())?;
-    let mut work = match &ledger {
+    let standing = match &ledger {
         Some(ledger) => standing(ledger)?,
         None => Work::default(),
     };
@@ -40,6 +42,8 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
     }
     let token = settings::token(&args.connection)?;
     let base = settings::base_url(&args.connection, Some(&job.tenant))?;
+    let reuse = Reuse::open(&args.run.reuse, &common.ledger, &job)?;
+    let offer = reuse.as_ref().map(|reuse| reuse.offer(&job));
     let runtime = settings::runtime()?;
     let screen = Screen::open(settings::mode(common.progress, common.quiet), common.verbose);
     let planned = runtime.block_on(async {
@@ -56,13 +60,16 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         }
         let is_stopped = || *stop.borrow();
         let column = args.column.clone().unwrap_or(ColumnChoice::Auto);
-        let mut counting = Counting::new(ledger.as_ref());
+        let mut counting = Counting::new(ledger.as_ref(), offer.as_ref(), &is_stopped)?;
         for source in &sources {
             counting.list(source, &column, &screen.events(), &is_stopped)?;
         }
-        work.pending += counting.entries();
-        let sample = |size| counting.sample(size);
-        let (plan, _) = reckon(&tenant, (&job, work), &args.run, common, sample, &stop).await?;
+        if let Some(reuse) = &reuse {
+            reuse.tell(counting.reused(), &screen.events());
+        }
+        let (work, reused) = (counting.left(standing), counting.reused().resolved);
+        let sample = |size| Ok(counting.sample(size)?);
+        let (plan, _) = reckon(&tenant, (&job, work, reused), &args.run, common, sample, &stop).await?;
         Ok(plan)
     });
     screen.close();

@@ -29,6 +29,7 @@ mod load;
 mod lock;
 mod migrate;
 mod open;
+mod other;
 mod read;
 mod reuse;
 mod safety;
@@ -45,10 +46,11 @@ pub use error::LedgerError;
 pub use load::{ListCounts, ListIdentity, Loaded, Loading};
 pub use lock::holder_of;
 pub use open::Ledger;
+pub use other::{Offer, OtherLedger};
 pub use read::{
     Accepted, BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
 };
-pub use reuse::{OtherLedger, ReuseError, Reused, Terms};
+pub use reuse::{ReuseError, Reused, Terms};
 pub use scans::{BegunScan, ScanState, Seen, SeenOnce, Sighting};
 pub use time::now_ms;
 pub use walk::{EntryRow, RejectRow, TakenOver};

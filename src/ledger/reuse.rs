@@ -9,26 +9,16 @@
 
 use super::error::LedgerError;
 use super::load::Loading;
-use super::open::open_any_version;
+use super::other::{Given, Offer, OtherLedger};
 use super::read;
 use super::time::now_ms;
 use super::write::{Tally, Transaction, save_tally};
-use crate::model::entry::{EntryState, SkipReason};
-use crate::model::ids::{Action, EntryId, Handle, Job, ProfileId};
-use crate::model::lookup::{Verdict, judge};
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use crate::model::entry::EntryState;
+use crate::model::ids::EntryId;
+use crate::model::lookup::Verdict;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// Ledgers from this version on know what they have taken over themselves.
-const KNOWS_REUSED: i64 = 4;
-
-/// How far ahead of ours a clock may have been that the other ledger was written by.
-const CLOCK_SLACK: Duration = Duration::from_secs(120);
-
-/// Entries between two looks at whether somebody wants it to stop.
-const ENTRIES_A_LOOK: u64 = 4_096;
 
 /// Why nothing can be taken from another ledger. Neither ledger was changed.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +49,13 @@ pub enum ReuseError {
     #[error("stopped on request")]
     Stopped,
     /// The other ledger cannot be read.
-    #[error("--reuse: {0}")]
-    Theirs(LedgerError),
+    #[error("--reuse: {error}")]
+    Theirs {
+        /// The other ledger.
+        path: PathBuf,
+        /// Why.
+        error: LedgerError,
+    },
     /// This ledger cannot be written.
     #[error(transparent)]
     Ours(#[from] LedgerError),
@@ -84,162 +79,77 @@ pub struct Reused {
     pub same_profile: u64,
     /// With the knowledge that nobody bears the email.
     pub not_found: u64,
+    /// Not taken: by this machine's clock they will be looked up in the future, so nobody can tell how old they are.
+    pub ahead: u64,
 }
 
 impl Reused {
-    /// All of them.
+    /// All that were taken.
     pub fn total(&self) -> u64 {
         self.resolved + self.same_profile + self.not_found
     }
-}
 
-/// The ledger of an earlier job at the same tenant, held on to as it was when it was opened.
-pub struct OtherLedger {
-    connection: Connection,
-    path: PathBuf,
-    id: String,
-    version: i64,
-    job: Job,
-}
-
-impl OtherLedger {
-    /// Opens it for reading. `own` is the path of the ledger that is written to.
-    pub fn open(path: &Path, own: &Path, tenant: &str) -> Result<Self, ReuseError> {
-        if is_same_file(path, own) {
-            return Err(ReuseError::Itself(path.to_owned()));
-        }
-        let (connection, version) = open_any_version(path).map_err(ReuseError::Theirs)?;
-        let theirs = |error: rusqlite::Error| ReuseError::Theirs(error.into());
-        connection.execute_batch("BEGIN").map_err(theirs)?;
-        let id = "SELECT ledger_id FROM meta";
-        let id: String = connection.query_row(id, [], |row| row.get(0)).map_err(theirs)?;
-        let Some(pinned) = read::job(&connection).map_err(ReuseError::Theirs)? else {
-            return Err(ReuseError::NoJob(path.to_owned()));
-        };
-        if pinned.job.tenant != tenant {
-            return Err(ReuseError::OtherTenant {
-                path: path.to_owned(),
-                theirs: pinned.job.tenant,
-                ours: tenant.to_owned(),
-            });
-        }
-        Ok(Self {
-            connection,
-            path: path.to_owned(),
-            id,
-            version,
-            job: pinned.job,
-        })
-    }
-
-    /// Lends everything that may be taken to `visit` until that fails.
-    fn each_known(
-        &self,
-        since: i64,
-        until: i64,
-        mut visit: impl FnMut(Known<'_>) -> Result<(), ReuseError>,
-    ) -> Result<(), ReuseError> {
-        let theirs = |error: rusqlite::Error| ReuseError::Theirs(error.into());
-        // What it took over itself is as old as it was there.
-        let looked_up_at = if self.version >= KNOWS_REUSED {
-            "coalesce(reused, resolved_at)"
-        } else {
-            "resolved_at"
-        };
-        let mut query = self
-            .connection
-            .prepare(&format!(
-                "SELECT email, {looked_up_at} AS looked_up_at, profile_id, held, state FROM entry
-                 WHERE looked_up_at BETWEEN ?1 AND ?2 AND ((profile_id IS NOT NULL AND held IS NOT NULL
-                     AND (state IN (1, 3) OR (state = 4 AND reason IN ('already_assigned', 'not_assigned'))))
-                     OR (state = 4 AND reason = 'not_found'))
-                 ORDER BY id"
-            ))
-            .map_err(theirs)?;
-        let mut rows = query.query(params![since, until]).map_err(theirs)?;
-        while let Some(row) = rows.next().map_err(theirs)? {
-            visit(self.known(row).map_err(ReuseError::Theirs)?)?;
-        }
-        Ok(())
-    }
-
-    fn known<'r>(&self, row: &'r Row<'_>) -> Result<Known<'r>, LedgerError> {
-        let text = |column: usize| -> Result<&'r str, LedgerError> {
-            let text = row.get_ref(column)?.as_str();
-            text.map_err(|error| LedgerError::Damaged(error.to_string()))
-        };
-        let bearer = match row.get_ref(2)?.as_str_or_null() {
-            Ok(None) => None,
-            _ => {
-                let mut held = read::handles_from_json(text(3)?)?;
-                if row.get::<_, i64>(4)? == EntryState::Confirmed.code() {
-                    held = self.after_its_job(held);
-                }
-                Some((ProfileId::new(text(2)?), held))
-            }
-        };
-        Ok(Known {
-            email: text(0)?,
-            looked_up_at: row.get(1)?,
-            bearer,
-        })
-    }
-
-    /// What a profile holds once that ledger's own job has been done for it.
-    fn after_its_job(&self, mut held: Vec<Handle>) -> Vec<Handle> {
-        held.retain(|handle| !self.job.handles.contains(handle));
-        if self.job.action == Action::Assign {
-            held.extend(self.job.handles.iter().cloned());
-        }
-        held
-    }
-}
-
-/// What the other ledger knows about an email.
-struct Known<'r> {
-    email: &'r str,
-    looked_up_at: i64,
-    /// The one profile that bears it, and what that holds; nobody where it is `None`.
-    bearer: Option<(ProfileId, Vec<Handle>)>,
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (std::fs::metadata(one), std::fs::metadata(other)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
+    /// Counts what is offered for one entry, and says whether it may be taken.
+    pub(super) fn count(&mut self, given: &Given) -> bool {
+        *match given.verdict {
+            _ if given.is_ahead => &mut self.ahead,
+            Verdict::Resolved { .. } => &mut self.resolved,
+            _ => &mut self.not_found,
+        } += 1;
+        !given.is_ahead
     }
 }
 
 impl Loading<'_> {
-    /// Takes from another ledger what is known there about entries that are pending here, for `job`.
+    /// Takes what is offered about entries that are pending here.
     ///
     /// `stop` is asked now and then. After an error the load must not be committed.
-    pub fn reuse(
-        &mut self,
-        other: &OtherLedger,
-        terms: Terms,
-        job: &Job,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Reused, ReuseError> {
+    pub fn reuse(&mut self, offer: &Offer<'_>, stop: &dyn Fn() -> bool) -> Result<Reused, ReuseError> {
         let connection = self.file_rows()?;
-        check_own(connection, other)?;
-        let mut taking = Taking::begin(connection, job, terms)?;
+        check_own(connection, offer.from())?;
+        let mut taking = Taking::begin(connection)?;
         if read::tally(connection)?.in_state(EntryState::Pending) == 0 {
             return Ok(taking.reused);
         }
-        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let now = now_ms();
-        let (since, until) = (now.saturating_sub(ms(terms.max_age)), now + ms(CLOCK_SLACK));
-        let mut visited = 0_u64;
-        other.each_known(since, until, |known| {
-            visited += 1;
-            if visited.is_multiple_of(ENTRIES_A_LOOK) && stop() {
-                return Err(ReuseError::Stopped);
-            }
-            Ok(taking.take(known)?)
-        })?;
-        Ok(taking.end(other)?)
+        offer.each(stop, |email, given| taking.take(email, &given))?;
+        Ok(taking.end(offer.from())?)
     }
+}
+
+impl read::Reader {
+    /// Counts what [`Loading::reuse`] would take, and takes nothing. Two entries that lead to one profile are counted
+    /// as two.
+    pub fn reusable(&self, offer: &Offer<'_>, stop: &dyn Fn() -> bool) -> Result<Reused, ReuseError> {
+        check_own(&self.connection, offer.from())?;
+        let mut reused = Reused::default();
+        if self.counts()?.in_state(EntryState::Pending) == 0 {
+            return Ok(reused);
+        }
+        offer.each(stop, |email, given| {
+            if pending(&self.connection, email)?.is_some() {
+                reused.count(&given);
+            }
+            Ok(())
+        })?;
+        Ok(reused)
+    }
+
+    /// How many entries were ever taken from other ledgers.
+    pub fn reused(&self) -> Result<u64, LedgerError> {
+        let reused = "SELECT coalesce(sum(taken), 0) FROM reuse";
+        Ok(self
+            .connection
+            .query_row(reused, [], |row| read::unsigned(row, 0))?)
+    }
+}
+
+/// The entry with this email, where it waits for its look-up.
+fn pending(connection: &Connection, email: &str) -> Result<Option<EntryId>, LedgerError> {
+    let id = connection
+        .prepare_cached("SELECT id FROM entry WHERE email = ?1 AND state = 0")?
+        .query_row(params![email], |row| row.get(0))
+        .optional()?;
+    Ok(id.map(EntryId))
 }
 
 fn check_own(connection: &Connection, other: &OtherLedger) -> Result<(), ReuseError> {
@@ -260,17 +170,15 @@ fn check_own(connection: &Connection, other: &OtherLedger) -> Result<(), ReuseEr
 }
 
 /// One taking-over, as it goes on.
-struct Taking<'c, 'j> {
+struct Taking<'c> {
     transaction: Transaction<'c>,
-    job: &'j Job,
-    terms: Terms,
     /// Its number in the ledger.
     no: i64,
     reused: Reused,
 }
 
-impl<'c, 'j> Taking<'c, 'j> {
-    fn begin(connection: &'c Connection, job: &'j Job, terms: Terms) -> Result<Self, LedgerError> {
+impl<'c> Taking<'c> {
+    fn begin(connection: &'c Connection) -> Result<Self, LedgerError> {
         let next = "SELECT coalesce(max(id), 0) + 1 FROM reuse";
         Ok(Self {
             transaction: Transaction {
@@ -280,43 +188,27 @@ impl<'c, 'j> Taking<'c, 'j> {
                 run: 0,
                 departed: None,
             },
-            job,
-            terms,
             no: connection.query_row(next, [], |row| row.get(0))?,
             reused: Reused::default(),
         })
     }
 
-    fn take(&mut self, known: Known<'_>) -> Result<(), LedgerError> {
-        let verdict = match known.bearer {
-            Some((profile, held)) => judge(self.job, profile, held),
-            None if self.terms.not_found => Verdict::Skipped {
-                reason: SkipReason::NotFound,
-                profile: None,
-            },
-            None => return Ok(()),
+    fn take(&mut self, email: &str, given: &Given) -> Result<(), LedgerError> {
+        let connection = self.transaction.connection;
+        let Some(id) = pending(connection, email)? else {
+            return Ok(());
         };
-        if matches!(verdict, Verdict::Skipped { profile: Some(_), .. }) {
-            // That it needs nothing may not be true any more, and no read-back would tell.
+        if !self.reused.count(given) {
             return Ok(());
         }
-        let connection = self.transaction.connection;
-        let pending: Option<i64> = connection
-            .prepare_cached("SELECT id FROM entry WHERE email = ?1 AND state = 0")?
-            .query_row(params![known.email], |row| row.get(0))
-            .optional()?;
-        let Some(id) = pending else {
-            return Ok(());
-        };
-        let state = self.transaction.lookup(EntryId(id), &verdict)?;
+        let state = self.transaction.lookup(id, &given.verdict)?;
+        if matches!(given.verdict, Verdict::Resolved { .. }) && state != EntryState::Resolved {
+            self.reused.resolved -= 1;
+            self.reused.same_profile += 1;
+        }
         connection
             .prepare_cached("UPDATE entry SET reused = ?2, reuse = ?3 WHERE id = ?1")?
-            .execute(params![id, known.looked_up_at, self.no])?;
-        *match (state, verdict) {
-            (EntryState::Resolved, _) => &mut self.reused.resolved,
-            (_, Verdict::Resolved { .. }) => &mut self.reused.same_profile,
-            _ => &mut self.reused.not_found,
-        } += 1;
+            .execute(params![id.0, given.looked_up_at, self.no])?;
         Ok(())
     }
 
@@ -343,20 +235,13 @@ impl<'c, 'j> Taking<'c, 'j> {
     }
 }
 
-impl read::Reader {
-    /// How many entries were ever taken from other ledgers.
-    pub fn reused(&self) -> Result<u64, LedgerError> {
-        let reused = "SELECT coalesce(sum(taken), 0) FROM reuse";
-        Ok(self
-            .connection
-            .query_row(reused, [], |row| read::unsigned(row, 0))?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::other::ENTRIES_A_LOOK;
     use super::*;
     use crate::ledger::{Ledger, ListIdentity, Reader};
+    use crate::model::ids::{Action, Handle, Job};
+    use std::path::Path;
 
     const TENANT: &str = "https://acme.example/api/v3";
     const DAY_MS: i64 = 86_400_000;
@@ -429,7 +314,14 @@ mod tests {
         let path = folder.join("own.db");
         let mut ledger = Ledger::create(&path, "assign").unwrap();
         let mut loading = load(&mut ledger, emails);
-        let reused = loading.reuse(&other(from), terms, job, &|| false).unwrap();
+        let other = other(from);
+        let offer = Offer::new(&other, job, terms);
+        let reused = loading.reuse(&offer, &|| false).unwrap();
+        assert_eq!(
+            counted(folder, &offer, emails),
+            reused.total(),
+            "a plan counts as many"
+        );
         assert_eq!(
             loading.pending().unwrap() + reused.total(),
             emails.len() as u64,
@@ -462,6 +354,22 @@ mod tests {
             })
             .unwrap();
         (reused, rows)
+    }
+
+    /// How many a plan counts, of entries that wait in a ledger and, one by one, of emails that stand in none.
+    fn counted(folder: &Path, offer: &Offer<'_>, emails: &[&str]) -> u64 {
+        let path = folder.join("planned.db");
+        let mut ledger = Ledger::create(&path, "load").unwrap();
+        load(&mut ledger, emails).commit().unwrap();
+        let waiting = Reader::open(&path).unwrap().reusable(offer, &|| false).unwrap();
+        let mut named = Reused::default();
+        for email in emails {
+            let before = named.total();
+            let is_taken = offer.count(email, &mut named).unwrap();
+            assert_eq!(is_taken, named.total() > before, "{email}");
+        }
+        assert_eq!(waiting, named);
+        named.total()
     }
 
     #[test]
@@ -581,7 +489,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let vip = job(Action::Assign, "vip");
         let from = told(folder.path(), &vip, &rows);
-        let (_, stands) = taken(folder.path(), &from, &rows.map(|row| row.0), (&vip, TERMS));
+        let (reused, stands) = taken(folder.path(), &from, &rows.map(|row| row.0), (&vip, TERMS));
+        assert_eq!((reused.resolved, reused.ahead), (2, 1));
         let taken: Vec<_> = stands.iter().map(|row| row.1.ends_with("taken")).collect();
         assert_eq!(taken, [true, false, true, false]);
     }
@@ -640,20 +549,30 @@ mod tests {
         let vip = job(Action::Assign, "vip");
         let rows = [("a@example.com", EntryState::Resolved, "", "p1", "[]", 5)];
         let from = told(folder.path(), &vip, &rows);
-        let mut ledger = Ledger::create(&folder.path().join("own.db"), "assign").unwrap();
+        let own = folder.path().join("own.db");
+        let mut ledger = Ledger::create(&own, "assign").unwrap();
         load(&mut ledger, &["a@example.com"]).commit().unwrap();
         let mut refusal = |sql: &str| {
             ledger.connection.execute_batch(sql).unwrap();
             let mut loading = ledger.begin_load().unwrap();
-            loading.reuse(&other(&from), TERMS, &vip, &|| true).unwrap_err()
+            let other = other(&from);
+            let offer = Offer::new(&other, &vip, TERMS);
+            let refused = loading.reuse(&offer, &|| true).unwrap_err();
+            drop(loading);
+            let planned = Reader::open(&own)
+                .unwrap()
+                .reusable(&offer, &|| true)
+                .unwrap_err();
+            assert_eq!(planned.to_string(), refused.to_string());
+            refused
         };
         let id = other(&from).id;
-        let own = "UPDATE meta SET ledger_id = 'own'";
+        let renamed = "UPDATE meta SET ledger_id = 'own'";
         assert!(matches!(
             refusal(&format!("UPDATE meta SET ledger_id = '{id}'")),
             ReuseError::Copy(_)
         ));
-        let adopted = format!("{own}; INSERT INTO adoption (why, adopted_at) VALUES ('moved', 0)");
+        let adopted = format!("{renamed}; INSERT INTO adoption (why, adopted_at) VALUES ('moved', 0)");
         assert!(matches!(refusal(&adopted), ReuseError::Adopted));
     }
 
@@ -672,7 +591,8 @@ mod tests {
         ledger.connection.execute(told, params![now_ms()]).unwrap();
         let mut own = Ledger::create(&folder.path().join("own.db"), "assign").unwrap();
         let mut loading = load(&mut own, &emails);
-        let stopped = loading.reuse(&other(&from), TERMS, &vip, &|| true);
+        let other = other(&from);
+        let stopped = loading.reuse(&Offer::new(&other, &vip, TERMS), &|| true);
         assert!(matches!(stopped, Err(ReuseError::Stopped)));
         drop(loading);
         assert_eq!(own.counts().unwrap().total(), 0);

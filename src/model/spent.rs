@@ -70,20 +70,40 @@ impl Spent {
         }
         spent
     }
+}
 
-    /// The whole, and each cause, in whole units that add up: those that were cut most are rounded up.
-    pub fn in_units(&self, unit: Duration) -> (u64, [u64; 6]) {
+/// Where the time of a whole command went, from its start to what it says at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandTime {
+    before: Duration,
+    run: Spent,
+}
+
+impl CommandTime {
+    /// A command that has taken `whole` by now, `before` of it until its run began, and what the run says of itself.
+    ///
+    /// What is in none of them is the end of the run, in which the ledger is closed: its own work.
+    pub fn new(whole: Duration, before: Duration, mut run: Spent) -> Self {
+        run.add(Cause::OwnWork, whole.saturating_sub(before + run.total()));
+        Self { before, run }
+    }
+
+    /// The whole, what was before the run, and each cause in it, in whole units that add up: those that were cut most
+    /// are rounded up.
+    pub fn in_units(&self, unit: Duration) -> (u64, u64, [u64; 6]) {
         let count = |time: Duration| time.as_nanos() / unit.as_nanos();
-        let cut = |time: Duration| time.as_nanos() % unit.as_nanos();
-        let whole = count(self.total() + unit / 2);
-        let mut parts = self.by_cause.map(count);
-        let mut most_cut = Cause::ALL;
-        most_cut.sort_by_key(|cause| std::cmp::Reverse(cut(self.on(*cause))));
-        let short = whole - parts.iter().sum::<u128>();
-        for cause in most_cut.into_iter().take(short as usize) {
-            parts[cause as usize] += 1;
+        let [rate, slow_down, answers, outage, batches, own_work] = self.run.by_cause;
+        let parts = [self.before, rate, slow_down, answers, outage, batches, own_work];
+        let whole = count(self.before + self.run.total() + unit / 2);
+        let mut counts = parts.map(count);
+        let mut most_cut = [0, 1, 2, 3, 4, 5, 6];
+        most_cut.sort_by_key(|part| std::cmp::Reverse(parts[*part].as_nanos() % unit.as_nanos()));
+        let short = whole - counts.iter().sum::<u128>();
+        for part in most_cut.into_iter().take(short as usize) {
+            counts[part] += 1;
         }
-        (whole as u64, parts.map(|part| part as u64))
+        let [before, causes @ ..] = counts.map(|count| count as u64);
+        (whole as u64, before, causes)
     }
 }
 
@@ -98,11 +118,18 @@ mod tests {
         for (cause, ms) in [(Cause::Rate, 3_400), (Cause::Answers, 400), (Cause::OwnWork, 300)] {
             spent.add(cause, Duration::from_millis(ms));
         }
-        let seconds = spent.in_units(Duration::from_secs(1));
+        let ms = Duration::from_millis;
+        let in_seconds = |before, whole| CommandTime::new(whole, before, spent).in_units(ms(1_000));
         assert_eq!(
-            seconds,
-            (4, [4, 0, 0, 0, 0, 0]),
+            in_seconds(ms(0), ms(4_100)),
+            (4, 0, [4, 0, 0, 0, 0, 0]),
             "the first of those that were cut alike"
+        );
+        assert_eq!(in_seconds(ms(1_450), ms(5_550)), (6, 2, [4, 0, 0, 0, 0, 0]));
+        assert_eq!(
+            in_seconds(ms(1_000), ms(6_800)),
+            (7, 1, [4, 0, 0, 0, 0, 2]),
+            "what nobody has an account of is its own work"
         );
         let mut later = spent;
         later.add(Cause::Batches, Duration::from_secs(2));
@@ -114,13 +141,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_add_up_whatever_they_are(ms in proptest::array::uniform6(0_u64..100_000)) {
+        fn parts_add_up_whatever_they_are(
+            ms in proptest::array::uniform6(0_u64..100_000),
+            before in 0_u64..100_000,
+            after in 0_u64..100_000,
+        ) {
             let mut spent = Spent::default();
             for (cause, ms) in Cause::ALL.into_iter().zip(ms) {
                 spent.add(cause, Duration::from_millis(ms));
             }
-            let (whole, parts) = spent.in_units(Duration::from_secs(1));
-            prop_assert_eq!(whole, parts.iter().sum::<u64>());
+            let (before, after) = (Duration::from_millis(before), Duration::from_millis(after));
+            let passed = before + spent.total() + after;
+            let time = CommandTime::new(passed, before, spent);
+            spent.add(Cause::OwnWork, after);
+            let (whole, first, parts) = time.in_units(Duration::from_secs(1));
+            prop_assert_eq!(whole, first + parts.iter().sum::<u64>());
+            prop_assert!((whole as f64 - passed.as_secs_f64()).abs() <= 0.5);
+            prop_assert!((first as f64 - before.as_secs_f64()).abs() < 1.0);
             for (cause, part) in Cause::ALL.into_iter().zip(parts) {
                 prop_assert!((part as f64 - spent.on(cause).as_secs_f64()).abs() < 1.0);
             }

@@ -5,7 +5,7 @@ use crate::ledger::Loaded;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
 use crate::model::ids::{BatchId, BatchNo};
-use crate::model::spent::Spent;
+use crate::model::spent::{CommandTime, Spent};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,13 @@ pub enum Event {
         why: String,
         /// Requests under way.
         under_way: usize,
+    },
+    /// The run is over, and so is the command but for what it says.
+    Ended {
+        /// Where its time went.
+        time: Box<CommandTime>,
+        /// Requests made by it.
+        requests: u64,
     },
 }
 

@@ -2,12 +2,13 @@
 
 use super::context::RunSettings;
 use super::limits::Limits;
+use super::readback::WORTHWHILE_MEMBERS;
 use super::sizes::mean_size;
 use crate::api::pacing::{PaceSettings, PaceView};
 use crate::ledger::now_ms;
 use crate::model::batch::BatchState;
 use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
-use crate::model::ids::Job;
+use crate::model::ids::{Action, Job};
 use crate::model::rate::Rate;
 use crate::model::way::Choice;
 use std::time::Duration;
@@ -42,10 +43,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reckons with what is left, how it is gone about, and what the tenant was seen to be like.
+    /// Reckons with what is left, how it is gone about, and what the tenant was seen to be like. So many of the
+    /// entries that wait for a batch are `reused`: another ledger has looked them up.
     pub fn new(
         (job, ledger): (Job, String),
-        mut work: Work,
+        (mut work, reused): (Work, u64),
         (settings, pace): (&RunSettings, PaceSettings),
         choice: Choice,
         seen: &PaceView,
@@ -66,7 +68,13 @@ impl Plan {
         let full = settings.batch_size as u64;
         let first = reckon(full);
         let batches = first.requests.sending.saturating_sub(work.sealed);
-        let forecast = reckon(first.sent.checked_div(batches).unwrap_or(full).min(full));
+        let members = first.sent.checked_div(batches).unwrap_or(full).min(full);
+        let mut forecast = reckon(members);
+        if batches > 0 {
+            let (sampled, proved) = proofs(reused.min(forecast.sent), members, job.action, settings);
+            let read_back = &mut forecast.requests.reading_back;
+            *read_back = read_back.saturating_sub(sampled) + proved;
+        }
         let speed = Speed {
             per_second: pace.rate.per_second().map(|rate| rate * pace.reserve.usable()),
             concurrency: pace.concurrency,
@@ -95,6 +103,30 @@ impl Plan {
     pub fn needs_consent(&self, entries: u64, confirmed_entries: u64) -> bool {
         self.forecast.at_most > 0 && entries > confirmed_entries
     }
+}
+
+/// How many requests it takes to read back the batches of those whom another ledger looked up: were a sample enough,
+/// and as it is, where each of them is to be seen. They wait already, so they are the first to be sent.
+fn proofs(reused: u64, members: u64, action: Action, settings: &RunSettings) -> (u64, u64) {
+    let (group, confirm) = (settings.way.group(), settings.confirm);
+    let sample = |members: u64| confirm.members(members as usize, group) as u64;
+    let requests = |read: u64| read.div_ceil(group as u64);
+    let (mut sampled, mut proved) = (0, 0);
+    for batch in 0..reused.div_ceil(members) {
+        let reused = (reused - batch * members).min(members);
+        let read = reused + sample(members - reused);
+        // Whoever cannot be asked for together is looked for among the holders, where those fill fewer pages.
+        let holders = members * (batch + 1);
+        let pages = holders.div_ceil(u64::from(settings.page_size));
+        let by_holders = group == 1 && action == Action::Assign && read >= WORTHWHILE_MEMBERS as u64;
+        sampled += requests(sample(members));
+        proved += if by_holders {
+            read.min(pages)
+        } else {
+            requests(read)
+        };
+    }
+    (sampled, proved)
 }
 
 /// What batches are left, by how many stand in which state.

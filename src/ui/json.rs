@@ -46,6 +46,11 @@ fn object(event: &Event) -> Value {
         Event::Stopping { why, under_way } => {
             json!({"event": "stopping", "why": why, "under_way": under_way})
         }
+        Event::Ended { time, requests } => {
+            let mut object = super::summary::run_object(time, *requests);
+            object["event"] = "ended".into();
+            object
+        }
     }
 }
 

@@ -89,6 +89,8 @@ pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
             "batch {batch}: {} accepted, batch_id {batch_id}",
             counted(*members as u64, "profile", "profiles")
         )),
+        // The end of a run is told by its summary.
+        Event::Ended { .. } => None,
         Event::Loading { .. } | Event::Began { .. } | Event::Accepted { .. } | Event::Progress(_) => None,
     }
 }

@@ -4,7 +4,7 @@ use super::format::{at_most_percent, count, counted, duration};
 use crate::audit::summary::Summary;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
-use crate::model::spent::{Cause, Spent};
+use crate::model::spent::{Cause, CommandTime};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
@@ -129,29 +129,38 @@ fn word(cause: Cause) -> &'static str {
     }
 }
 
-/// Where the time of a run went, as one line that adds up.
-pub fn time(spent: &Spent) -> String {
-    let (whole, parts) = spent.in_units(Duration::from_secs(1));
+/// Where the time of a command went, as one line that adds up.
+pub fn time(time: &CommandTime) -> String {
+    let (whole, before, causes) = time.in_units(Duration::from_secs(1));
     if whole == 0 {
         return String::new();
     }
     let shown = |seconds| duration(Duration::from_secs(seconds));
-    let causes = Cause::ALL.into_iter().zip(parts).filter(|(_, part)| *part > 0);
-    let causes: Vec<String> = causes
-        .map(|(cause, part)| format!("{} {}", shown(part), word(cause)))
+    let causes = Cause::ALL.map(word).into_iter().zip(causes);
+    let parts: Vec<String> = std::iter::once(("before the run", before))
+        .chain(causes)
+        .filter(|(_, part)| *part > 0)
+        .map(|(word, part)| format!("{} {word}", shown(part)))
         .collect();
-    format!("Time      {} = {}\n", shown(whole), causes.join(" + "))
+    format!("Time      {} = {}\n", shown(whole), parts.join(" + "))
 }
 
-/// A run as scripts read it: how long it took, what that time was spent on, and how many requests were made.
-pub fn run_object(spent: &Spent, requests: u64) -> Value {
-    let (whole, parts) = spent.in_units(Duration::from_millis(1));
+/// A run as scripts read it: how long it took, what that time was spent on, how many requests were made, and how long
+/// the command took before the run and in all.
+pub fn run_object(time: &CommandTime, requests: u64) -> Value {
+    let (whole, before, causes) = time.in_units(Duration::from_millis(1));
     let seconds = |ms: u64| ms as f64 / 1_000.0;
-    let mut time = serde_json::Map::new();
-    for (cause, part) in Cause::ALL.into_iter().zip(parts) {
-        time.insert(word(cause).replace(' ', "_"), seconds(part).into());
+    let mut by_cause = serde_json::Map::new();
+    for (cause, part) in Cause::ALL.into_iter().zip(causes) {
+        by_cause.insert(word(cause).replace(' ', "_"), seconds(part).into());
     }
-    json!({"seconds": seconds(whole), "requests": requests, "seconds_by_cause": time})
+    json!({
+        "seconds": seconds(whole - before),
+        "requests": requests,
+        "seconds_by_cause": by_cause,
+        "seconds_before": seconds(before),
+        "seconds_in_all": seconds(whole),
+    })
 }
 
 /// What to type next.
@@ -209,19 +218,30 @@ pub fn quoted(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::spent::Spent;
 
     #[test]
     fn the_time_is_told_in_one_line_that_adds_up() {
+        assert_eq!(time(&CommandTime::default()), "");
         let mut spent = Spent::default();
-        assert_eq!(time(&spent), "");
         spent.add(Cause::Rate, Duration::from_millis(340_400));
         spent.add(Cause::SlowDown, Duration::from_millis(20_300));
         spent.add(Cause::OwnWork, Duration::from_millis(11_500));
+        let command = |before: Duration| CommandTime::new(before + spent.total(), before, spent);
         assert_eq!(
-            time(&spent),
+            time(&command(Duration::ZERO)),
             "Time      6 min 12 s = 5 min 40 s rate + 20 s told to wait + 12 s own work\n"
         );
-        let object = run_object(&spent, 7);
+        let asked_first = command(Duration::from_secs(63));
+        assert_eq!(
+            time(&asked_first),
+            "Time      7 min 15 s = 1 min 03 s before the run + 5 min 40 s rate + 20 s told to wait + 12 s own work\n"
+        );
+        let object = run_object(&asked_first, 7);
+        assert_eq!(
+            (&object["seconds_before"], &object["seconds_in_all"]),
+            (&63.0.into(), &435.2.into())
+        );
         assert_eq!(
             (&object["seconds"], &object["requests"]),
             (&372.2.into(), &7.into())

@@ -1,0 +1,73 @@
+//! What a run with these arguments will take, as `plan` says it and as somebody says yes to it.
+
+use super::args::{Common, ResolveArg, RunArgs};
+use super::error::Failure;
+use super::job::{Stop, spent_early, stopped_early};
+use super::settings;
+use crate::api::Paced;
+use crate::api::client::Client;
+use crate::model::email::Email;
+use crate::model::forecast::{Work, looked_up};
+use crate::model::ids::Job;
+use crate::model::way::{self, Supported, Survey};
+use crate::runner::context::RunSettings;
+use crate::runner::plan::Plan;
+use crate::runner::survey::{self, Surveyed};
+
+/// Finds out what the tenant supports, where that can pay, and reckons what a run with these arguments will take.
+/// `reused` are those who wait for a batch since another ledger knows them; `sample` chooses so many emails that are to
+/// be looked up at random.
+pub async fn reckon(
+    tenant: &Paced<Client>,
+    (job, work, reused): (&Job, Work, u64),
+    run: &RunArgs,
+    common: &Common,
+    sample: impl FnOnce(usize) -> Result<Vec<Email>, Failure>,
+    stop: &Stop,
+) -> Result<(Plan, RunSettings), Failure> {
+    let worthwhile = work.pending + work.resolved >= survey::WORTHWHILE_EMAILS;
+    let surveyed = if matches!(run.resolve, ResolveArg::One) || !worthwhile {
+        unasked(run.resolve)
+    } else {
+        let sample = sample(survey::sample_size(work.pending, run.max_requests))?;
+        let mut stop = stop.clone();
+        tokio::select! {
+            surveyed = survey::survey(tenant, job, &sample) => surveyed?,
+            () = tenant.gate().exhausted() => return Err(spent_early()),
+            Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
+        }
+    };
+    let room = run.limit.filter(|_| !run.dry_run);
+    let emails = looked_up(&work, room, surveyed.survey.sample.sending_share());
+    let first = emails < work.pending;
+    let choice = way::choose(run.resolve.into(), &surveyed.survey, emails, first);
+    let run_settings = settings::run_settings(run, choice.way, &surveyed);
+    let plan = Plan::new(
+        (job.clone(), common.ledger.display().to_string()),
+        (work, reused),
+        (&run_settings, settings::pace(run)),
+        choice,
+        &tenant.gate().view(),
+    );
+    Ok((plan, run_settings))
+}
+
+/// What is known of a tenant that was not asked. A way that somebody asked for by name is not left without a word.
+fn unasked(resolve: ResolveArg) -> Surveyed {
+    let why = match resolve {
+        ResolveArg::Many | ResolveArg::Scan => format!(
+            "too few to be worth finding out what the tenant supports (below {})",
+            survey::WORTHWHILE_EMAILS
+        ),
+        ResolveArg::Auto | ResolveArg::One => String::new(),
+    };
+    let survey = Survey {
+        many: Supported::No(why.clone()),
+        scan: Supported::No(why),
+        ..Survey::default()
+    };
+    Surveyed {
+        survey,
+        page_size: None,
+    }
+}
