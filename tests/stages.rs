@@ -37,6 +37,8 @@ struct Fake {
     list: Option<ReadFailure>,
     /// The filter takes `_` for a wildcard, as SQL's LIKE does.
     wildcards: bool,
+    /// Somebody goes while the pages of a look-up are first read, and the last one is not needed any more.
+    shrinks: Mutex<bool>,
     /// From the second look-up on the filter finds everybody.
     filter_breaks: bool,
     lookups: Mutex<usize>,
@@ -113,6 +115,13 @@ impl Tenant for Fake {
         let broken = self.filter_breaks && *self.lookups.lock().unwrap() > 1;
         if broken || (self.wildcards && email.contains('_')) {
             let foreign = found(format!("stranger{page}@example.com"));
+            if page == 2 && std::mem::take(&mut *self.shrinks.lock().unwrap()) {
+                let total = Some(2);
+                return Ok(Page {
+                    total,
+                    ..Page::new(vec![foreign], false)
+                });
+            }
             let items = if page == 3 {
                 vec![found(email.into())]
             } else {
@@ -446,6 +455,21 @@ fn an_address_that_looks_like_a_wildcard_is_still_found() {
     };
     let (outcome, entries) = job(fake, &["a@example.com", "____@example.com", "b@example.com"]);
     assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert!(
+        entries.values().all(|entry| entry.0 == EntryState::Confirmed),
+        "{entries:?}"
+    );
+}
+
+/// Whoever moved up over the edge of a page was on none of them.
+#[test]
+fn pages_that_change_while_they_are_read_are_read_again() {
+    let fake = Fake {
+        wildcards: true,
+        shrinks: Mutex::new(true),
+        ..Fake::default()
+    };
+    let (_, entries) = job(fake, &["a@example.com", "____@example.com"]);
     assert!(
         entries.values().all(|entry| entry.0 == EntryState::Confirmed),
         "{entries:?}"

@@ -24,6 +24,8 @@ use std::sync::atomic::Ordering;
 /// Pages of one look-up that are read at the most. A partial filter that matches five thousand profiles for a
 /// whole address is not a filter.
 const PAGES_LIMIT: u32 = 50;
+/// How often the pages of one look-up are read before it is given up, where they change meanwhile.
+const READINGS_LIMIT: u32 = 3;
 /// Worthless answers to one group before it is given up: its emails can also be asked for alone.
 const SPOILED_LIMIT: u32 = 2;
 /// Answers that say that the question was too long, or are what gateways say to one.
@@ -117,8 +119,28 @@ async fn judge_bearers<T: Tenant>(context: &Context<T>, bearers: &[&Found]) -> R
 }
 
 /// All profiles that the tenant's filter finds under one spelling.
+///
+/// Pages are cut by position: where somebody goes while they are read, whoever moves up over the edge of a page is on
+/// none of them. The number of all tells.
 async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -> Result<Vec<Found>, GaveUp> {
+    for _ in 0..READINGS_LIMIT {
+        if let Some(found) = pages_that_stay(context, asked, spelling).await? {
+            return Ok(found);
+        }
+    }
+    Err(GaveUp::Refused(
+        "the many profiles that match this address change while they are read".into(),
+    ))
+}
+
+/// The same, or nothing where their number changed in between.
+async fn pages_that_stay<T: Tenant>(
+    context: &Context<T>,
+    asked: &Email,
+    spelling: &str,
+) -> Result<Option<Vec<Found>>, GaveUp> {
     let mut found: Vec<Found> = Vec::new();
+    let mut total = None;
     for number in 1..=PAGES_LIMIT {
         let question = |tenant: Arc<T>| async move {
             let wanted = Wanted::Email(spelling);
@@ -130,10 +152,14 @@ async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -
             // something in this address for a wildcard.
             check_filter(context).await?;
         }
+        if number > 1 && page.total != total {
+            return Ok(None);
+        }
+        total = page.total;
         let before = found.len();
         found.extend(page.items);
         if !page.more {
-            return Ok(found);
+            return Ok(Some(found));
         }
         if found[before..]
             .iter()
