@@ -98,6 +98,40 @@ fn processes_on_one_host_share_one_budget() {
     assert!(seen > 120, "{seen} requests in seven seconds at 40/s");
 }
 
+/// systemd takes the folder away when somebody logs out; who comes afterwards must not get a budget of its own.
+#[test]
+fn a_budget_whose_folder_is_taken_away_stays_one() {
+    let (scene, _) = scene(15);
+    let job = |ledger| {
+        [
+            "assign",
+            "--status",
+            "vip",
+            "list.csv",
+            "--yes",
+            "--rate",
+            "40/s",
+            "--ledger",
+            ledger,
+            "--resolve",
+            "one",
+        ]
+    };
+    let mut children = vec![scene.spawn(&job("first.db"))];
+    std::thread::sleep(Duration::from_secs(2));
+    std::fs::remove_dir_all(scene.state()).unwrap();
+    children.push(scene.spawn(&job("second.db")));
+    std::thread::sleep(Duration::from_secs(3));
+    for child in &mut children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let (seen, busiest) = (scene.tenant().requests().len(), scene.tenant().busiest_second());
+    println!("{seen} requests, busiest second {busiest}");
+    assert!(busiest <= 40, "{busiest}");
+    assert!(seen > 80, "{seen} requests in five seconds at 40/s");
+}
+
 /// Killed and started again in quick succession, the process still keeps the rate: the new one cannot know
 /// what its predecessor sent in its last moments, and behaves as if that had been all it may.
 #[test]

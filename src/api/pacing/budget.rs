@@ -1,20 +1,23 @@
 //! The file in which processes on one host keep the record of their requests to one tenant.
 //!
 //! It is locked for moments only, and the system releases the lock of whoever dies. A file that makes no sense is
-//! replaced; then nothing is known, and everybody waits as after a start. It never holds anything but numbers.
+//! replaced; then nothing is known, and everybody waits as after a start. A file that is taken away, as systemd does
+//! at logout, is made anew with what it said. It never holds anything but numbers.
 
 use super::record::{Micros, Record};
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest, Sha256};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often a lock that somebody holds is tried again at once; holders take some microseconds.
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_micros(100);
+/// How often in a row a file is followed that is taken away again and again.
+const FOLLOWED: u32 = 3;
 /// No record is larger.
 const LIMIT_BYTES: u64 = 1 << 20;
 /// Who else may write there could make us send too fast, or not at all.
@@ -23,10 +26,19 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The budget of all processes of this user on this host for one tenant.
 #[derive(Debug)]
 pub struct Budget {
+    folder: PathBuf,
+    path: PathBuf,
     file: File,
+    /// Which file is open: another one at its path is another record.
+    identity: Identity,
     boot: String,
+    /// What a file said that was taken away, until the one in its place says it.
+    lost: Option<Record>,
     pub(super) binds: bool,
 }
+
+/// The device and the number of a file. No other file has both for as long as it is open.
+type Identity = (u64, u64);
 
 /// Why processes cannot share a budget here.
 #[derive(Debug, thiserror::Error)]
@@ -42,39 +54,17 @@ pub enum Unshared {
 impl Budget {
     /// Opens the record for a tenant in a folder of this user's own, which is made where it is missing.
     pub fn open(folder: &Path, base: &str) -> Result<Self, Unshared> {
-        let failed = |what: &str, error: io::Error| {
-            Unshared::Unusable(format!("{what} {}: {error}", folder.display()))
-        };
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|error| Unshared::Unusable(format!("cannot tell this boot from another: {error}")))?;
-        let mut maker = DirBuilder::new();
-        maker
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| failed("cannot make", error))?;
-        let there = std::fs::metadata(folder).map_err(|error| failed("cannot look at", error))?;
-        check_owner(&there, folder)?;
         let path = folder.join(name(base));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32)
-            .open(&path)
-            .map_err(|error| failed("cannot write in", error))?;
-        let there = file
-            .metadata()
-            .map_err(|error| failed("cannot look into", error))?;
-        if !there.is_file() || there.file_type().is_fifo() {
-            return Err(Unshared::Unusable(format!("{} is no plain file", path.display())));
-        }
-        check_owner(&there, &path)?;
+        let (file, identity) = open_in(folder, &path)?;
         Ok(Self {
+            folder: folder.to_owned(),
+            path,
             file,
+            identity,
             boot: boot.trim().to_owned(),
+            lost: None,
             binds: true,
         })
     }
@@ -90,41 +80,117 @@ impl Budget {
         &mut self,
         change: impl FnOnce(&mut Record, Micros) -> R,
     ) -> io::Result<Option<R>> {
+        for _ in 0..FOLLOWED {
+            if !self.lock()? {
+                return Ok(None);
+            }
+            // Where there can be no other file, those who hold this one still share it.
+            if self.is_in_place() || !self.follow() {
+                let changed = self.change_locked(change);
+                self.file.unlock()?;
+                return changed.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn lock(&self) -> io::Result<bool> {
         let mut tries = 0;
         loop {
             match self.file.try_lock() {
-                Ok(()) => break,
+                Ok(()) => return Ok(true),
                 Err(std::fs::TryLockError::WouldBlock) if tries < TRIES => {
                     tries += 1;
                     std::thread::sleep(BETWEEN_TRIES);
                 }
-                Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(std::fs::TryLockError::WouldBlock) => return Ok(false),
                 Err(std::fs::TryLockError::Error(error)) => return Err(error),
             }
         }
-        let changed = self.change_locked(change);
-        self.file.unlock()?;
-        changed.map(Some)
+    }
+
+    /// Whether whoever comes next would open the very file that is open here.
+    fn is_in_place(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|there| identity(&there) == self.identity)
+    }
+
+    /// Opens what stands in the place of the file that was taken away, or a new one; false where neither can be.
+    ///
+    /// What that file said is final: whoever locks it from now on sees what we saw, and leaves it, too.
+    fn follow(&mut self) -> bool {
+        let Ok((file, identity)) = open_in(&self.folder, &self.path) else {
+            return false;
+        };
+        self.lost = self.read(now()).ok().or_else(|| self.lost.take());
+        (self.file, self.identity) = (file, identity);
+        true
     }
 
     fn change_locked<R>(&mut self, change: impl FnOnce(&mut Record, Micros) -> R) -> io::Result<R> {
         let now = now();
-        let mut bytes = Vec::new();
-        self.file.seek(SeekFrom::Start(0))?;
-        (&self.file).take(LIMIT_BYTES).read_to_end(&mut bytes)?;
-        let record = Record::read(&bytes, &self.boot, now);
-        let mut record = record.unwrap_or_else(|| Record::new(&self.boot, now));
+        let mut record = self.read(now)?;
         record.tidy(now, lives);
         let result = change(&mut record, now);
         let bytes = serde_json::to_vec(&record)?;
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&bytes)?;
         self.file.set_len(bytes.len() as u64)?;
+        self.lost = None;
         Ok(result)
+    }
+
+    /// What the file says, and what a lost one said beyond that.
+    fn read(&mut self, now: Micros) -> io::Result<Record> {
+        let mut bytes = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        (&self.file).take(LIMIT_BYTES).read_to_end(&mut bytes)?;
+        let record = Record::read(&bytes, &self.boot, now);
+        let fresh = || Record::new(&self.boot, now);
+        Ok(match self.lost.clone() {
+            None => record.unwrap_or_else(fresh),
+            // Nobody has sent anything by a record that nobody has written yet, so nothing is missing.
+            Some(lost) if bytes.is_empty() => lost,
+            Some(lost) => record.unwrap_or_else(fresh).with_lost(lost),
+        })
     }
 }
 
-fn check_owner(there: &std::fs::Metadata, path: &Path) -> Result<(), Unshared> {
+/// Opens the file of a record, and makes it and its folder where they are missing.
+fn open_in(folder: &Path, path: &Path) -> Result<(File, Identity), Unshared> {
+    let failed =
+        |what: &str, error: io::Error| Unshared::Unusable(format!("{what} {}: {error}", folder.display()));
+    let mut maker = DirBuilder::new();
+    maker
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| failed("cannot make", error))?;
+    let there = std::fs::metadata(folder).map_err(|error| failed("cannot look at", error))?;
+    check_owner(&there, folder)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32)
+        .open(path)
+        .map_err(|error| failed("cannot write in", error))?;
+    let there = file
+        .metadata()
+        .map_err(|error| failed("cannot look into", error))?;
+    if !there.is_file() || there.file_type().is_fifo() {
+        return Err(Unshared::Unusable(format!("{} is no plain file", path.display())));
+    }
+    check_owner(&there, path)?;
+    Ok((file, identity(&there)))
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
+
+fn check_owner(there: &Metadata, path: &Path) -> Result<(), Unshared> {
     let ours = there.uid() == rustix::process::geteuid().as_raw();
     if ours && there.mode() & WRITABLE_BY_OTHERS == 0 {
         return Ok(());
@@ -210,6 +276,67 @@ mod tests {
         assert_eq!(one.change(|_, _| ()).unwrap(), None);
         drop(other);
         assert_eq!(one.change(|_, _| ()).unwrap(), Some(()));
+    }
+
+    fn departed(budget: &mut Budget) -> u32 {
+        let count = |record: &mut Record, _| record.departed.iter().map(|(_, _, count)| count).sum();
+        budget.change(count).unwrap().unwrap()
+    }
+
+    fn depart(budget: &mut Budget, id: u64, count: u32) {
+        let note = |record: &mut Record, now| record.departed.push((id, now, count));
+        budget.change(note).unwrap().unwrap();
+    }
+
+    /// Two that share a record in a folder in a folder, with five departures of the one and seven of the other.
+    fn two() -> (tempfile::TempDir, PathBuf, Budget, Budget) {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("rollbook");
+        let mut one = Budget::open(&place, "a").unwrap();
+        let mut other = Budget::open(&place, "a").unwrap();
+        depart(&mut one, 1, 5);
+        depart(&mut other, 2, 7);
+        (folder, place, one, other)
+    }
+
+    #[test]
+    fn a_record_that_is_taken_away_is_made_anew_with_what_it_said() {
+        let (_folder, place, mut one, mut other) = two();
+        let since = one.change(|record, _| record.since).unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        depart(&mut one, 1, 1);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&place), mode(&place.join(name("a")))), (0o700, 0o600));
+        let mut third = Budget::open(&place, "a").unwrap();
+        assert_eq!(departed(&mut third), 5 + 7 + 1);
+        assert_eq!(third.change(|record, _| record.since).unwrap(), since);
+        depart(&mut other, 2, 1);
+        assert_eq!(departed(&mut third), 5 + 7 + 2, "nothing is counted twice");
+    }
+
+    #[test]
+    fn who_comes_between_the_loss_and_its_discovery_learns_what_was_lost() {
+        let (_folder, place, mut one, mut other) = two();
+        std::fs::remove_file(place.join(name("a"))).unwrap();
+        let mut third = Budget::open(&place, "a").unwrap();
+        depart(&mut third, 3, 2);
+        assert_eq!(departed(&mut third), 2);
+        for budget in [&mut one, &mut other, &mut third] {
+            assert_eq!(departed(budget), 5 + 7 + 2);
+        }
+    }
+
+    #[test]
+    fn where_no_record_can_be_made_the_lost_one_is_still_shared() {
+        let (_folder, place, mut one, mut other) = two();
+        std::fs::remove_dir_all(&place).unwrap();
+        std::fs::write(&place, "in the way").unwrap();
+        depart(&mut one, 1, 1);
+        assert_eq!(departed(&mut other), 5 + 7 + 1);
+        std::fs::remove_file(&place).unwrap();
+        depart(&mut other, 2, 1);
+        assert_eq!(departed(&mut one), 5 + 7 + 2);
+        assert!(place.is_dir(), "as soon as one can be made, it is");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `keeper` | the task: who waits, who is under way, what a pause or an outage holds up |
 //! | `window` | the law: no window of time holds more requests than allowed, as the server counts |
+//! | `steps` | what such a window has to remember, in little room |
 //! | `spread` | departures at even distances within it |
 //! | `tempo` | how fast to go: the user's ceiling, and below it what the tenant was seen to take |
 //! | `granted` | what the tenant took since it last objected |
@@ -20,6 +21,7 @@ mod keeper;
 mod record;
 mod shared;
 mod spread;
+mod steps;
 mod tempo;
 mod window;
 

@@ -115,6 +115,24 @@ impl Record {
         });
     }
 
+    /// This record with what a lost one says of those who do not stand in it yet.
+    ///
+    /// Several find the same record lost and take it over one after the other; who stands in this one, was brought by
+    /// the first of them.
+    pub(super) fn with_lost(mut self, lost: Self) -> Self {
+        let mut known: Vec<u64> = self.members.iter().map(|member| member.id).collect();
+        known.extend(self.departed.iter().map(|(id, _, _)| *id));
+        let is_new = |id: &u64| !known.contains(id);
+        let departed = lost.departed.into_iter().filter(|(id, _, _)| is_new(id));
+        self.departed.extend(departed);
+        let members = lost.members.into_iter().filter(|member| is_new(&member.id));
+        self.members.extend(members);
+        self.hold = self.hold.max(lost.hold);
+        let limits = self.limit.into_iter().chain(lost.limit);
+        self.limit = limits.max_by_key(|limit| limit.since);
+        self
+    }
+
     /// Everybody but one member.
     pub(super) fn others(&self, id: u64) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(move |member| member.id != id)
@@ -216,6 +234,27 @@ mod tests {
         assert_eq!(Record::read(&bytes, "b", now / 2), None);
         assert_eq!(Record::read(&bytes[..bytes.len() - 1], "b", now), None);
         assert_eq!(Record::read(b"", "b", now), None);
+    }
+
+    #[test]
+    fn a_lost_record_is_taken_over_once() {
+        let told = |since| SharedLimit {
+            per_second: 5.0,
+            since,
+            return_time: None,
+        };
+        let mut lost = Record::new("b", 0);
+        lost.members = vec![member(1, 7, &[]), member(2, 7, &[])];
+        lost.departed = vec![(1, 5, 3), (1, 6, 1), (9, 6, 2)];
+        (lost.hold, lost.limit) = (40, Some(told(6)));
+        let mut new = Record::new("b", 8);
+        new.members = vec![member(3, 9, &[])];
+        (new.hold, new.limit) = (20, Some(told(4)));
+        let first = new.with_lost(lost.clone());
+        assert_eq!(first.departed, [(1, 5, 3), (1, 6, 1), (9, 6, 2)]);
+        assert_eq!(first.members.len(), 3);
+        assert_eq!((first.since, first.hold, first.limit), (8, 40, Some(told(6))));
+        assert_eq!(first.clone().with_lost(lost), first);
     }
 
     #[test]

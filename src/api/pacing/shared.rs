@@ -319,7 +319,7 @@ impl Part<'_> {
         windows.adopt(
             lengths.collect(),
             clocks.here,
-            || departed(true).collect(),
+            || departed(true).map(|(at, count)| (at, count as usize)).collect(),
             departed(false),
         );
         let paces = of_all

@@ -7,8 +7,7 @@
 //! having arrived as late as its latency beyond the usual one allows. Where latencies are steady this costs
 //! nothing; where they are not, it costs a little speed and keeps the promise.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use super::steps::{STEPS, Steps};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,9 +42,8 @@ impl Windows {
     /// Fills up whatever others may have sent until some time, since it is not known any more.
     pub(super) fn fill(&mut self, at: Instant) {
         for window in &mut self.each {
-            for _ in window.arrived.len()..window.most {
-                window.note(at);
-            }
+            let free = window.most.saturating_sub(window.arrived.total());
+            window.arrived.add(at, free);
         }
     }
 
@@ -55,7 +53,7 @@ impl Windows {
         &mut self,
         mut of_all: Vec<(usize, Duration)>,
         now: Instant,
-        ours: impl Fn() -> Vec<(Instant, u32)>,
+        ours: impl Fn() -> Vec<(Instant, usize)>,
         others: impl Iterator<Item = (Instant, u32)> + Clone,
     ) {
         if of_all.is_empty() {
@@ -65,7 +63,7 @@ impl Windows {
         for (most, length) in of_all {
             let known = before.iter().position(|window| window.length == length + MARGIN);
             let mut window = known.map_or_else(
-                || Window::with((most, length), ours()),
+                || Window::with((most, length), now, ours()),
                 |place| before.swap_remove(place),
             );
             window.most = most;
@@ -77,7 +75,7 @@ impl Windows {
     /// Notes a request that may have arrived as late as `latest`.
     pub(super) fn note(&mut self, latest: Instant) {
         for window in &mut self.each {
-            window.note(latest);
+            window.arrived.add(latest, 1);
         }
     }
 
@@ -103,10 +101,9 @@ struct Window {
     most: usize,
     length: Duration,
     /// When requests that have been answered may have arrived at the latest.
-    arrived: BinaryHeap<Reverse<Instant>>,
-    /// The same of other processes: when, and how many; in order.
-    others: VecDeque<(Instant, usize)>,
-    others_count: usize,
+    arrived: Steps,
+    /// The same of other processes.
+    others: Steps,
 }
 
 impl Window {
@@ -121,67 +118,65 @@ impl Window {
         } else {
             Duration::ZERO
         };
-        let age = |place: usize| spread.mul_f64(place as f64 / most as f64);
-        let arrived = (0..most).map(|place| (now.checked_sub(age(place)).unwrap_or(now), 1));
-        Self::with((most, length), arrived.collect())
+        let steps = most.min(STEPS as usize);
+        let step = |number: usize| {
+            let (first, end) = (number * most / steps, (number + 1) * most / steps);
+            let age = spread.mul_f64(first as f64 / most as f64);
+            (now.checked_sub(age).unwrap_or(now), end - first)
+        };
+        Self::with((most, length), now, (0..steps).map(step))
     }
 
-    fn with((most, length): (usize, Duration), arrived: Vec<(Instant, u32)>) -> Self {
+    fn with(
+        (most, length): (usize, Duration),
+        now: Instant,
+        arrived: impl IntoIterator<Item = (Instant, usize)>,
+    ) -> Self {
+        let length = length + MARGIN;
         let mut window = Self {
             most,
-            length: length + MARGIN,
-            arrived: BinaryHeap::new(),
-            others: VecDeque::new(),
-            others_count: 0,
+            length,
+            arrived: Steps::within(length, now),
+            others: Steps::within(length, now),
         };
         for (at, count) in arrived {
-            (0..count).for_each(|_| window.note(at));
+            window.arrived.add(at, count);
         }
         window
     }
 
-    fn note(&mut self, latest: Instant) {
-        self.arrived.push(Reverse(latest));
-    }
-
-    /// Takes over what other processes sent, in the order of time.
+    /// Takes over what other processes sent.
     fn hear_of(&mut self, now: Instant, others: impl Iterator<Item = (Instant, u32)>) {
-        let length = self.length;
-        let others = others.filter(|(at, _)| *at + length > now);
-        self.others = others.map(|(at, count)| (at, count as usize)).collect();
-        self.others_count = self.others.iter().map(|(_, count)| count).sum();
+        self.others = Steps::within(self.length, now);
+        for (at, count) in others.filter(|(at, _)| *at + self.length > now) {
+            self.others.add(at, count as usize);
+        }
     }
 
     fn room(&mut self, now: Instant, under_way: usize) -> usize {
         self.forget(now);
         self.most
-            .saturating_sub(self.arrived.len() + self.others_count + under_way)
+            .saturating_sub(self.arrived.total() + self.others.total() + under_way)
     }
 
     /// Lets go of what has left the window.
     fn forget(&mut self, now: Instant) {
-        let has_left = |at: Instant| at + self.length <= now;
-        while self
-            .arrived
-            .peek()
-            .is_some_and(|Reverse(oldest)| has_left(*oldest))
-        {
-            self.arrived.pop();
-        }
-        while let Some((_, count)) = self.others.front().filter(|(at, _)| has_left(*at)) {
-            self.others_count -= count;
-            self.others.pop_front();
-        }
+        let length = self.length;
+        self.arrived.forget(|at| at + length <= now);
+        self.others.forget(|at| at + length <= now);
     }
 
     fn next_departure(&mut self, now: Instant, under_way: usize) -> Option<Instant> {
         if self.room(now, under_way) > 0 {
             return Some(now);
         }
-        // With the oldest gone there is one place more; it suffices unless the rest is under way.
-        let ours = self.arrived.peek().map(|Reverse(oldest)| *oldest);
-        let theirs = self.others.front().map(|(oldest, _)| *oldest);
-        let oldest = ours.into_iter().chain(theirs).min()?;
+        // With the oldest gone there is a place more; it suffices unless the rest is under way.
+        let oldest = self
+            .arrived
+            .oldest()
+            .into_iter()
+            .chain(self.others.oldest())
+            .min()?;
         Some(oldest + self.length)
     }
 }
@@ -217,6 +212,7 @@ impl UsualLatency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -236,7 +232,7 @@ mod tests {
             None,
             "both may arrive at any moment"
         );
-        window.note(later);
+        window.arrived.add(later, 1);
         assert_eq!(window.next_departure(later, 1), Some(later + SECOND + MARGIN));
     }
 
@@ -280,6 +276,32 @@ mod tests {
         let mut minute = Window::full((600, SECOND * 60), start);
         let wait = minute.next_departure(start, 0).unwrap() - start;
         assert!(wait < Duration::from_millis(200), "{wait:?}");
+    }
+
+    #[test]
+    fn a_window_of_millions_takes_little_room_and_still_holds() {
+        let (most, hour, tick) = (36_000_000, SECOND * 3_600, SECOND / 4);
+        let start = Instant::now();
+        let mut window = Window::full((most, hour), start);
+        assert_eq!(window.room(start, 0), 0);
+        let (mut departures, mut within, mut busiest, mut largest) = (VecDeque::new(), 0, 0, 0);
+        let ticks = 3 * 3_600 * 4;
+        let mut departed = 0;
+        for now in (0..ticks).map(|number| start + tick * number) {
+            // Whatever there is room for departs at once; now and then nobody wants anything.
+            let idle = (now - start).as_secs() % 600 < 60;
+            let count = if idle { 0 } else { window.room(now, 0) };
+            window.arrived.add(now, count);
+            departures.push_back((now, count));
+            (departed, within) = (departed + count, within + count);
+            while departures.front().is_some_and(|(at, _)| *at + hour <= now) {
+                within -= departures.pop_front().map_or(0, |(_, count)| count);
+            }
+            (busiest, largest) = (busiest.max(within), largest.max(window.arrived.steps()));
+        }
+        assert!(busiest <= most, "{busiest}");
+        assert!(departed > most * 3 / 100 * 99, "{departed}");
+        assert!(largest <= STEPS as usize + 1, "{largest}");
     }
 
     #[test]
