@@ -24,6 +24,11 @@ pub fn first_seed() -> u64 {
         .map_or(0, |seed| seed.parse().expect("ROLLBOOK_FIRST_SEED is a number"))
 }
 
+/// How many seeds: as many as usual, unless somebody wants fewer.
+pub fn how_many(usual: usize) -> usize {
+    std::env::var("ROLLBOOK_SEEDS").map_or(usual, |seeds| seeds.parse().expect("ROLLBOOK_SEEDS is a number"))
+}
+
 /// Runs all cases on all processors; the answers are in the order of the cases. Panics with the first failures.
 pub fn each<C: Sync + std::fmt::Debug, R: Send>(
     cases: &[C],

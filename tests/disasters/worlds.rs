@@ -2,7 +2,7 @@
 //! somebody else who edits the same profiles. Whatever happens, the promises hold.
 //!
 //! A world that fails is named by its seed; `ROLLBOOK_SEED=n` runs it alone and prints what happened in it, and
-//! `ROLLBOOK_FIRST_SEED=n` runs as many others.
+//! `ROLLBOOK_FIRST_SEED=n` runs as many others, `ROLLBOOK_SEEDS=n` only so many.
 
 use super::cases;
 use super::disk::{Crash, Fault, Kind, StorageError};
@@ -166,7 +166,7 @@ fn seeded_worlds() {
         Some(seed) => vec![seed],
         None => {
             let worlds = if cases::is_full() { WORLDS } else { SHARE };
-            (cases::first_seed()..).take(worlds).collect()
+            (cases::first_seed()..).take(cases::how_many(worlds)).collect()
         }
     };
     let stories = cases::each(&seeds, |seed| {
