@@ -23,7 +23,7 @@ const LARGEST_PAGE: u32 = 500;
 /// Emails of the tenant's own profiles that are asked for alone and together.
 const PROBES: usize = 4;
 /// Emails of a sample that are asked for alone where they cannot be asked for together: one in so many, up to a bound.
-const ALONE_ONE_IN: usize = 10;
+const ALONE_ONE_IN: usize = 20;
 const ALONE_LIMIT: usize = 200;
 /// Emails that the answers to a sample held nobody for and that are asked for alone as well.
 const DOUBLE_CHECKS: usize = 3;
@@ -44,10 +44,10 @@ pub struct Surveyed {
 /// few requests has none to spare for that.
 ///
 /// Whoever no answer holds costs a request, so the forecast is as good as the idea of how many that are: with 4 % of
-/// them it is off by a tenth for 10,000 emails, and by half as much from 50,000 on (one standard deviation).
+/// them it is off by 8 % for 10,000 emails, and by half as much from 50,000 on (one standard deviation).
 pub fn sample_size(emails: u64, requests: Option<u64>) -> usize {
     let affordable = requests.map_or(u64::MAX, |requests| requests / 50);
-    let groups = (emails / 1_000).clamp(1, 50).min(affordable) as usize;
+    let groups = (emails / 500).clamp(1, 100).min(affordable) as usize;
     groups * most_on(Slice::USUAL_SIZE as usize)
 }
 
@@ -464,8 +464,8 @@ mod tests {
     #[test]
     fn a_sample_grows_with_the_list_up_to_a_bound() {
         assert_eq!(sample_size(100, None), 93);
-        assert_eq!(sample_size(10_000, None), 10 * 93);
-        assert_eq!(sample_size(10_000_000, None), 50 * 93);
+        assert_eq!(sample_size(10_000, None), 20 * 93);
+        assert_eq!(sample_size(10_000_000, None), 100 * 93);
         assert_eq!(sample_size(10_000_000, Some(100)), 2 * 93);
         assert_eq!(sample_size(10_000_000, Some(20)), 0);
     }
