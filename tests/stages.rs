@@ -1,6 +1,6 @@
 //! Runs over a tenant that lives in the test, for behaviour that no honest tenant shows.
 
-use rollbook::api::pacing::{Gate, PaceSettings};
+use rollbook::api::pacing::{Class, Gate, PaceSettings, Signal};
 use rollbook::api::{
     BatchProgress, BatchReport, Holding, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
 };
@@ -14,10 +14,12 @@ use rollbook::model::rate::Rate;
 use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
 use rollbook::model::way::{Sample, Way};
-use rollbook::runner::context::{Halt, NOBODY, RunSettings};
+use rollbook::runner::context::{Halt, NOBODY, RunSettings, ask_patiently};
 use rollbook::runner::event::Events;
 use rollbook::runner::limits::Limits;
+use rollbook::runner::preflight::{Objection, statuses};
 use rollbook::runner::run::{Ending, Outcome, run};
+use rollbook::runner::survey::survey;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -193,14 +195,24 @@ fn big_job(fake: Fake, size: usize, group: usize, batch_size: usize) -> (Outcome
     job_in(fake, &emails, Way::Many { group }, batch_size)
 }
 
-fn job_in(fake: Fake, emails: &[&str], way: Way, batch_size: usize) -> (Outcome, Entries) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ledger.db");
-    let vip = Job {
+const PACE: PaceSettings = PaceSettings {
+    rate: Rate::Unlimited,
+    reserve: Reserve::NONE,
+    concurrency: 4,
+};
+
+fn vip() -> Job {
+    Job {
         tenant: "https://api.acme.getomneo.com/api/v3".into(),
         action: Action::Assign,
         handles: vec![Handle::new("vip")],
-    };
+    }
+}
+
+fn job_in(fake: Fake, emails: &[&str], way: Way, batch_size: usize) -> (Outcome, Entries) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let vip = vip();
     let mut ledger = Ledger::create(&path, "assign").unwrap();
     let mut loading = ledger.begin_load().unwrap();
     loading.begin_list("list.txt", "text").unwrap();
@@ -236,13 +248,8 @@ fn job_in(fake: Fake, emails: &[&str], way: Way, batch_size: usize) -> (Outcome,
     let outcome = runtime.block_on(async {
         let counts = ledger.counts().unwrap();
         let (writer, thread) = ledger.into_writer("assign").unwrap();
-        let pace = PaceSettings {
-            rate: Rate::Unlimited,
-            reserve: Reserve::NONE,
-            concurrency: 4,
-        };
         let (_keep, stop) = tokio::sync::watch::channel(false);
-        let tenant = Paced::new(fake, Gate::open(pace));
+        let tenant = Paced::new(fake, Gate::open(PACE));
         let outcome = run(tenant, writer, vip, settings, &counts, Events::to(drop), stop)
             .await
             .unwrap();
@@ -493,5 +500,41 @@ fn a_filter_that_stops_filtering_stops_the_run() {
     assert!(
         entries.values().all(|entry| entry.0 != EntryState::Failed),
         "{entries:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_hold_is_told_to_who_has_not_decided_to_wait_and_a_short_one_is_waited_out() {
+    let gate = Gate::open(PACE);
+    let tenant = Paced::new(Fake::default(), gate.clone());
+    let told = |seconds| Signal::SlowDown(Some(Duration::from_secs(seconds)));
+    gate.enter(Class::Lookup).await.leave(told(50));
+    statuses(&tenant).await.unwrap();
+    let mut permits = Vec::new();
+    for _ in 0..PACE.concurrency {
+        permits.push(gate.enter(Class::Lookup).await);
+    }
+    let waiting = tenant.clone();
+    let waiting = tokio::spawn(async move { statuses(&waiting).await });
+    tokio::task::yield_now().await;
+    let began = tokio::time::Instant::now();
+    permits.remove(0).leave(told(3_600));
+    let is_told =
+        |objection| matches!(objection, Objection::Later(left) if left.as_secs().abs_diff(3_600) <= 1);
+    assert!(
+        is_told(waiting.await.unwrap().unwrap_err()),
+        "it is met while waiting"
+    );
+    drop(permits);
+    assert!(is_told(statuses(&tenant).await.unwrap_err()), "it is met before");
+    assert!(is_told(survey(&tenant, &vip(), &[]).await.unwrap_err()));
+    assert!(began.elapsed() < Duration::from_secs(1));
+    let question = |tenant: Arc<Fake>| async move { tenant.verify_token().await };
+    ask_patiently(&tenant, Class::Lookup, None, question)
+        .await
+        .unwrap();
+    assert!(
+        began.elapsed() > Duration::from_secs(3_500),
+        "who has decided waits"
     );
 }

@@ -3,6 +3,7 @@
 use crate::support::raw::{Bad, PEOPLE, Raw, Site, Stranger};
 use crate::support::{Ran, Scene, check_doctor};
 use std::io::Write;
+use std::process::Stdio;
 use std::time::Duration;
 
 const JOB: [&str; 9] = [
@@ -451,6 +452,46 @@ fn a_429_is_obeyed_and_the_write_repeated_once() {
         assert_eq!(raw.count(Site::Write), 2);
         assert_eq!(sorted(raw.changed()), ["p-0", "p-1", "p-2"]);
     }
+}
+
+/// The hold that the tenant asked for stands in the record that all processes share, and outlives the run that was told.
+#[test]
+fn a_long_hold_ends_what_nobody_has_agreed_to_and_no_run_that_goes_on() {
+    let held = Bad::answer("429 Too Many Requests", "Retry-After: 90\r\n", "{}");
+    let raw = Raw::with(Site::Write, held, 1, false);
+    let scene = Scene::offline();
+    scene.write("list.txt", PEOPLE.join("\n"));
+    let mut command = raw.command(&scene, &JOB);
+    let void = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut agreed = void.spawn().unwrap();
+    let is_held = || {
+        let entries = std::fs::read_dir(scene.state()).unwrap().flatten();
+        entries.into_iter().any(|entry| {
+            let record = std::fs::read(entry.path()).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&record).is_ok_and(|record| record["hold"] != 0)
+        })
+    };
+    let mut looks = 0;
+    while !is_held() {
+        looks += 1;
+        assert!(
+            looks < 1_500,
+            "the run was told to wait, and its record does not say so"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let another = [JOB.as_slice(), &["--ledger", "another.db"]].concat();
+    for arguments in [&["statuses"], another.as_slice()] {
+        let words = [
+            "asked to come back later (429): in ",
+            "nothing was sent; run the same command again after ",
+        ];
+        raw.run(&scene, arguments).refused(5, &words);
+    }
+    assert!(agreed.try_wait().unwrap().is_none(), "the run waits");
+    agreed.kill().unwrap();
+    agreed.wait().unwrap();
+    assert_eq!(raw.count(Site::Write), 1);
 }
 
 #[test]

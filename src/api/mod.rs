@@ -21,6 +21,7 @@ use crate::model::outcome::{Member, ReadFailure, WriteAnswer};
 pub use crate::model::walk::Slice;
 use pacing::{Class, Gate, Permit, Signal};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One page of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +175,31 @@ impl<T: Tenant> Paced<T> {
         F: Future<Output = Result<R, ReadFailure>>,
     {
         let permit = self.gate.enter(class).await;
+        self.ask(permit, question).await
+    }
+
+    /// The same for those who have not decided to wait: where the tenant wants to be left alone for longer than they
+    /// have patience, whoever was told so, they get the answer that it would give them.
+    pub async fn read_soon<R, F>(
+        &self,
+        class: Class,
+        patience: Duration,
+        question: impl FnOnce(Arc<T>) -> F,
+    ) -> Result<R, ReadFailure>
+    where
+        F: Future<Output = Result<R, ReadFailure>>,
+    {
+        tokio::select! {
+            biased;
+            permit = self.gate.enter(class) => self.ask(permit, question).await,
+            left = self.gate.held_beyond(patience) => Err(ReadFailure::SlowDown(Some(left))),
+        }
+    }
+
+    async fn ask<R, F>(&self, permit: Permit, question: impl FnOnce(Arc<T>) -> F) -> Result<R, ReadFailure>
+    where
+        F: Future<Output = Result<R, ReadFailure>>,
+    {
         let answer = question(self.tenant.clone()).await;
         permit.leave(match &answer {
             Ok(_) | Err(ReadFailure::Missing | ReadFailure::Denied(_) | ReadFailure::Refused(_)) => {

@@ -4,10 +4,11 @@ use crate::api::base_url::BaseUrlError;
 use crate::api::client::ClientError;
 use crate::audit::export::ExportError;
 use crate::input::ListError;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, now_ms};
 use crate::runner::count::CountError;
 use crate::runner::ingest::IngestError;
 use crate::runner::preflight::Objection;
+use crate::ui::format::clock;
 use crate::ui::say;
 use std::process::ExitCode;
 
@@ -183,6 +184,14 @@ impl From<Objection> for Failure {
                 "without that filter nobody can be looked up; ask the tenant's support about GET /profiles",
             ),
             Objection::NoApi(_) => failure.hint("check --tenant or --base-url; it ends in /api/v3"),
+            Objection::Later(wait) => {
+                let now = now_ms();
+                let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                failure.hint(format!(
+                    "nothing was sent; run the same command again after {}",
+                    clock(now.saturating_add(wait), now)
+                ))
+            }
             Objection::Unavailable(_) => {
                 failure.hint("check the network and the address, then run the same command again")
             }

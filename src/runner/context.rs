@@ -9,6 +9,7 @@ use super::readback::Together;
 use crate::api::pacing::Class;
 use crate::api::{Paced, Tenant};
 use crate::ledger::{LedgerError, Writer};
+use crate::model::backoff::LONGEST_RETRY_AFTER;
 use crate::model::doubt::InDoubt;
 use crate::model::ids::{BatchNo, Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
@@ -127,6 +128,9 @@ pub enum Halt {
     /// The token is not good, or not good enough, any more.
     #[error("the tenant refuses: {0}")]
     Denied(Refusal),
+    /// The tenant wants to be left alone for so long, and nobody has decided to wait.
+    #[error("the tenant asked to come back later (429): in {} s", .0.as_secs().saturating_add(1))]
+    Later(Duration),
     /// The tenant answers nothing usable to anybody.
     #[error("the tenant gives no usable answers: {0}")]
     Outage(String),
@@ -237,7 +241,8 @@ impl<T: Tenant> Context<T> {
 }
 
 /// Asks again for as long as that makes sense. `unreachable_limit` bounds the tries at a tenant that cannot be
-/// reached at all, for questions that are asked before anybody has decided to wait out an outage.
+/// reached at all, for questions that are asked before anybody has decided to wait out an outage. Nor do these wait
+/// for long where the tenant has asked for it, be it another process: a hold outlives the run that it was told.
 pub async fn ask_patiently<T: Tenant, R, F>(
     tenant: &Paced<T>,
     class: Class,
@@ -250,14 +255,16 @@ where
     let (mut spoiled, mut unreachable) = (0, 0);
     let mut successes_before = 0;
     loop {
-        match tenant.read(class, &question).await {
+        let answer = match unreachable_limit {
+            Some(_) => tenant.read_soon(class, IMPATIENT_WAIT_LIMIT, &question).await,
+            None => tenant.read(class, &question).await,
+        };
+        match answer {
             Ok(answer) => return Ok(answer),
             Err(ReadFailure::SlowDown(wait)) => {
-                let long = wait.is_some_and(|wait| wait > IMPATIENT_WAIT_LIMIT);
-                if unreachable_limit.is_some() && long {
-                    return Err(
-                        Halt::Outage("it asks to slow down and come back much later (429)".into()).into(),
-                    );
+                let long = wait.filter(|wait| *wait > IMPATIENT_WAIT_LIMIT);
+                if let (Some(_), Some(wait)) = (unreachable_limit, long) {
+                    return Err(Halt::Later(wait.min(LONGEST_RETRY_AFTER)).into());
                 }
             }
             Err(ReadFailure::Unreachable(why)) => {

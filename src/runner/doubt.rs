@@ -78,7 +78,9 @@ async fn list_page<T: Tenant>(context: &Context<T>, number: u32) -> Result<Page<
         })
         .await;
     match page {
-        Err(GaveUp::Halt(Halt::Outage(why))) => Err(GaveUp::Refused(why)),
+        Err(GaveUp::Halt(halt @ (Halt::Outage(_) | Halt::Later(_)))) => {
+            Err(GaveUp::Refused(halt.to_string()))
+        }
         page => page,
     }
 }

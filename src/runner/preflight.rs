@@ -10,6 +10,7 @@ use crate::api::{Paced, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Tries at a tenant that cannot be reached; a person is waiting.
 pub(super) const UNREACHABLE_LIMIT: u32 = 3;
@@ -44,6 +45,9 @@ pub enum Objection {
     /// There is nothing of the API at that address.
     #[error("there is no Omneo API at this address ({0} answers 404)")]
     NoApi(&'static str),
+    /// The tenant wants to be left alone for so long.
+    #[error("{}", Halt::Later(*.0))]
+    Later(Duration),
     /// No usable answer.
     #[error("cannot ask the tenant: {0}")]
     Unavailable(String),
@@ -129,6 +133,7 @@ pub(super) fn objection((route, what, scope): Asked, gave_up: GaveUp) -> Objecti
         GaveUp::Denied(refusal) => Objection::Scope { what, scope, refusal },
         GaveUp::Halt(Halt::Denied(refusal)) if refusal.status == 401 => Objection::Token(refusal),
         GaveUp::Halt(Halt::Denied(refusal)) => Objection::Unavailable(refusal.to_string()),
+        GaveUp::Halt(Halt::Later(wait)) => Objection::Later(wait),
         GaveUp::Halt(Halt::Outage(why)) | GaveUp::Refused(why) => Objection::Unavailable(why),
         GaveUp::Halt(other) => Objection::Unavailable(other.to_string()),
     }

@@ -2,8 +2,8 @@
 //! million.
 //!
 //! Nothing of it is documented well enough to be relied on, so every question has an answer that is known from single
-//! look-ups, and one answer that disagrees is enough to do without. Nothing here ends a run: a tenant that supports
-//! nothing is asked for one email at a time.
+//! look-ups, and one answer that disagrees is enough to do without. Nothing that is found out here ends a run: a tenant
+//! that supports nothing is asked for one email at a time.
 
 use super::context::{GaveUp, Halt, ask_patiently};
 use super::preflight::{Objection, UNREACHABLE_LIMIT, objection};

@@ -4,6 +4,7 @@ use super::{Ran, Scene, TOKEN};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -200,11 +201,16 @@ impl Raw {
 
     /// Runs the binary against it.
     pub fn run(&self, scene: &Scene, arguments: &[&str]) -> Ran {
+        Ran::from(self.command(scene, arguments).output().unwrap())
+    }
+
+    /// The binary, set to it.
+    pub fn command(&self, scene: &Scene, arguments: &[&str]) -> Command {
         let mut command = scene.command(arguments);
         command
             .env("OMNEO_BASE_URL", format!("http://{}/api/v3", self.address))
             .env("OMNEO_TOKEN", TOKEN);
-        Ran::from(command.output().unwrap())
+        command
     }
 }
 

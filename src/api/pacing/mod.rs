@@ -163,6 +163,23 @@ impl Gate {
         permit.await.expect("BUG: the gate's keeper has left")
     }
 
+    /// Waits until nothing may depart for longer than so long, and says how long it is. Only the tenant itself can
+    /// ask for more than a minute: no other pause is longer.
+    pub async fn held_beyond(&self, patience: Duration) -> Duration {
+        let mut left = Duration::ZERO;
+        let is_held = |view: &PaceView| {
+            let until = view.pause.as_ref().map(|pause| pause.until);
+            left = until.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
+            left > patience
+        };
+        if self.view.clone().wait_for(is_held).await.is_err() {
+            std::future::pending().await
+        }
+        left
+    }
+
     /// Where what answers say of the tenant's limit is to be told.
     pub fn ear(&self) -> Ear {
         Ear(self.messages.clone())
