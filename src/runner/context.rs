@@ -176,20 +176,15 @@ impl<T: Tenant> Context<T> {
     where
         F: Future<Output = Result<R, ReadFailure>>,
     {
-        let mut stop = self.stop.clone();
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped.into()),
-            answer = ask_patiently(&self.tenant, class, None, question) => answer,
-        }
+        self.ask_within(class, None, question).await
     }
 
-    /// Asks so many times at the most where the tenant cannot be reached or answers rubbish.
-    pub async fn ask_briefly<R, F>(
+    /// The same, but so many times at the most, where there is a number, at a tenant that cannot be reached or answers
+    /// rubbish.
+    pub async fn ask_within<R, F>(
         &self,
         class: Class,
-        tries: u32,
+        tries: Option<u32>,
         question: impl Fn(Arc<T>) -> F,
     ) -> Result<R, GaveUp>
     where
@@ -200,7 +195,7 @@ impl<T: Tenant> Context<T> {
         tokio::select! {
             biased;
             _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped.into()),
-            answer = ask_patiently(&self.tenant, class, Some(tries), question) => answer,
+            answer = ask_patiently(&self.tenant, class, tries, question) => answer,
         }
     }
 

@@ -73,7 +73,7 @@ pub async fn note_baseline<T: Tenant>(context: &Context<T>) -> Result<(), Halt> 
 /// A page of the tenant's list. Whoever answers this question with errors, and no other, is soon asked no more.
 async fn list_page<T: Tenant>(context: &Context<T>, number: u32) -> Result<Page<ListedBatch>, GaveUp> {
     let page = context
-        .ask_briefly(Class::Settle, LIST_TRIES, |tenant| async move {
+        .ask_within(Class::Settle, Some(LIST_TRIES), |tenant| async move {
             tenant.batches(number).await
         })
         .await;
