@@ -148,7 +148,7 @@ fn two_and_no_folder() -> usize {
     }
     let (seen, busiest) = (scene.tenant().requests().len(), scene.tenant().busiest_second());
     println!("{seen} requests, busiest second {busiest}");
-    assert!(seen > 80, "{seen} requests in five seconds at 40/s");
+    assert!(seen > 40, "{seen} requests in five seconds at 40/s");
     busiest
 }
 

@@ -31,6 +31,8 @@ struct Fake {
     changed: Mutex<HashSet<ProfileId>>,
     /// Profiles on which writes have no effect.
     deaf: Vec<&'static str>,
+    /// Profiles that were merged into others since: the tenant answers about those.
+    merged: Vec<&'static str>,
     /// Profiles that cannot be read.
     unreadable: Vec<&'static str>,
     /// What `GET /batches/{id}` says; success where nothing is set.
@@ -145,6 +147,9 @@ impl Tenant for Fake {
                 status: 400,
                 message: String::new(),
             }));
+        }
+        if self.merged.contains(&profile.as_str()) {
+            return Err(ReadFailure::Elsewhere);
         }
         self.asked.alone.fetch_add(1, Ordering::Relaxed);
         let changed = self.changed.lock().unwrap().contains(profile);
@@ -400,6 +405,20 @@ fn while_the_tenant_calls_a_batch_pending_nobody_fails() {
         report: Some(Ok(report(BatchProgress::Pending, "pending", 0))),
         ..Fake::default()
     });
+}
+
+/// Nothing can be said of it any more, and the job must not wait for it for ever.
+#[test]
+fn a_profile_that_was_merged_into_another_is_gone() {
+    let fake = Fake {
+        merged: vec!["p-b"],
+        ..Fake::default()
+    };
+    let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    let gone = (EntryState::Failed, Some("profile_gone".to_owned()));
+    assert_eq!(entries["b@example.com"], gone, "{entries:?}");
+    assert_eq!(entries["a@example.com"].0, EntryState::Confirmed);
 }
 
 /// A tenant that leaves its batches pending for ever would otherwise keep a job open for ever.

@@ -241,7 +241,8 @@ impl Tenant for Client {
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let body = self.get(self.base.join(&["profiles", profile.as_str()])).await?;
-        answers::holding(&body, profile).map_err(ReadFailure::Spoiled)
+        let holding = answers::holding(&body, profile).map_err(ReadFailure::Spoiled)?;
+        holding.ok_or(ReadFailure::Elsewhere)
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {

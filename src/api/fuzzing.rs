@@ -17,7 +17,7 @@ pub fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, String> {
     answers::profiles(body, page)
 }
 
-pub fn holding(body: &[u8], asked: &ProfileId) -> Result<Holding, String> {
+pub fn holding(body: &[u8], asked: &ProfileId) -> Result<Option<Holding>, String> {
     answers::holding(body, asked)
 }
 

@@ -202,9 +202,13 @@ impl<T: Tenant> Paced<T> {
     {
         let answer = question(self.tenant.clone()).await;
         permit.leave(match &answer {
-            Ok(_) | Err(ReadFailure::Missing | ReadFailure::Denied(_) | ReadFailure::Refused(_)) => {
-                Signal::Fine
-            }
+            Ok(_)
+            | Err(
+                ReadFailure::Missing
+                | ReadFailure::Elsewhere
+                | ReadFailure::Denied(_)
+                | ReadFailure::Refused(_),
+            ) => Signal::Fine,
             Err(ReadFailure::SlowDown(retry_after)) => Signal::SlowDown(*retry_after),
             Err(ReadFailure::Unreachable(why) | ReadFailure::Spoiled(why)) => Signal::Trouble(why.clone()),
         });

@@ -15,6 +15,8 @@ pub enum ReadFailure {
     SlowDown(Option<Duration>),
     /// An answer came, or was cut, and is worthless: a time-out, a 500, HTML, the wrong shape.
     Spoiled(String),
+    /// A sound answer, and about another thing than was asked for: it was merged into that one, or answers were mixed up.
+    Elsewhere,
     /// The token is not good, or not good enough: 401 or 403.
     Denied(Refusal),
     /// There is no such thing, or no more: 404, 410.

@@ -25,6 +25,9 @@ use tokio::time::Instant;
 /// Worthless answers to one question before it is given up.
 const SPOILED_LIMIT: u32 = 8;
 
+/// Answers about another thing than was asked for before that is taken to be gone.
+const ELSEWHERE_LIMIT: u32 = 3;
+
 /// An address that no profile can bear: `.invalid` never exists (RFC 6761). A filter that finds profiles for it
 /// filters nothing.
 pub const NOBODY: &str = "rollbook-asks-for-nobody@nobody.invalid";
@@ -247,7 +250,7 @@ pub async fn ask_patiently<T: Tenant, R, F>(
 where
     F: Future<Output = Result<R, ReadFailure>>,
 {
-    let (mut spoiled, mut unreachable) = (0, 0);
+    let (mut spoiled, mut unreachable, mut elsewhere) = (0, 0, 0);
     let mut successes_before = 0;
     loop {
         let answer = match unreachable_limit {
@@ -282,6 +285,13 @@ where
                     } else {
                         Halt::Outage(why).into()
                     });
+                }
+            }
+            Err(ReadFailure::Elsewhere) => {
+                elsewhere += 1;
+                // Answers are not mixed up time and again: what was asked for has become something else.
+                if elsewhere >= ELSEWHERE_LIMIT {
+                    return Err(GaveUp::Missing);
                 }
             }
             Err(ReadFailure::Missing) => return Err(GaveUp::Missing),

@@ -292,7 +292,7 @@ pub(super) async fn ask_briefly<T: Tenant>(
                 Setback::Refused(refusal.to_string())
             }
             Err(ReadFailure::Spoiled(why)) => Setback::Refused(why),
-            Err(ReadFailure::Missing) => Setback::Refused("HTTP 404".into()),
+            Err(ReadFailure::Missing | ReadFailure::Elsewhere) => Setback::Refused("HTTP 404".into()),
         };
         return Ok(Err(refused));
     }
