@@ -912,6 +912,7 @@ fn the_doctor_says_what_it_checked() {
     assert_snapshot!(tame(&scene, &ran.stdout), @r"
     ledger      rollbook.db
     ok          the file's structure is sound
+    ok          it knows of every request that left from here
     ok          every row of every list is an entry, a repeat or a reject
     ok          occurrences count the entry and its repeats
     ok          the counts by state are the entries' states

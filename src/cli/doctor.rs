@@ -37,25 +37,27 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
     if let Some(holder) = holder_of(path) {
         print(&format!("in use by   {holder}\n"))?;
     }
-    let mut failed = 0;
-    let lost = reader.has_lost_requests(path)?;
-    verdict(
-        "it knows of every request that left from here",
-        lost.into(),
-        &mut failed,
-    )?;
-    if lost {
-        print(
-            "            it is an older state of itself, or has lost its log (-wal): resume --adopt settles what it forgot\n",
-        )?;
-    }
+    // Asked before the ledger stands still for us, and told where it is sound enough to be believed.
+    let lost = reader.has_lost_requests(path);
     reader.freeze()?;
+    let mut failed = 0;
     let damage = reader.structural_damage()?;
     verdict("the file's structure is sound", damage.len() as u64, &mut failed)?;
     for line in &damage {
         print(&format!("            {line}\n"))?;
     }
     if damage.is_empty() {
+        let lost = lost?;
+        verdict(
+            "it knows of every request that left from here",
+            lost.into(),
+            &mut failed,
+        )?;
+        if lost {
+            print(
+                "            it is an older state of itself, or has lost its log (-wal): resume --adopt settles what it forgot\n",
+            )?;
+        }
         for (law, contradictions) in reader.contradictions_found()? {
             verdict(law, contradictions, &mut failed)?;
         }
