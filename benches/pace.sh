@@ -22,7 +22,7 @@ measure() {
     eval "$(grep ^export tenant.txt)"
     cut -d';' -f2 all.csv | grep '^[a-z.0-9]*@[a-z.]*$' | head -$(($1 * 20)) >list.csv || true
     rm -f rollbook.db*
-    "$rollbook" assign --status vip --dry-run --rate "$1/s" --concurrency 128 -q list.csv || true
+    "$rollbook" assign --status vip --dry-run --resolve one --rate "$1/s" --concurrency 128 -q list.csv || true
     kill -INT "$tenant"
     wait "$tenant" || true
     awk -v asked="$1" '
