@@ -522,6 +522,16 @@ mod tests {
             ..Sightings::default()
         };
         assert_eq!(decide(&listed(unchanged), InDoubt::Verify), Decision::Wait);
+        let mut over = listed(unchanged);
+        over.listed = Listed::One {
+            id: BatchId::new("b"),
+            identified: true,
+            finished: true,
+        };
+        assert_eq!(decide(&over, InDoubt::Verify), Decision::Wait, "nobody has ruled");
+        over.ruled_absent = true;
+        over.seen.changed = 1;
+        assert!(matches!(decide(&over, InDoubt::Verify), Decision::Found { .. }));
         for seen in [
             Sightings {
                 changed: 1,
