@@ -41,6 +41,23 @@ fn no_second_holds_more_than_the_rate() {
     }
 }
 
+/// A job at forty requests a second on a ledger of its own.
+fn job(ledger: &str) -> [&str; 11] {
+    [
+        "assign",
+        "--status",
+        "vip",
+        "list.csv",
+        "--yes",
+        "--rate",
+        "40/s",
+        "--ledger",
+        ledger,
+        "--resolve",
+        "one",
+    ]
+}
+
 /// Holds that no second of a scene holds more, in one of three tries.
 ///
 /// What a killed process had on its way counts as of when it was known to be dead, and where this machine is busy with
@@ -62,21 +79,6 @@ fn processes_on_one_host_share_one_budget() {
 
 fn two_and_their_successors() -> usize {
     let (scene, _) = scene(15);
-    let job = |ledger| {
-        [
-            "assign",
-            "--status",
-            "vip",
-            "list.csv",
-            "--yes",
-            "--rate",
-            "40/s",
-            "--ledger",
-            ledger,
-            "--resolve",
-            "one",
-        ]
-    };
     let mut first = scene.spawn(&job("first.db"));
     let mut second = scene.spawn(&job("second.db"));
     let record_is_there = || std::fs::read_dir(scene.state()).unwrap().count() == 1;
@@ -122,21 +124,6 @@ fn a_budget_whose_folder_is_taken_away_stays_one() {
 
 fn two_and_no_folder() -> usize {
     let (scene, _) = scene(15);
-    let job = |ledger| {
-        [
-            "assign",
-            "--status",
-            "vip",
-            "list.csv",
-            "--yes",
-            "--rate",
-            "40/s",
-            "--ledger",
-            ledger,
-            "--resolve",
-            "one",
-        ]
-    };
     let mut children = vec![scene.spawn(&job("first.db"))];
     std::thread::sleep(Duration::from_secs(2));
     std::fs::remove_dir_all(scene.state()).unwrap();
