@@ -11,8 +11,9 @@ use crate::api::account::{Account, Moment, cause};
 use crate::model::backoff;
 use crate::model::spent::Cause;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// How many requests of higher classes go before one of a lower class does: it gets one in four at the least.
@@ -26,6 +27,8 @@ pub(super) struct Keeper {
     settings: PaceSettings,
     messages: mpsc::WeakUnboundedSender<Message>,
     view: watch::Sender<PaceView>,
+    /// Tells whoever would rather not wait for so long that a pause has begun, or has got longer.
+    held: Arc<Notify>,
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
     /// How often in a row each class has waited while a higher one went.
     passed_over: [u32; 3],
@@ -54,6 +57,7 @@ impl Keeper {
         budget: Option<Budget>,
         messages: mpsc::WeakUnboundedSender<Message>,
         view: watch::Sender<PaceView>,
+        held: Arc<Notify>,
     ) -> Self {
         let now = Instant::now();
         // What an earlier process sent in its last moments is not known, so the second begins used up.
@@ -62,6 +66,7 @@ impl Keeper {
             settings,
             messages,
             view,
+            held,
             waiting: Default::default(),
             passed_over: [0; 3],
             under_way: 0,
@@ -370,6 +375,9 @@ impl Keeper {
             self.pause = Some(Pause { why, until });
         }
         self.publish(|_| {});
+        if longer {
+            self.held.notify_waiters();
+        }
     }
 
     fn publish(&mut self, change: impl FnOnce(&mut PaceView)) {

@@ -33,8 +33,9 @@ use crate::model::spent::Spent;
 use allowance::Allowance;
 pub use budget::{Budget, Unshared};
 use keeper::Keeper;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// What a request is for. The order is the order at the gate; a lower class gets one request in four at the least.
@@ -111,6 +112,7 @@ pub struct PaceSettings {
 pub struct Gate {
     messages: mpsc::UnboundedSender<Message>,
     view: watch::Receiver<PaceView>,
+    held: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -147,11 +149,13 @@ impl Gate {
     pub fn sharing(settings: PaceSettings, budget: Option<Budget>) -> Self {
         let (messages, inbox) = mpsc::unbounded_channel();
         let (view, watched) = watch::channel(PaceView::default());
-        let keeper = Keeper::new(settings, budget, messages.downgrade(), view);
+        let held = Arc::new(Notify::new());
+        let keeper = Keeper::new(settings, budget, messages.downgrade(), view, held.clone());
         tokio::spawn(keeper.keep(inbox));
         Self {
             messages,
             view: watched,
+            held,
         }
     }
 
@@ -166,18 +170,19 @@ impl Gate {
     /// Waits until nothing may depart for longer than so long, and says how long it is. Only the tenant itself can
     /// ask for more than a minute: no other pause is longer.
     pub async fn held_beyond(&self, patience: Duration) -> Duration {
-        let mut left = Duration::ZERO;
-        let is_held = |view: &PaceView| {
-            let until = view.pause.as_ref().map(|pause| pause.until);
-            left = until.map_or(Duration::ZERO, |until| {
+        loop {
+            // Before the look, so that nothing is missed. Not the view's own watch: that wakes everybody who waits
+            // with each answer, and in an order of chance, so that a simulation could not repeat itself.
+            let held_again = self.held.notified();
+            let until = self.view.borrow().pause.as_ref().map(|pause| pause.until);
+            let left = until.map_or(Duration::ZERO, |until| {
                 until.saturating_duration_since(Instant::now())
             });
-            left > patience
-        };
-        if self.view.clone().wait_for(is_held).await.is_err() {
-            std::future::pending().await
+            if left > patience {
+                return left;
+            }
+            held_again.await;
         }
-        left
     }
 
     /// Where what answers say of the tenant's limit is to be told.
