@@ -43,7 +43,10 @@ pub enum Listed {
         finished: bool,
     },
     /// Several could be it.
-    Several,
+    Several {
+        /// Whether the tenant has finished with all of them.
+        finished: bool,
+    },
 }
 
 /// Whether batches that were sent after this one have been seen to take effect.
@@ -156,10 +159,12 @@ pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
         }
         _ if seen.all_changed() => return Decision::Reached,
         // It is over and has done nothing here: no reason to doubt the word of a person who says that it was not ours.
-        Listed::One { finished: true, .. } if evidence.ruled_absent && evidence.nothing_changed() => {
+        Listed::One { finished: true, .. } | Listed::Several { finished: true }
+            if evidence.ruled_absent && evidence.nothing_changed() =>
+        {
             return Decision::Absent;
         }
-        Listed::One { .. } | Listed::Several => {}
+        Listed::One { .. } | Listed::Several { .. } => {}
         Listed::Nothing | Listed::Unreadable | Listed::Unclear => {
             if seen.all_gone() {
                 return Decision::Gone;
@@ -196,7 +201,7 @@ fn why_undecided(evidence: &Evidence, in_doubt: InDoubt) -> String {
         unknown,
     } = evidence.seen;
     let why = match &evidence.listed {
-        Listed::Several => "the tenant lists several batches that could be it",
+        Listed::Several { .. } => "the tenant lists several batches that could be it",
         Listed::One { .. } => {
             "the tenant lists a batch that could be it, and its profiles do not show the change"
         }
@@ -316,7 +321,7 @@ mod tests {
             |e| e.quiet = false,
             |e| e.moved = true,
             |e| e.later = Later::Waiting,
-            |e| e.listed = Listed::Several,
+            |e| e.listed = Listed::Several { finished: true },
             |e| e.listed = Listed::Unclear,
             |e| e.seen.changed = 1,
             |e| e.seen.partly = 1,
@@ -362,7 +367,7 @@ mod tests {
             Decision::Wait
         );
         assert_eq!(
-            decide(&listed(Listed::Several, all), InDoubt::Verify),
+            decide(&listed(Listed::Several { finished: true }, all), InDoubt::Verify),
             Decision::Reached
         );
         assert_eq!(
@@ -432,7 +437,7 @@ mod tests {
         let counts = "(0 with the change, 3 without)";
         for (why, expected) in [
             (
-                verify(|e| e.listed = Listed::Several),
+                verify(|e| e.listed = Listed::Several { finished: false }),
                 "lists several batches that could be it",
             ),
             (
@@ -506,6 +511,14 @@ mod tests {
         };
         *finished = true;
         assert_eq!(decide(&listed, InDoubt::Verify), Decision::Absent);
+        for finished in [true, false] {
+            let several = Evidence {
+                listed: Listed::Several { finished },
+                ..listed.clone()
+            };
+            let sent_again = decide(&several, InDoubt::Verify) == Decision::Absent;
+            assert_eq!(sent_again, finished, "any of them may still do it");
+        }
         listed.moved = true;
         assert!(matches!(decide(&listed, InDoubt::Verify), Decision::Found { .. }));
     }

@@ -291,13 +291,19 @@ impl<T: Tenant> Look<'_, T> {
                 Listed::Unreadable
             });
         };
+        // Against a person's word only what may still have an effect counts, so then each is asked for.
+        let limit = if self.doubt.ruled_absent {
+            usize::MAX
+        } else {
+            CANDIDATES_LIMIT
+        };
         let mut possible = Vec::new();
         for candidate in candidates {
             if self.foreign.contains(&candidate.id) {
                 continue;
             }
-            if possible.len() == CANDIDATES_LIMIT {
-                return Ok(Listed::Several);
+            if possible.len() == limit {
+                return Ok(Listed::Several { finished: false });
             }
             let (matches, finished) = self.compare(&candidate.id).await?;
             match matches {
@@ -314,15 +320,16 @@ impl<T: Tenant> Look<'_, T> {
                 }
             }
         }
+        let finished = possible.iter().all(|(_, finished)| *finished);
         Ok(match (possible.pop(), possible.is_empty()) {
             (None, _) => Listed::Nothing,
             // Another batch of ours with the same size and no id could be it as well.
-            (Some((id, finished)), true) if self.doubt.twins == 0 => Listed::One {
+            (Some((id, _)), true) if self.doubt.twins == 0 => Listed::One {
                 id,
                 identified: false,
                 finished,
             },
-            _ => Listed::Several,
+            _ => Listed::Several { finished },
         })
     }
 
