@@ -178,21 +178,34 @@ impl Transaction<'_> {
     }
 
     fn some_seen(&mut self, entries: usize) -> Result<Vec<SeenOnce>, LedgerError> {
-        let mut query = self.connection.prepare(&format!(
-            "SELECT id, email, written, seen.profile_id FROM (SELECT * FROM ({SETTLED}) ORDER BY random() LIMIT ?1) AS seen
-             JOIN entry ON entry.id = seen.entry"
-        ))?;
-        let rows = query.query_map([entries as i64], |row| {
-            Ok(SeenOnce {
-                entry: PendingEntry {
-                    id: EntryId(row.get(0)?),
-                    email: row.get(1)?,
-                    written: row.get(2)?,
-                },
-                profile: ProfileId::new(row.get::<_, String>(3)?),
+        let mut query = self
+            .connection
+            .prepare(&format!("SELECT entry FROM ({SETTLED})"))?;
+        let mut failure = None;
+        let settled = query
+            .query_map([], |row| row.get::<_, i64>(0))?
+            .map_while(|id| id.map_err(|error| failure = Some(error)).ok());
+        let mut chosen = fastrand::choose_multiple(settled, entries);
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        chosen.sort_unstable();
+        let mut query = self.connection.prepare_cached(
+            "SELECT email, written, sighting.profile_id FROM entry JOIN sighting ON sighting.entry = entry.id WHERE id = ?1",
+        )?;
+        let read = |id| {
+            query.query_row([id], |row| {
+                Ok(SeenOnce {
+                    entry: PendingEntry {
+                        id: EntryId(id),
+                        email: row.get(0)?,
+                        written: row.get(1)?,
+                    },
+                    profile: ProfileId::new(row.get::<_, String>(2)?),
+                })
             })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        };
+        Ok(chosen.into_iter().map(read).collect::<Result<_, _>>()?)
     }
 }
 
