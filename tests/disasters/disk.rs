@@ -84,6 +84,12 @@ pub struct Disk {
     folder: Option<tempfile::TempDir>,
 }
 
+/// The files of a disk as they once were.
+pub struct Backup {
+    files: Vec<File>,
+    names: BTreeMap<String, usize>,
+}
+
 #[derive(Default)]
 struct State {
     files: Vec<File>,
@@ -340,8 +346,35 @@ impl Disk {
         (state.operations, state.counts, state.faults_met) = (0, [0; 3], 0);
         (state.cut_at, state.fault, state.mourner) = (None, None, None);
         state.dead = false;
+        self.show_ledger(guard);
+    }
+
+    /// Copies everything. For a disk that was just restarted.
+    pub fn back_up(&self) -> Backup {
+        let state = self.state();
+        Backup {
+            files: state.files.clone(),
+            names: state.names.clone(),
+        }
+    }
+
+    /// Puts everything back as it was.
+    pub fn put_back(&self, backup: Backup) {
+        let mut state = self.state();
+        state.files = backup.files;
+        (state.durable_names, state.names) = (backup.names.clone(), backup.names);
+        for file in &mut state.files {
+            file.durable = file.bytes.clone();
+            file.pending.clear();
+        }
+        state.shared.clear();
+        self.show_ledger(state);
+    }
+
+    /// Lets `std::fs` see whether there is a ledger.
+    fn show_ledger(&self, state: MutexGuard<'_, State>) {
         let there = state.names.contains_key(&self.name_of_ledger());
-        drop(guard);
+        drop(state);
         if there {
             let opened = std::fs::OpenOptions::new()
                 .append(true)

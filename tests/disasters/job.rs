@@ -1,15 +1,16 @@
 //! One job on one disk against one world, as a row of processes: each opens the ledger, loads the list again,
 //! checks the tenant and runs, as the command line does, until it is done, is stopped, or dies.
 
-use super::disk::{Crash, Disk};
-use super::world::{Api, Death, VIP, Weather, World};
+use super::disk::{Backup, Crash, Disk};
+use super::weather::Weather;
+use super::world::{Api, Death, VIP, World};
 use rollbook::api::Paced;
 use rollbook::api::pacing::{Gate, PaceSettings};
-use rollbook::ledger::{EntryRow, Ledger, LedgerError, ListIdentity, Reader};
+use rollbook::ledger::{EntryRow, Ledger, LedgerError, ListIdentity, Reader, RulingError, Verdict};
 use rollbook::model::batch::BatchState;
 use rollbook::model::doubt::InDoubt;
 use rollbook::model::entry::EntryState;
-use rollbook::model::ids::{Action, Handle, Job};
+use rollbook::model::ids::{Action, BatchNo, Handle, Job};
 use rollbook::model::rate::Rate;
 use rollbook::model::reserve::Reserve;
 use rollbook::model::sample::Confirm;
@@ -21,6 +22,7 @@ use rollbook::runner::preflight::{self, Objection};
 use rollbook::runner::run::{Ending, Outcome, run};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -108,6 +110,8 @@ pub struct Machine {
     pub disk: Arc<Disk>,
     pub world: Arc<World>,
     pub settings: RunSettings,
+    /// Whether an older state of the ledger was put back, so that it may call itself a copy.
+    put_back: AtomicBool,
 }
 
 impl Machine {
@@ -123,6 +127,7 @@ impl Machine {
             disk: Disk::new(),
             world,
             settings: settings(),
+            put_back: AtomicBool::new(false),
         }
     }
 
@@ -168,7 +173,10 @@ impl Machine {
     async fn job(&self, stop_after: Option<Duration>) -> Result<Outcome, End> {
         let path = self.disk.ledger();
         let ledger = Ledger::open(&path, "assign")?;
-        if let Some(why) = ledger.as_ref().map(Ledger::copied).transpose()?.flatten() {
+        let copied = ledger.as_ref().map(Ledger::copied).transpose()?.flatten();
+        if let Some(why) = &copied
+            && !self.put_back.load(Ordering::Relaxed)
+        {
             panic!("the ledger is called a copy, and is none: {why}");
         }
         let vip = Job {
@@ -189,7 +197,10 @@ impl Machine {
         };
         assert!(self.disk.logs_ahead(), "a power cut could take commits back");
         load(&mut ledger, &vip)?;
-        ledger.claim()?;
+        match copied {
+            Some(why) => ledger.adopt(&why)?,
+            None => ledger.claim()?,
+        }
         let counts = ledger.counts()?;
         let writer = ledger.into_immediate_writer("assign")?;
         let (stopper, stop) = watch::channel(false);
@@ -232,6 +243,12 @@ impl Machine {
         self.disk.restart(crash);
     }
 
+    /// Somebody puts an older state of the ledger back, and from then on lets it go on as a copy.
+    pub fn put_back(&self, backup: Backup) {
+        self.disk.put_back(backup);
+        self.put_back.store(true, Ordering::Relaxed);
+    }
+
     /// What the ledger says about everybody.
     pub fn entries(&self) -> Result<Entries, LedgerError> {
         let mut entries = Entries::new();
@@ -258,7 +275,7 @@ impl Machine {
             .world
             .taken()
             .into_iter()
-            .filter(|(_, times)| *times > 1)
+            .filter(|(profile, times)| *times > 1 && !self.was_taken_away(profile))
             .collect();
         if !twice.is_empty() {
             return Err(format!("sent twice: {twice:?}"));
@@ -286,6 +303,12 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether the handle was taken away from somebody to whom it was given before an older state of the ledger was
+    /// put back: nothing says then that it ever was.
+    fn was_taken_away(&self, profile: &str) -> bool {
+        self.put_back.load(Ordering::Relaxed) && self.world.was_taken_away(profile)
+    }
+
     /// Compares with a job that nothing happened to; the answer is how many batches are held. `may_hold`: evidence
     /// need not decide everything. Profiles that somebody else edited may come out otherwise.
     pub fn check_entries(&self, may_hold: bool) -> Result<u64, String> {
@@ -303,7 +326,11 @@ impl Machine {
             }
             let outcome = &entries[&email];
             let waits = held > 0 && outcome.0 == EntryState::Batched;
-            if *outcome != expected && !waits {
+            // The state that was put back does not know who was given it.
+            let forgotten = self.put_back.load(Ordering::Relaxed)
+                && profile.is_some_and(|profile| taken.contains_key(profile))
+                && outcome.0 == EntryState::Skipped;
+            if *outcome != expected && !waits && !forgotten {
                 return Err(format!("{email} ends {outcome:?} and not {expected:?}"));
             }
             if let Some(profile) = profile
@@ -328,6 +355,45 @@ impl Machine {
         open.map_or(Ok(()), |(email, outcome)| {
             Err(format!("the run was done, and {email} is {outcome:?}"))
         })
+    }
+
+    /// Somebody who knows the truth rules on what is held, as far as it is certain; the answer is on how many.
+    pub fn rule(&self) -> Result<u64, LedgerError> {
+        self.disk.show_log();
+        if Ledger::open(&self.disk.ledger(), "settle")?.is_none() {
+            return Ok(0);
+        }
+        let mut ruled = 0;
+        for (no, members) in self.held_members()? {
+            let Some(taken) = self.world.was_taken(&members) else {
+                continue;
+            };
+            let verdict = if taken { Verdict::Sent } else { Verdict::Absent };
+            self.disk.show_log();
+            let mut ledger = Ledger::open(&self.disk.ledger(), "settle")?.expect("it was read just now");
+            match ledger.rule(no, verdict, "ops@example.com", "the tenant's log says so") {
+                Ok(()) => ruled += 1,
+                Err(RulingError::Ledger(error)) => return Err(error),
+                Err(refusal) => panic!("{refusal}"),
+            }
+        }
+        Ok(ruled)
+    }
+
+    /// Whom the batches name that a person must rule on.
+    fn held_members(&self) -> Result<BTreeMap<BatchNo, Vec<String>>, LedgerError> {
+        let reader = Reader::open(&self.disk.ledger())?;
+        let batches = reader.batches()?.into_iter();
+        let held = batches.filter(|batch| batch.state == BatchState::Held);
+        let mut members: BTreeMap<BatchNo, Vec<String>> = held.map(|batch| (batch.no, Vec::new())).collect();
+        reader.each_entry(|row: EntryRow<'_>| {
+            let named = row.batch.and_then(|no| members.get_mut(&BatchNo(no)));
+            if let (Some(named), Some(profile)) = (named, row.profile_id) {
+                named.push(profile.to_owned());
+            }
+            Ok::<_, LedgerError>(())
+        })?;
+        Ok(members)
     }
 
     /// The batches that a person must rule on, and why.

@@ -9,5 +9,6 @@ mod patience;
 mod power;
 mod storage;
 mod vfs;
+mod weather;
 mod world;
 mod worlds;

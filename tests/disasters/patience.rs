@@ -2,7 +2,8 @@
 
 use super::cases;
 use super::job::{Disturbance, Machine, to_be_sent};
-use super::world::{Listing, WRITE_TIMEOUT, Weather};
+use super::weather::{Listing, Strangers, Weather};
+use super::world::WRITE_TIMEOUT;
 use rollbook::model::doubt::InDoubt;
 use std::ops::Range;
 use std::time::Duration;
@@ -207,7 +208,7 @@ fn what_may_be_listed_is_looked_at_once_more_in_every_run() {
         let weather = Weather {
             lost_writes: 1,
             listing: Listing::Sized,
-            strangers: true,
+            strangers: Strangers::ForOthers,
             ..Weather::default()
         };
         let machine = Machine::new(seed, weather);

@@ -3,7 +3,8 @@
 use super::cases;
 use super::disk::Crash;
 use super::job::{Disturbance, End, Machine, to_be_sent, undisturbed};
-use super::world::{Death, Weather};
+use super::weather::Weather;
+use super::world::Death;
 
 /// Cuts that the whole proof makes at the least.
 const CUTS: usize = 25_000;

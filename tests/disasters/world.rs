@@ -4,6 +4,7 @@
 //! and time goes on between two of them. It notes for every profile which requests for it were taken, so that
 //! "nothing twice" can be checked against what happened and not against what anybody says.
 
+use super::weather::{Listing, Strangers, Weather};
 use rollbook::api::{
     BatchProgress, BatchReport, Holding, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted,
 };
@@ -11,7 +12,6 @@ use rollbook::model::ids::{Action, BatchId, Handle, ProfileId};
 use rollbook::model::lookup::Found;
 use rollbook::model::outcome::{Member, ReadFailure, Refusal, WriteAnswer};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -27,46 +27,6 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const LATE_LIMIT_MS: u64 = 20_000;
 /// Worthless answers to one question in a row; at eight the run gives the question up.
 const SPOILED_LIMIT: u32 = 5;
-
-/// How badly it behaves. Shares are of a hundred.
-#[derive(Clone, Debug, Default)]
-pub struct Weather {
-    /// Reads that bring no answer.
-    pub bad_reads: u32,
-    /// Writes whose answer says nothing, or no.
-    pub bad_writes: u32,
-    /// The first so many writes, which never arrive.
-    pub lost_writes: u32,
-    /// How often it may refuse the token, all in all.
-    pub denials: u32,
-    /// When nobody can reach it.
-    pub outages: Vec<Range<Duration>>,
-    /// How long it may take with a batch, and how long after that it may show old profiles.
-    pub applying_ms: u64,
-    pub showing_ms: u64,
-    /// How long a request and its answer may be on their way.
-    pub travel_ms: u64,
-    /// Members that it takes at once.
-    pub size_limit: Option<usize>,
-    /// What it tells about its batches.
-    pub listing: Listing,
-    /// Whether others send batches to it, too.
-    pub strangers: bool,
-}
-
-/// What a tenant tells about its batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Listing {
-    /// It has no list.
-    Missing,
-    /// Their ids.
-    Bare,
-    /// Their sizes, too.
-    Sized,
-    /// Also whom they name, as the documentation has it.
-    #[default]
-    Itemised,
-}
 
 /// When the process dies that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +185,22 @@ impl World {
         taken.filter(|(_, times)| *times > 0).collect()
     }
 
+    /// Whether a request for any of these was taken; `None` as long as one may yet be.
+    pub fn was_taken(&self, members: &[String]) -> Option<bool> {
+        let mut state = self.state();
+        state.arrive();
+        let concerns = |named: &[String]| named.iter().any(|id| members.contains(id));
+        let under_way = state.late.iter().any(|(_, late)| concerns(late));
+        let taken = |id: &String| !state.profiles[id].taken.is_empty();
+        (!under_way).then(|| members.iter().any(taken))
+    }
+
+    /// Whether somebody else took the handle away from a profile.
+    pub fn was_taken_away(&self, profile: &str) -> bool {
+        let changes = &self.state().profiles[profile].changes;
+        changes.iter().any(|(_, gives)| !gives)
+    }
+
     /// Whether a profile holds the handle, once everything has been applied, and whether somebody else edited it.
     pub fn in_the_end(&self, profile: &str) -> (bool, bool) {
         let state = self.state();
@@ -261,11 +237,29 @@ impl State {
         self.batches.push(Batch { members, finished });
     }
 
+    /// Somebody else may send a batch, too, while ours is on its way.
+    fn meddle(&mut self, members: &[String]) {
+        if self.weather.strangers == Strangers::Nobody || !self.chance.bool() {
+            return;
+        }
+        if self.weather.strangers == Strangers::ForOthers || self.chance.bool() {
+            return self.take_from_stranger(members.len());
+        }
+        let finished = self.now() + self.up_to(self.weather.applying_ms);
+        for member in members {
+            let shown = finished + self.up_to(self.weather.showing_ms);
+            let profile = self.profiles.get_mut(member).unwrap();
+            profile.changes.push((shown, true));
+            profile.edited = true;
+        }
+        self.note(&format!("somebody else's batch for {members:?}"));
+        let members = members.to_vec();
+        self.batches.push(Batch { members, finished });
+    }
+
     /// Takes a write: from here on it is going to happen.
     fn take(&mut self, at: Duration, members: Vec<String>) -> BatchId {
-        if self.weather.strangers && self.chance.bool() {
-            self.take_from_stranger(members.len());
-        }
+        self.meddle(&members);
         let number = self.batches.len();
         let finished = at + self.up_to(self.weather.applying_ms);
         for member in &members {
@@ -364,6 +358,7 @@ impl State {
 
     /// What becomes of a write, and how long its client waits for what answer.
     fn judge_write(&mut self, members: Vec<String>) -> (Duration, WriteAnswer) {
+        self.meddle(&members);
         let soon = self.up_to(self.weather.travel_ms);
         let doubt = |why: &str| WriteAnswer::InDoubt(why.into());
         if self.is_out() {

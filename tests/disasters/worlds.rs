@@ -1,5 +1,6 @@
-//! Whole worlds from one number: a bad tenant, a bad disk, impatient people, dying processes, clocks that jump, and
-//! somebody else who edits the same profiles. Whatever happens, the promises hold.
+//! Whole worlds from one number: a bad tenant, a bad disk, impatient people, dying processes, clocks that jump,
+//! somebody else who edits the same profiles and sends batches of their own, ledgers that are put back from a backup,
+//! people who rule on what is held, and every way to look somebody up. Whatever happens, the promises hold.
 //!
 //! A world that fails is named by its seed; `ROLLBOOK_SEED=n` runs it alone and prints what happened in it, and
 //! `ROLLBOOK_FIRST_SEED=n` runs as many others, `ROLLBOOK_SEEDS=n` only so many.
@@ -7,7 +8,9 @@
 use super::cases;
 use super::disk::{Crash, Fault, Kind, StorageError};
 use super::job::{Disturbance, End, Machine, to_be_sent};
-use super::world::{Death, Listing, Weather};
+use super::weather::{Listing, Strangers, Weather};
+use super::world::Death;
+use rollbook::model::way::Way;
 use std::time::Duration;
 
 /// Worlds of the whole proof.
@@ -20,10 +23,14 @@ const SHARE: usize = 250;
 const HELD_ONE_IN: u64 = 10;
 
 /// What came of a world.
+#[derive(Default)]
 struct Story {
     trace: Vec<String>,
     processes: u64,
     crashes: u64,
+    put_back: u64,
+    ruled: u64,
+    /// Batches that no evidence decided.
     held: u64,
     /// Of those, batches in worlds where nobody else had a hand in it.
     merely_lost: u64,
@@ -35,22 +42,28 @@ fn some_time(chance: &mut fastrand::Rng) -> Duration {
     Duration::from_millis(chance.u64(..=10_u64.pow(magnitude) * 4))
 }
 
-fn weather(chance: &mut fastrand::Rng, strangers: bool) -> Weather {
+fn weather(chance: &mut fastrand::Rng, strangers: Strangers, quick: bool) -> Weather {
     let outages = (0..chance.usize(..3)).map(|_| {
         let from = some_time(chance);
         from..from + some_time(chance).min(Duration::from_secs(1_200))
     });
+    let outages = outages.collect();
+    let listing = [Listing::Missing, Listing::Bare, Listing::Sized, Listing::Itemised][chance.usize(..4)];
+    // Beyond the quiet period only where the list shows what is taken: nothing else could tell.
+    let slow = !quick && listing >= Listing::Sized && chance.bool();
+    let slowest = if slow { 400_000 } else { 15_000 };
+    let applying_ms = [0, 2_000, slowest][chance.usize(..3)];
     Weather {
-        outages: outages.collect(),
+        outages,
         bad_reads: [0, 5, 20, 40][chance.usize(..4)],
         bad_writes: [0, 20, 50, 80][chance.usize(..4)],
         lost_writes: 0,
         denials: chance.u32(..2),
-        applying_ms: [0, 2_000, 15_000][chance.usize(..3)],
+        applying_ms,
         showing_ms: [0, 1_000, 5_000][chance.usize(..3)],
         travel_ms: [5, 100, 2_000][chance.usize(..3)],
         size_limit: chance.bool().then_some(2),
-        listing: [Listing::Missing, Listing::Bare, Listing::Sized, Listing::Itemised][chance.usize(..4)],
+        listing,
         strangers,
     }
 }
@@ -114,6 +127,65 @@ fn live(machine: &Machine, chance: &mut fastrand::Rng) -> Result<bool, String> {
     Ok(crashed)
 }
 
+/// What is put back from a backup, and when: before one of the processes, as it was before another.
+struct Restoration {
+    made: u64,
+    put_back: u64,
+}
+
+fn restoration(chance: &mut fastrand::Rng, processes: u64) -> Option<Restoration> {
+    if processes < 2 || chance.u8(..4) > 0 {
+        return None;
+    }
+    let made = chance.u64(1..processes);
+    Some(Restoration {
+        made,
+        put_back: chance.u64(made..processes) + 1,
+    })
+}
+
+/// How emails become profiles. With what the tenant supports of it the weather has nothing to do.
+fn way(chance: &mut fastrand::Rng) -> Way {
+    let group = chance.usize(2..5);
+    match chance.u8(..6) {
+        0 => Way::Many { group },
+        1 => Way::Scan { pages: 3, group },
+        2 => Way::Scan { pages: 3, group: 1 },
+        _ => Way::One,
+    }
+}
+
+/// The processes that something may happen to, and what other people do between two of them.
+fn disturbed(
+    machine: &Machine,
+    chance: &mut fastrand::Rng,
+    processes: u64,
+    restoration: Option<&Restoration>,
+    story: &mut Story,
+) -> Result<(), String> {
+    let mut backup = None;
+    for number in 0..=processes {
+        if restoration.is_some_and(|planned| planned.put_back == number)
+            && let Some(backup) = backup.take()
+        {
+            machine.put_back(backup);
+            story.put_back += 1;
+        }
+        if restoration.is_some_and(|planned| planned.made == number) && machine.disk.ledger().exists() {
+            backup = Some(machine.disk.back_up());
+        }
+        if number == processes {
+            break;
+        }
+        story.processes += 1;
+        story.crashes += u64::from(live(machine, chance)?);
+        if chance.bool() {
+            story.ruled += machine.rule().map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}
+
 fn play(seed: u64) -> Result<Story, (String, Vec<String>)> {
     fastrand::seed(seed);
     let mut chance = fastrand::Rng::with_seed(!seed);
@@ -123,40 +195,47 @@ fn play(seed: u64) -> Result<Story, (String, Vec<String>)> {
     } else {
         0
     };
-    let strangers = edits > 0 && chance.bool();
-    let weather = weather(&mut chance, strangers);
-    let machine = Machine::new(seed, weather.clone());
+    let strangers = match chance.u8(..8) {
+        0 => Strangers::ForOthers,
+        1 => Strangers::ForOurs,
+        _ => Strangers::Nobody,
+    };
+    let meddled = edits > 0 || strangers != Strangers::Nobody;
+    let processes = chance.u64(..6);
+    let restoration = restoration(&mut chance, processes);
+    let weather = weather(&mut chance, strangers, restoration.is_some());
+    let mut machine = Machine::new(seed, weather.clone());
+    machine.settings.way = way(&mut chance);
+    machine.settings.page_size = chance.u32(3..8);
     for _ in 0..edits {
         let profile = profiles[chance.usize(..profiles.len())];
         let at = Duration::from_millis(1) + some_time(&mut chance);
         machine.world.edit(profile, at, chance.bool());
     }
-    let mut story = Story {
-        trace: Vec::new(),
-        processes: chance.u64(..6),
-        crashes: 0,
-        held: 0,
-        merely_lost: 0,
-    };
-    let may_hold = edits > 0 || matches!(weather.listing, Listing::Bare | Listing::Sized);
+    let mut story = Story::default();
+    let may_hold = meddled || matches!(weather.listing, Listing::Bare | Listing::Sized);
     let mut lives = || {
-        for _ in 0..story.processes {
-            story.crashes += u64::from(live(&machine, &mut chance)?);
-        }
+        disturbed(&machine, &mut chance, processes, restoration.as_ref(), &mut story)?;
         story.processes += machine.finish()?;
         machine.check_promises()?;
-        machine.check_entries(may_hold)
+        story.held = machine.check_entries(may_hold)?;
+        if story.held == 0 {
+            return Ok(());
+        }
+        // What no evidence decides, a person does.
+        story.ruled += machine.rule().map_err(|error| error.to_string())?;
+        story.processes += machine.finish()?;
+        machine.check_promises()?;
+        machine.check_entries(meddled).map(drop)
     };
     let ended = lives();
-    let trace = machine.world.trace();
+    story.trace = machine.world.trace();
     match ended {
-        Ok(held) => Ok(Story {
-            trace,
-            held,
-            merely_lost: if edits > 0 { 0 } else { held },
-            ..story
-        }),
-        Err(why) => Err((why, trace)),
+        Ok(()) => {
+            story.merely_lost = if meddled { 0 } else { story.held };
+            Ok(story)
+        }
+        Err(why) => Err((why, story.trace)),
     }
 }
 
@@ -180,11 +259,13 @@ fn seeded_worlds() {
     let sum = |what: fn(&Story) -> u64| stories.iter().map(what).sum::<u64>();
     let merely_lost = sum(|story| story.merely_lost);
     println!(
-        "seeded worlds: {}, {} processes, {} crashes, {} held ({merely_lost} of them merely lost), 0 duplicates, 0 missing",
+        "seeded worlds: {}, {} processes, {} crashes, {} put back, {} held ({merely_lost} of them merely lost), {} ruled on, 0 duplicates, 0 missing",
         stories.len(),
         sum(|story| story.processes),
         sum(|story| story.crashes),
+        sum(|story| story.put_back),
         sum(|story| story.held),
+        sum(|story| story.ruled),
     );
     assert!(merely_lost * HELD_ONE_IN <= stories.len() as u64 || cases::only_seed().is_some());
 }
