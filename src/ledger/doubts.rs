@@ -276,25 +276,27 @@ fn doubt(connection: &Connection, no: BatchNo) -> Result<Doubt, LedgerError> {
 
 /// Settled batches count as applied where members were read back; one that was merely called a success says nothing.
 ///
-/// While the tenant still works on any other batch, whether that was sent later or earlier, it may be as slow with this
-/// one: nothing is absent then.
+/// That one which was sent later has been applied says that this one's turn has been, as long as the tenant takes them
+/// in turn. Where it still works on an earlier one, it does not. And where nothing later has been applied, whatever it
+/// still works on may be as slow with this one.
 fn later(connection: &Connection, no: BatchNo) -> Result<Later, LedgerError> {
-    let (applied, waiting): (bool, bool) = connection
+    let (applied, earlier, waiting): (bool, bool, bool) = connection
         .prepare_cached(
             "WITH later AS (SELECT batch.id, batch.state FROM attempt JOIN batch ON batch.id = attempt.batch
                  WHERE attempt.id > coalesce((SELECT max(id) FROM attempt WHERE batch = ?1), (SELECT max(id) FROM attempt))
                  AND batch.id <> ?1)
              SELECT EXISTS (SELECT 1 FROM later JOIN entry ON entry.batch = later.id
                      WHERE later.state = 3 AND entry.state = 3 AND entry.evidence IN ('seen', 'sampled')),
-                 EXISTS (SELECT 1 FROM batch WHERE state = 2 AND id <> ?1)
-                 OR EXISTS (SELECT 1 FROM later WHERE state = 3
+                 EXISTS (SELECT 1 FROM batch WHERE state NOT IN (3, 4) AND state = 2 AND id <> ?1
+                     AND id NOT IN (SELECT id FROM later)),
+                 EXISTS (SELECT 1 FROM later WHERE state = 2 OR state = 3
                      AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.batch = later.id AND entry.state = 3))",
         )?
-        .query_row(params![no.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(match (applied, waiting) {
-        (true, _) => Later::Applied,
-        (false, true) => Later::Waiting,
-        (false, false) => Later::None,
+        .query_row(params![no.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(match (applied, earlier, waiting) {
+        (_, true, _) | (false, _, true) => Later::Waiting,
+        (true, false, _) => Later::Applied,
+        (false, false, false) => Later::None,
     })
 }
 
@@ -413,7 +415,14 @@ mod tests {
         writer.batch_event(doubtful, BatchEvent::LoseSight).await.unwrap();
         accept(&writer, last).await;
         settle(&writer, last, Evidence::Seen).await;
-        assert_eq!(writer.later(doubtful).await.unwrap(), Later::Applied);
+        let later = async || writer.later(doubtful).await.unwrap();
+        assert_eq!(
+            later().await,
+            Later::Waiting,
+            "the tenant does not take them in turn"
+        );
+        settle(&writer, first, Evidence::Seen).await;
+        assert_eq!(later().await, Later::Applied);
     }
 
     /// Whoever ruled knew nothing of what the original of a copy has done since.

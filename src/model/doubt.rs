@@ -54,10 +54,10 @@ pub enum Listed {
 pub enum Later {
     /// No batch can say anything of this one's turn.
     None,
-    /// The tenant still works on another batch, or has come to no good end with a later one, and none that was sent
-    /// later has been seen to take effect.
+    /// The tenant still works on an earlier batch; or on a later one, or has come to no good end with one, and none that
+    /// was sent later has been seen to take effect.
     Waiting,
-    /// One was seen to take effect, so this one's turn has been.
+    /// One was seen to take effect, and nothing that was sent earlier is still worked on: this one's turn has been.
     Applied,
 }
 

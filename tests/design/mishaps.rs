@@ -202,6 +202,7 @@ fn use_copy(rules: &Rules, world: &mut World) {
             world.rows[b].anchors = anchors;
             world.departed |= bit(b);
         }
+        world.rows[b].ruled_absent &= rules.copy == Copy::Resumed || rules.copied_rulings_count;
         if rules.copy == Copy::AdoptedInParallel && world.departed & bit(b) != 0 {
             world.ghosts[b] = Ghost::Unaware;
         }

@@ -138,6 +138,8 @@ pub struct Rules {
     pub departure: Departure,
     pub fence: Fence,
     pub copy: Copy,
+    /// A ruling that was made before the copy counts while the copy is adopted.
+    pub copied_rulings_count: bool,
     pub removals: Removals,
     pub person: Person,
     /// Absence without any quiet period.
@@ -189,6 +191,7 @@ pub const DESIGN: Rules = Rules {
     departure: Departure::MarkFlushSend,
     fence: Fence::Lock,
     copy: Copy::Never,
+    copied_rulings_count: false,
     removals: Removals::OneMember,
     person: Person::Right,
     no_quiet: false,

@@ -236,17 +236,27 @@ impl World {
         holder.is_none_or(|row| rules.found_by_size_vetoes && row.rung == Rung::Found)
     }
 
+    /// Whether the tenant has finished with everything in the list that could be this one.
+    pub fn candidates_are_over(&self, rules: &Rules, b: usize) -> bool {
+        self.candidates(rules, b)
+            .into_iter()
+            .all(|owner| self.is_applied(owner))
+    }
+
     /// Whether the order of things allows absence: quiet, and what was sent later has been applied.
     pub fn may_conclude(&self, rules: &Rules, b: usize) -> bool {
         let quiet = self.minds[b].quiet || rules.no_quiet || (rules.quiet_from_mark && self.rows[b].aged);
         let others = || (0..rules.batches).filter(|c| *c != b);
-        let took_effect = |c: &usize| self.rows[*c].at == At::Settled && self.rows[*c].confirmed == ALL;
+        let took_effect = |c: &usize| self.rows[*c].at == At::Settled && self.rows[*c].confirmed != 0;
         let later = match rules.later {
             Later::IfAny | Later::One => {
                 let later = || others().filter(|c| self.rows[*c].earlier & bit(b) != 0);
                 let accepted = |c: usize| matches!(self.rows[c].at, At::Accepted | At::Settled);
                 let none = rules.later == Later::IfAny && !later().any(accepted);
-                none || later().any(|c| took_effect(&c))
+                // The tenant does not take them in turn.
+                let overtaken =
+                    others().any(|c| self.rows[b].earlier & bit(c) != 0 && self.rows[c].at == At::Accepted);
+                !overtaken && (none || later().any(|c| took_effect(&c)))
             }
             Later::AfterQuiet => others().any(|c| {
                 self.rows[b].after & bit(c) != 0 && took_effect(&c) && self.rows[c].rung == Rung::Answer

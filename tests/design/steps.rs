@@ -118,7 +118,8 @@ fn ladder(rules: &Rules, world: &World, b: usize, out: &mut Vec<Step>) {
     } else if looked && is_absent(rules, world, b) {
         out.push(Step::Absent(b));
     }
-    let ruling_fails = looked && (mind.with != 0 || !candidates.is_empty());
+    let overruled = row.moved || !world.candidates_are_over(rules, b);
+    let ruling_fails = looked && (mind.with != 0 || (!candidates.is_empty() && overruled));
     let gives_up = if row.ruled_absent {
         ruling_fails
     } else {
@@ -141,7 +142,8 @@ fn is_absent(rules: &Rules, world: &World, b: usize) -> bool {
     let (row, mind) = (&world.rows[b], &world.minds[b]);
     let listed = rules.list == List::Unreadable || mind.no_candidate;
     if row.ruled_absent {
-        return listed && mind.with == 0;
+        // What is over and shows nothing here has been somebody else's.
+        return mind.with == 0 && (listed || (!row.moved && world.candidates_are_over(rules, b)));
     }
     let none = mind.with == 0 && !row.moved;
     let in_order = mind.counts && world.may_conclude(rules, b);
