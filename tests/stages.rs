@@ -35,6 +35,10 @@ struct Fake {
     merged: Vec<&'static str>,
     /// Profiles that cannot be read.
     unreadable: Vec<&'static str>,
+    /// Profiles that are unknown by their id, and found by their email all the same.
+    unknown: Vec<&'static str>,
+    /// Whom it takes for `b@example.com`, in this look-up.
+    mistakes_for: Option<fn(usize) -> String>,
     /// What `GET /batches/{id}` says; success where nothing is set.
     report: Option<Result<BatchReport, ReadFailure>>,
     /// What `GET /batches` says; that there is no such thing where nothing is set.
@@ -110,12 +114,24 @@ impl Tenant for Fake {
         let (Wanted::Email(email), page) = (wanted, slice.number) else {
             return Err(ReadFailure::Missing);
         };
-        let found = |email: String| Found {
-            profile: ProfileId::new(format!("p-{}", email.split('@').next().unwrap())),
-            email,
-            held: Some(vec![]),
+        let changed = self.changed.lock().unwrap();
+        let found = |email: String| {
+            let mut profile = ProfileId::new(format!("p-{}", email.split('@').next().unwrap()));
+            let gets = changed.contains(&profile);
+            if gets && self.merged.contains(&profile.as_str()) {
+                profile = ProfileId::new("p-whole");
+            }
+            Found {
+                profile,
+                email,
+                held: Some(if gets { vec![Handle::new("vip")] } else { vec![] }),
+            }
         };
         *self.lookups.lock().unwrap() += 1;
+        if let Some(mistaken) = self.mistakes_for.filter(|_| email == "b@example.com") {
+            let number = *self.lookups.lock().unwrap();
+            return Ok(Page::new(vec![found(mistaken(number))], false));
+        }
         let broken = self.filter_breaks && *self.lookups.lock().unwrap() > 1;
         if broken || (self.wildcards && email.contains('_')) {
             let foreign = found(format!("stranger{page}@example.com"));
@@ -150,6 +166,9 @@ impl Tenant for Fake {
         }
         if self.merged.contains(&profile.as_str()) {
             return Err(ReadFailure::Elsewhere);
+        }
+        if self.unknown.contains(&profile.as_str()) {
+            return Err(ReadFailure::Missing);
         }
         self.asked.alone.fetch_add(1, Ordering::Relaxed);
         let changed = self.changed.lock().unwrap().contains(profile);
@@ -419,6 +438,38 @@ fn a_profile_that_was_merged_into_another_is_gone() {
     let gone = (EntryState::Failed, Some("profile_gone".to_owned()));
     assert_eq!(entries["b@example.com"], gone, "{entries:?}");
     assert_eq!(entries["a@example.com"].0, EntryState::Confirmed);
+}
+
+/// What answers 404 there may be a gateway, for as long as it likes.
+#[test]
+fn whoever_is_still_found_by_email_is_not_gone() {
+    let fake = Fake {
+        unknown: vec!["p-b"],
+        ..Fake::default()
+    };
+    let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert_eq!(evidence(&entries, "seen"), 2, "{entries:?}");
+}
+
+/// Answers that are mixed up name others each time; a filter that finds too many finds the same ones.
+#[test]
+fn nobody_is_passed_over_for_answers_about_ever_other_people() {
+    let outcome_of_b = |mistaken: fn(usize) -> String| {
+        let fake = Fake {
+            mistakes_for: Some(mistaken),
+            ..Fake::default()
+        };
+        let (_, entries) = job(fake, &["a@example.com", "b@example.com"]);
+        entries["b@example.com"].clone()
+    };
+    let not_found = (EntryState::Skipped, Some("not_found".to_owned()));
+    assert_eq!(outcome_of_b(|_| "other@example.com".into()), not_found);
+    let failed = (EntryState::Failed, Some("lookup_failed".to_owned()));
+    assert_eq!(
+        outcome_of_b(|number| format!("other{number}@example.com")),
+        failed
+    );
 }
 
 /// A tenant that leaves its batches pending for ever would otherwise keep a job open for ever.

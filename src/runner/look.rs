@@ -3,10 +3,13 @@
 
 use super::context::{Context, GaveUp, Halt};
 use crate::api::pacing::Class;
-use crate::api::{Holding, Tenant};
+use crate::api::{Holding, Slice, Tenant, Wanted};
 use crate::ledger::{MemberFate, SealedMember};
 use crate::model::email::same;
 use crate::model::entry::Evidence;
+use crate::model::ids::Handle;
+use crate::model::lookup::Found;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -90,21 +93,67 @@ pub enum Sight {
     Unanswered,
 }
 
-/// Looks at one member. That a profile is gone is final, and a gateway says 404 for less: it is asked for twice.
+/// Looks at one member. That a profile is gone is final, and a gateway says 404 for less: it is asked for twice, and then
+/// by its email.
 pub async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
     match look_once(context, member).await? {
         Sight::Gone => {
             context.pause(BEFORE_GONE).await?;
-            look_once(context, member).await
+            match look_once(context, member).await? {
+                Sight::Gone => look_by_email(context, member).await,
+                sight => Ok(sight),
+            }
         }
         sight => Ok(sight),
     }
 }
 
+/// Whoever is still found by email is not gone: then it is the way by the id that is out of order.
+async fn look_by_email<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
+    let question = |tenant: Arc<T>| async move {
+        let wanted = Wanted::Email(member.email.as_str());
+        tenant.profiles(wanted, Slice::usual(1)).await
+    };
+    match context.ask(Class::Settle, question).await {
+        Ok(page) => {
+            let same_profile = |found: &Found| found.profile == member.profile;
+            Ok(match page.items.into_iter().find(same_profile) {
+                None => Sight::Gone,
+                Some(Found { held: None, .. }) => Sight::Unanswered,
+                Some(Found {
+                    held: Some(held),
+                    email,
+                    ..
+                }) => judge(context, member, &held, Some(&email)),
+            })
+        }
+        Err(GaveUp::Halt(halt)) => Err(halt),
+        // This token has never been of use for that.
+        Err(GaveUp::Denied(_)) => Ok(Sight::Gone),
+        Err(GaveUp::Missing | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
+    }
+}
+
 /// Whether a profile of which this ledger has only heard is not the one that was meant any more.
-fn bears_another_email(member: &SealedMember, now: &Holding) -> bool {
-    let other = |email: &String| !same(&member.email, email);
-    member.reused && now.email.as_ref().is_some_and(other)
+fn bears_another_email(member: &SealedMember, email: Option<&str>) -> bool {
+    member.reused && email.is_some_and(|email| !same(&member.email, email))
+}
+
+/// What a profile that holds these, and bears this email where that is known, says of the change.
+fn judge<T>(context: &Context<T>, member: &SealedMember, held: &[Handle], email: Option<&str>) -> Sight {
+    let action = context.job.action;
+    let sent = action.needed(&context.job.handles, &member.held);
+    if action.shows(&sent, held) {
+        if bears_another_email(member, email) {
+            Sight::Renamed
+        } else {
+            Sight::Changed
+        }
+    } else if action.shows_any(&sent, held) {
+        Sight::Partly
+    } else {
+        Sight::Unchanged
+    }
 }
 
 impl Sight {
@@ -131,19 +180,11 @@ impl Sight {
 
 async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
     let id = &member.profile;
-    let action = context.job.action;
-    let sent = action.needed(&context.job.handles, &member.held);
     match context
         .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
         .await
     {
-        Ok(now) if action.shows(&sent, &now.held) => Ok(if bears_another_email(member, &now) {
-            Sight::Renamed
-        } else {
-            Sight::Changed
-        }),
-        Ok(now) if action.shows_any(&sent, &now.held) => Ok(Sight::Partly),
-        Ok(_) => Ok(Sight::Unchanged),
+        Ok(Holding { held, email }) => Ok(judge(context, member, &held, email.as_deref())),
         Err(GaveUp::Missing) => Ok(Sight::Gone),
         Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
         Err(GaveUp::Halt(halt)) => Err(halt),

@@ -7,7 +7,8 @@
 //!
 //! An ordinary test run breaks one request of each site by each kind; with `ROLLBOOK_PROOF=full` the first, one in
 //! the middle, and the last. `ROLLBOOK_FAULT` names one kind to try alone. A second test does the same to a run that
-//! has a write in doubt and gathers evidence about it; `client.rs` tries the client without a run.
+//! has a write in doubt and gathers evidence about it, a third breaks every request of a site until somebody stops the
+//! run; `client.rs` tries the client without a run.
 
 mod client;
 mod kinds;
@@ -29,6 +30,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const BATCH_SIZE: usize = 2;
+/// How long somebody watches a run that meets nothing but faults before they stop it.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Jobs at the same time. They wait more than they work.
 const WORKERS: usize = 32;
 
@@ -114,8 +117,9 @@ fn play(faults: &[Fault]) -> Result<Played, Findings> {
     let server = Server::with(faults);
     // What comes through a door must be the request that it was prepared for.
     let alone = faults.iter().any(|fault| matches!(fault.kind.act, Act::Door(_)));
+    let lasting = faults.iter().any(|fault| fault.lasting);
     let stage = Stage::new(&server, if alone { 1 } else { 3 });
-    let first = match stage.run(create(&path)) {
+    let first = match stage.run(create(&path), lasting.then_some(PATIENCE)) {
         Ok(outcome) => outcome.ending,
         Err(why) => {
             findings.complaints.push(format!("first run: {why}"));
@@ -125,14 +129,15 @@ fn play(faults: &[Fault]) -> Result<Played, Findings> {
     let before = Books::read(&path);
     let struck = server.world().struck;
     let halted = matches!(first, Ending::Halted(_));
-    findings.check(struck == faults.len() || (halted && struck > 0), || {
-        format!("{struck} of {} faults happened", faults.len())
-    });
+    findings.check(
+        struck == faults.len() || ((halted || lasting) && struck > 0),
+        || format!("{struck} of {} faults happened", faults.len()),
+    );
     findings.invariants(&server, &before);
     let writes_before = server.world().writes.clone();
 
     server.heal();
-    match stage.run(reopen(&path)) {
+    match stage.run(reopen(&path), None) {
         Ok(outcome) => findings.check(matches!(outcome.ending, Ending::Done), || {
             format!("the resumed run ends {:?}", outcome.ending)
         }),
@@ -171,15 +176,12 @@ fn trial(fault: Fault) -> Findings {
 
 /// One job with a write in doubt, that meets another fault while it looks for evidence.
 fn trial_in_doubt(lost: bool, fault: Fault) -> Findings {
-    let doubtful = Fault {
-        kind: named(if lost {
-            "closed after the request"
-        } else {
-            "taken, then closed"
-        }),
-        site: Site::Write,
-        position: 1,
-    };
+    let kind = named(if lost {
+        "closed after the request"
+    } else {
+        "taken, then closed"
+    });
+    let doubtful = Fault::once(kind, Site::Write, 1);
     match play(&[doubtful, fault]) {
         Err(findings) => findings,
         Ok(Played {
@@ -194,6 +196,36 @@ fn trial_in_doubt(lost: bool, fault: Fault) -> Findings {
             let confirmed = after.in_state(EntryState::Confirmed);
             if confirmed + failed != PEOPLE {
                 findings.missing += PEOPLE - confirmed - failed;
+                findings.complaints.push(format!("it stands {:?}", after.entries));
+            }
+            findings
+        }
+    }
+}
+
+/// One job that meets the same fault again and again, until somebody stops it. Where the tenant says no to a question as
+/// often as it is asked, that is its word; everything else is only late.
+fn trial_lasting(fault: Fault) -> Findings {
+    match play(&[fault]) {
+        Err(findings) => findings,
+        Ok(Played {
+            mut findings,
+            books: [_, after],
+            ..
+        }) => {
+            let Fault { kind, site, .. } = fault;
+            // A batch of one that is too large is refused. And who is not among those who are found is not found.
+            let refused = kind.right(site) == Right::Fail || (kind.name == "413" && site == Site::Write);
+            let hidden = kind.name == "somebody else's answer" && site == Site::LookUp;
+            let as_told = |state| match state {
+                EntryState::Confirmed => true,
+                EntryState::Failed => refused,
+                EntryState::Skipped => hidden,
+                _ => false,
+            };
+            let other = after.entries.iter().filter(|entry| !as_told(entry.1)).count();
+            if other > 0 {
+                findings.missing += other;
                 findings.complaints.push(format!("it stands {:?}", after.entries));
             }
             findings
@@ -303,7 +335,7 @@ fn a_job_without_faults_asks_as_often_as_is_assumed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let server = Server::with(&[]);
-    let outcome = Stage::new(&server, 3).run(create(&path)).unwrap();
+    let outcome = Stage::new(&server, 3).run(create(&path), None).unwrap();
     assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
     for site in SITES.into_iter().chain([Site::List]) {
         assert_eq!(server.world().arrived[&site], requests(site), "{site:?}");
@@ -318,7 +350,7 @@ fn no_fault_on_the_wire_doubles_or_loses_anything() {
         for (column, site) in SITES.into_iter().enumerate() {
             for (turn, position) in positions(site).into_iter().enumerate() {
                 if everything() || turn == (number + column) % 3 {
-                    faults.push(Fault { kind, site, position });
+                    faults.push(Fault::once(kind, site, position));
                 }
             }
         }
@@ -330,6 +362,30 @@ fn no_fault_on_the_wire_doubles_or_loses_anything() {
         kinds().len(),
         SITES.len(),
         if everything() { 3 } else { 1 },
+        faults.len(),
+        all.sum()
+    );
+    all.conclude();
+}
+
+#[test]
+fn no_fault_that_lasts_doubles_or_loses_anything() {
+    let mut faults = Vec::new();
+    for (number, kind) in kinds() {
+        for (column, site) in SITES.into_iter().enumerate() {
+            if everything() || column == number % SITES.len() {
+                faults.push(Fault {
+                    lasting: true,
+                    ..Fault::once(kind, site, 1)
+                });
+            }
+        }
+    }
+    let name = |fault: &Fault| format!("{} at {:?}, again and again", fault.kind.name, fault.site);
+    let all = try_all(&faults, name, |fault| trial_lasting(*fault));
+    println!(
+        "wire faults that last: {} kinds, {} runs, {}",
+        kinds().len(),
         faults.len(),
         all.sum()
     );
@@ -351,7 +407,7 @@ fn no_fault_while_evidence_is_gathered_doubles_or_loses_anything() {
         for (turn, (site, position)) in PLACES.into_iter().enumerate() {
             for lost in [true, false] {
                 if everything() || 2 * turn + usize::from(lost) == number % 16 {
-                    trials.push((lost, Fault { kind, site, position }));
+                    trials.push((lost, Fault::once(kind, site, position)));
                 }
             }
         }

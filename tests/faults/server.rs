@@ -71,6 +71,24 @@ pub struct Fault {
     pub kind: &'static Kind,
     pub site: Site,
     pub position: usize,
+    /// And so is every later one.
+    pub lasting: bool,
+}
+
+impl Fault {
+    pub fn once(kind: &'static Kind, site: Site, position: usize) -> Self {
+        Self {
+            kind,
+            site,
+            position,
+            lasting: false,
+        }
+    }
+
+    /// Whether it befalls the request of this number at this site.
+    fn befalls(&self, site: Site, number: usize) -> bool {
+        self.site == site && (self.position == number || (self.lasting && self.position < number))
+    }
 }
 
 /// The tenant. Its threads end with the process.
@@ -111,10 +129,14 @@ impl Server {
     }
 
     /// From now on everything is answered well.
-    pub fn heal(&self) {
-        let mut world = self.world();
-        world.faults.clear();
-        world.door = None;
+    pub fn heal(self: &Arc<Self>) {
+        {
+            let mut world = self.world();
+            world.faults.clear();
+            world.door = None;
+        }
+        // Whoever was stopped in front of a shut door has not opened it again.
+        self.open_again();
     }
 
     /// The client is about to ask here; gives back whether the door is now prepared for it.
@@ -124,7 +146,7 @@ impl Server {
             let calls = world.calls.entry(site).or_default();
             *calls += 1;
             let call = *calls;
-            let struck = |fault: &&Fault| (fault.site, fault.position) == (site, call);
+            let struck = |fault: &&Fault| fault.befalls(site, call);
             match world.faults.iter().find(struck).map(|fault| &fault.kind.act) {
                 Some(Act::Door(door)) => *door,
                 _ => return false,
@@ -346,13 +368,14 @@ impl World {
         let number = self.arrived.entry(site).or_default();
         *number += 1;
         let number = *number;
-        let strikes = |fault: &Fault| {
-            (fault.site, fault.position) == (site, number) && !matches!(fault.kind.act, Act::Door(_))
-        };
+        let strikes = |fault: &Fault| fault.befalls(site, number) && !matches!(fault.kind.act, Act::Door(_));
         let place = self.faults.iter().position(strikes)?;
-        let kind = self.faults.swap_remove(place).kind;
+        let fault = self.faults[place];
+        if !fault.lasting {
+            self.faults.swap_remove(place);
+        }
         self.struck += 1;
-        Some(kind)
+        Some(fault.kind)
     }
 
     /// Does what is asked, unless the fault is that it is not done, and says what a good answer would be.

@@ -146,8 +146,8 @@ impl Stage {
         }
     }
 
-    /// One run. It is stopped as soon as it is told to wait for long.
-    pub fn run(&self, ledger: Ledger) -> Result<Outcome, String> {
+    /// One run. It is stopped as soon as it is told to wait for long, and where somebody's patience ends.
+    pub fn run(&self, ledger: Ledger, patience: Option<Duration>) -> Result<Outcome, String> {
         let settings = RunSettings {
             way: Way::One,
             sample: Sample::default(),
@@ -175,11 +175,13 @@ impl Stage {
             let tenant = Paced::new(self.tenant.clone(), gate.clone());
             let (stop, stopping) = tokio::sync::watch::channel(false);
             let watch = tokio::spawn(async move {
+                let began = tokio::time::Instant::now();
                 loop {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     let now = tokio::time::Instant::now();
                     let pause = gate.view().pause.map(|pause| pause.until - now);
-                    if pause.is_some_and(|pause| pause > Duration::from_secs(60)) {
+                    let long = pause.is_some_and(|pause| pause > Duration::from_secs(60));
+                    if long || patience.is_some_and(|patience| began.elapsed() > patience) {
                         stop.send_replace(true);
                     }
                 }
