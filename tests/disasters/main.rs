@@ -7,6 +7,7 @@ mod disk;
 mod job;
 mod patience;
 mod power;
+mod rungs;
 mod storage;
 mod vfs;
 mod weather;

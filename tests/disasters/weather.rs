@@ -12,6 +12,8 @@ pub struct Weather {
     pub bad_writes: u32,
     /// The first so many writes, which never arrive.
     pub lost_writes: u32,
+    /// The first so many writes that arrive, whose answers never do.
+    pub unheard_writes: u32,
     /// How often it may refuse the token, all in all.
     pub denials: u32,
     /// When nobody can reach it.

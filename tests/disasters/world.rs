@@ -379,6 +379,11 @@ impl State {
             return (WRITE_TIMEOUT, doubt("timed out; it never arrives"));
         }
         let now = self.now();
+        if self.weather.unheard_writes > 0 {
+            self.weather.unheard_writes -= 1;
+            self.take(now, members);
+            return (WRITE_TIMEOUT, doubt("timed out; it was taken"));
+        }
         if !self.happens(self.weather.bad_writes) {
             return (soon, WriteAnswer::Accepted(self.take(now, members)));
         }

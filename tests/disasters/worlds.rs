@@ -58,6 +58,7 @@ fn weather(chance: &mut fastrand::Rng, strangers: Strangers, quick: bool) -> Wea
         bad_reads: [0, 5, 20, 40][chance.usize(..4)],
         bad_writes: [0, 20, 50, 80][chance.usize(..4)],
         lost_writes: 0,
+        unheard_writes: 0,
         denials: chance.u32(..2),
         applying_ms,
         showing_ms: [0, 1_000, 5_000][chance.usize(..3)],
