@@ -3,7 +3,7 @@
 use super::job::{Disturbance, Machine};
 use super::weather::{Listing, Weather};
 use super::world::{Death, WRITE_TIMEOUT};
-use rollbook::ledger::Reader;
+use rollbook::ledger::{BatchRow, Reader};
 use std::time::Duration;
 
 /// What looking takes, where nothing has to be waited for.
@@ -37,11 +37,10 @@ fn run_without_waiting(machine: &Machine) {
 /// Rung and id of each batch that was in doubt.
 fn decided(machine: &Machine) -> Vec<(String, Option<String>)> {
     let batches = Reader::open(&machine.disk.ledger()).unwrap().batches().unwrap();
-    let decided =
-        |rung: String, id: Option<rollbook::model::ids::BatchId>| (rung, id.map(|id| id.as_str().to_owned()));
+    let id = |batch: &BatchRow| batch.batch_id.as_ref().map(|id| id.as_str().to_owned());
     batches
         .into_iter()
-        .filter_map(|batch| Some(decided(batch.rung?, batch.batch_id)))
+        .filter_map(|batch| Some((batch.rung.clone()?, id(&batch))))
         .collect()
 }
 
