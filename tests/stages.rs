@@ -37,6 +37,8 @@ struct Fake {
     unreadable: Vec<&'static str>,
     /// Profiles that are unknown by their id, and found by their email all the same.
     unknown: Vec<&'static str>,
+    /// Emails over which it stumbles each time; where none is named, over all.
+    stumbles: Option<&'static [&'static str]>,
     /// Whom it takes for `b@example.com`, in this look-up.
     mistakes_for: Option<fn(usize) -> String>,
     /// What `GET /batches/{id}` says; success where nothing is set.
@@ -114,6 +116,12 @@ impl Tenant for Fake {
         let (Wanted::Email(email), page) = (wanted, slice.number) else {
             return Err(ReadFailure::Missing);
         };
+        if self
+            .stumbles
+            .is_some_and(|over| over.is_empty() || over.contains(&email))
+        {
+            return Err(ReadFailure::Spoiled("HTTP 500".into()));
+        }
         let changed = self.changed.lock().unwrap();
         let found = |email: String| {
             let mut profile = ProfileId::new(format!("p-{}", email.split('@').next().unwrap()));
@@ -187,6 +195,8 @@ impl Tenant for Fake {
     }
 
     async fn write(&self, _: Action, members: &[Member]) -> WriteAnswer {
+        // So that not all batches of a job are read back at the same moment.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let hears = |member: &&Member| !self.deaf.iter().any(|deaf| member.profile.as_str() == *deaf);
         let reached = members.iter().filter(hears).map(|member| member.profile.clone());
         self.changed.lock().unwrap().extend(reached);
@@ -264,21 +274,19 @@ fn job_in(fake: Fake, emails: &[&str], way: Way, batch_size: usize) -> (Outcome,
         quiet: Duration::from_millis(500),
         limits: Limits::default(),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
         .build()
         .unwrap();
     let outcome = runtime.block_on(async {
         let counts = ledger.counts().unwrap();
-        let (writer, thread) = ledger.into_writer("assign").unwrap();
+        let writer = ledger.into_immediate_writer("assign").unwrap();
         let (_keep, stop) = tokio::sync::watch::channel(false);
         let tenant = Paced::new(fake, Gate::open(PACE));
-        let outcome = run(tenant, writer, vip, settings, &counts, Events::to(drop), stop)
+        run(tenant, writer, vip, settings, &counts, Events::to(drop), stop)
             .await
-            .unwrap();
-        thread.join();
-        outcome
+            .unwrap()
     });
     let mut entries = Entries::new();
     let note = |row: rollbook::ledger::EntryRow<'_>| {
@@ -450,6 +458,32 @@ fn whoever_is_still_found_by_email_is_not_gone() {
     let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
     assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
     assert_eq!(evidence(&entries, "seen"), 2, "{entries:?}");
+}
+
+/// Of the last that is left nobody else can tell whether it is this one or the tenant.
+#[test]
+fn a_look_up_that_never_works_fails_alone_and_holds_nothing_up() {
+    let failed = (EntryState::Failed, Some("lookup_failed".to_owned()));
+    let stumbling = |over| Fake {
+        stumbles: Some(over),
+        ..Fake::default()
+    };
+    for others in [&["a@example.com"][..], &[]] {
+        let (outcome, entries) = job(
+            stumbling(&["b@example.com"]),
+            &[others, &["b@example.com"]].concat(),
+        );
+        assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+        assert_eq!(entries["b@example.com"], failed);
+        assert_eq!(evidence(&entries, "seen"), others.len());
+    }
+    let (outcome, entries) = job(stumbling(&[]), &["b@example.com"]);
+    assert!(
+        matches!(outcome.ending, Ending::Halted(Halt::Outage(_))),
+        "{:?}",
+        outcome.ending
+    );
+    assert_eq!(entries["b@example.com"].0, EntryState::Pending);
 }
 
 /// Answers that are mixed up name others each time; a filter that finds too many finds the same ones.

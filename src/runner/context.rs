@@ -7,7 +7,7 @@ use super::event::Events;
 use super::limits::Limits;
 use super::readback::Together;
 use crate::api::pacing::Class;
-use crate::api::{Paced, Tenant};
+use crate::api::{Paced, Slice, Tenant, Wanted};
 use crate::ledger::{LedgerError, Writer};
 use crate::model::backoff::LONGEST_RETRY_AFTER;
 use crate::model::doubt::InDoubt;
@@ -238,6 +238,15 @@ impl<T: Tenant> Context<T> {
     }
 }
 
+/// Whether the tenant answers a question that it has answered before.
+async fn answers<T: Tenant>(tenant: &Paced<T>, class: Class) -> bool {
+    let question = |tenant: Arc<T>| async move {
+        let wanted = Wanted::Email(NOBODY);
+        tenant.profiles(wanted, Slice::usual(1)).await
+    };
+    tenant.read(class, question).await.is_ok()
+}
+
 /// Asks again for as long as that makes sense. `unreachable_limit` bounds the tries at a tenant that cannot be
 /// reached at all, for questions that are asked before anybody has decided to wait out an outage. Nor do these wait
 /// for long where the tenant has asked for it, be it another process: a hold outlives the run that it was told.
@@ -279,12 +288,14 @@ where
                 }
                 if spoiled >= SPOILED_LIMIT || unreachable_limit.is_some_and(|limit| spoiled >= limit) {
                     // Did others get through meanwhile? Then it is this question; else it is the tenant.
-                    let others = tenant.gate().view().successes > successes_before;
-                    return Err(if others {
-                        GaveUp::Refused(why)
-                    } else {
-                        Halt::Outage(why).into()
-                    });
+                    if tenant.gate().view().successes > successes_before {
+                        return Err(GaveUp::Refused(why));
+                    }
+                    // Perhaps there are no others any more. What is well now may have been ill until now, so this
+                    // one is asked once more afterwards.
+                    if unreachable_limit.is_some() || !answers(tenant, class).await {
+                        return Err(Halt::Outage(why).into());
+                    }
                 }
             }
             Err(ReadFailure::Elsewhere) => {
