@@ -343,6 +343,29 @@ impl Machine {
         Ok(held)
     }
 
+    /// Compares what a run says of itself at its end with its ledger.
+    pub fn check_progress(&self, end: &End) -> Result<(), String> {
+        let End::Ran(outcome) = end else {
+            return Ok(());
+        };
+        let mut entries = BTreeMap::<u8, u64>::new();
+        let note = |row: EntryRow<'_>| {
+            *entries.entry(row.state.code() as u8).or_default() += 1;
+            Ok::<_, LedgerError>(())
+        };
+        let reader = Reader::open(&self.disk.ledger()).map_err(|error| error.to_string())?;
+        reader.each_entry(note).map_err(|error| error.to_string())?;
+        let said = outcome.progress.entries;
+        let stand: Vec<u64> = (0..said.len() as u8)
+            .map(|code| entries.get(&code).copied().unwrap_or(0))
+            .collect();
+        if stand == said {
+            Ok(())
+        } else {
+            Err(format!("the run says {said:?} and the ledger {stand:?}"))
+        }
+    }
+
     /// Looks into a ledger that was said to be done.
     pub fn check_nothing_is_open(&self) -> Result<(), String> {
         let held = self.held().len() as u64;

@@ -1,9 +1,12 @@
-//! On which evidence a batch is settled whose answer was lost on its way back, and under which of the tenant's ids.
+//! On which evidence a batch is settled whose answer was lost, under which of the tenant's ids, and what is kept of it.
 
-use super::job::{Disturbance, Machine};
+use super::disk::Crash;
+use super::job::{Disturbance, Machine, to_be_sent};
 use super::weather::{Listing, Weather};
 use super::world::{Death, WRITE_TIMEOUT};
 use rollbook::ledger::{BatchRow, Reader};
+use rusqlite::Connection;
+use rusqlite::types::FromSql;
 use std::time::Duration;
 
 /// What looking takes, where nothing has to be waited for.
@@ -11,16 +14,53 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A tenant that takes the first so many writes and never says so.
 fn mute(writes: u32, listing: Listing) -> Machine {
+    machine(Weather {
+        unheard_writes: writes,
+        listing,
+        ..Weather::default()
+    })
+}
+
+/// One that never gets the first write.
+fn lossy(listing: Listing) -> Machine {
+    machine(Weather {
+        lost_writes: 1,
+        listing,
+        ..Weather::default()
+    })
+}
+
+fn machine(weather: Weather) -> Machine {
     fastrand::seed(1);
-    Machine::new(
-        1,
-        Weather {
-            unheard_writes: writes,
-            travel_ms: 5,
-            listing,
-            ..Weather::default()
-        },
-    )
+    let weather = Weather {
+        travel_ms: 5,
+        ..weather
+    };
+    Machine::new(1, weather)
+}
+
+/// Runs until the first write has been judged, and dies.
+fn die_at_the_first_write(machine: &Machine, weather: impl Fn() -> Machine) {
+    let other = weather();
+    other.live(&Disturbance::default());
+    let trace = other.world.trace();
+    let departures = trace.iter().filter(|line| line.ends_with("departs"));
+    let before = departures.take_while(|line| !line.contains("write")).count();
+    let death = Some(Death {
+        call: before as u64 + 1,
+        after: true,
+    });
+    machine.live(&Disturbance {
+        death,
+        ..Disturbance::default()
+    });
+    machine.restart(Crash::Process);
+}
+
+/// A number or a word out of the ledger.
+fn look<T: FromSql>(machine: &Machine, query: &str) -> T {
+    let ledger = Connection::open(machine.disk.ledger()).unwrap();
+    ledger.query_row(query, [], |row| row.get(0)).unwrap()
 }
 
 /// Runs until the job is done, which must be long before any quiet period is over.
@@ -57,6 +97,8 @@ fn where_there_is_no_list_its_members_show_that_it_arrived() {
     let machine = mute(1, Listing::Missing);
     run_without_waiting(&machine);
     assert_eq!(decided(&machine), [reached()]);
+    let took: i64 = look(&machine, "SELECT took_ms FROM batch WHERE rung = 'reached'");
+    assert!(took > 0, "{took} ms go into the quiet periods that follow");
 }
 
 #[test]
@@ -86,24 +128,43 @@ fn two_of_a_size_take_an_id_only_from_a_list_that_names_their_members() {
 #[test]
 fn a_batch_of_another_size_is_no_candidate() {
     let machine = mute(1, Listing::Sized);
-    let calls = {
-        let other = mute(0, Listing::Sized);
-        other.live(&Disturbance::default());
-        let trace = other.world.trace();
-        let departures = trace.iter().filter(|line| line.ends_with("departs"));
-        let first_write = departures.take_while(|line| !line.contains("write")).count();
-        first_write as u64 + 1
-    };
-    let death = Some(Death {
-        call: calls,
-        after: true,
-    });
-    machine.live(&Disturbance {
-        death,
-        ..Disturbance::default()
-    });
-    machine.restart(super::disk::Crash::Process);
+    die_at_the_first_write(&machine, || mute(1, Listing::Sized));
     machine.world.stranger(7);
     run_without_waiting(&machine);
     assert_eq!(decided(&machine), [found("b0")]);
+}
+
+#[test]
+fn what_an_absence_was_concluded_from_is_kept() {
+    for (listing, said) in [(Listing::Missing, "unreadable"), (Listing::Itemised, "nothing")] {
+        let machine = lossy(listing);
+        assert!(machine.live(&Disturbance::default()).is_done());
+        assert_eq!(machine.check_entries(false), Ok(0));
+        let listed: String = look(&machine, "SELECT listed FROM absence");
+        assert_eq!(listed, said);
+    }
+}
+
+/// Whom another ledger saw without the handle may have got it from anybody since.
+#[test]
+fn who_was_not_looked_up_here_proves_nothing_by_showing_the_change() {
+    for known_from_elsewhere in [true, false] {
+        let everybody = || {
+            let mut machine = lossy(Listing::Missing);
+            machine.settings.batch_size = 20;
+            machine
+        };
+        let machine = everybody();
+        die_at_the_first_write(&machine, everybody);
+        if known_from_elsewhere {
+            let ledger = Connection::open(machine.disk.ledger()).unwrap();
+            let all = ledger.execute("UPDATE entry SET reused = 1 WHERE batch = 1", []);
+            assert_eq!(all, Ok(to_be_sent().len()));
+        }
+        for profile in to_be_sent() {
+            machine.world.edit(profile, machine.world.age(), true);
+        }
+        machine.live(&Disturbance::default());
+        assert_eq!(machine.held().len(), usize::from(known_from_elsewhere));
+    }
 }

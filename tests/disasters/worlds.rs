@@ -124,6 +124,9 @@ fn live(machine: &Machine, chance: &mut fastrand::Rng) -> Result<bool, String> {
     if end.is_done() {
         machine.check_nothing_is_open()?;
     }
+    if end.ledger_error().is_none() {
+        machine.check_progress(&end)?;
+    }
     machine.world.pass(some_time(chance));
     Ok(crashed)
 }
