@@ -7,7 +7,7 @@ use crate::api::{Holding, Slice, Tenant, Wanted};
 use crate::ledger::{MemberFate, SealedMember};
 use crate::model::email::same;
 use crate::model::entry::Evidence;
-use crate::model::ids::Handle;
+use crate::model::ids::{Handle, Job};
 use crate::model::lookup::Found;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +124,7 @@ async fn look_by_email<T: Tenant>(context: &Context<T>, member: &SealedMember) -
                     held: Some(held),
                     email,
                     ..
-                }) => judge(context, member, &held, Some(&email)),
+                }) => judge(&context.job, member, &held, Some(&email)),
             })
         }
         Err(GaveUp::Halt(halt)) => Err(halt),
@@ -140,16 +140,15 @@ fn bears_another_email(member: &SealedMember, email: Option<&str>) -> bool {
 }
 
 /// What a profile that holds these, and bears this email where that is known, says of the change.
-fn judge<T>(context: &Context<T>, member: &SealedMember, held: &[Handle], email: Option<&str>) -> Sight {
-    let action = context.job.action;
-    let sent = action.needed(&context.job.handles, &member.held);
-    if action.shows(&sent, held) {
+fn judge(job: &Job, member: &SealedMember, held: &[Handle], email: Option<&str>) -> Sight {
+    let sent = job.action.needed(&job.handles, &member.held);
+    if job.action.shows(&sent, held) {
         if bears_another_email(member, email) {
             Sight::Renamed
         } else {
             Sight::Changed
         }
-    } else if action.shows_any(&sent, held) {
+    } else if job.action.shows_any(&sent, held) {
         Sight::Partly
     } else {
         Sight::Unchanged
@@ -184,9 +183,87 @@ async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Re
         .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
         .await
     {
-        Ok(Holding { held, email }) => Ok(judge(context, member, &held, email.as_deref())),
+        Ok(Holding { held, email }) => Ok(judge(&context.job, member, &held, email.as_deref())),
         Err(GaveUp::Missing) => Ok(Sight::Gone),
         Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
         Err(GaveUp::Halt(halt)) => Err(halt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::email::Email;
+    use crate::model::ids::{Action, EntryId, ProfileId};
+
+    fn handles(names: &[&str]) -> Vec<Handle> {
+        names.iter().map(|name| Handle::new(*name)).collect()
+    }
+
+    fn job(action: Action) -> Job {
+        Job {
+            tenant: "https://api.acme.getomneo.com/api/v3".into(),
+            action,
+            handles: handles(&["vip", "gold"]),
+        }
+    }
+
+    /// Somebody who held this when they were looked up, here or by another ledger.
+    fn member(held: &[&str], reused: bool) -> SealedMember {
+        SealedMember {
+            id: EntryId(1),
+            profile: ProfileId::new("p"),
+            held: handles(held),
+            email: Email::parse("ann@example.com").unwrap(),
+            reused,
+        }
+    }
+
+    #[test]
+    fn of_several_handles_all_make_the_change_and_some_make_a_part_of_it() {
+        let look = |action, before: &[&str], now: &[&str]| {
+            judge(&job(action), &member(before, false), &handles(now), None)
+        };
+        for (action, before, now, sight) in [
+            (
+                Action::Assign,
+                &[][..],
+                &["gold", "new", "vip"][..],
+                Sight::Changed,
+            ),
+            (Action::Assign, &["new"], &["gold", "new"], Sight::Partly),
+            (Action::Assign, &["new"], &["new"], Sight::Unchanged),
+            // Only what was sent to somebody says anything.
+            (Action::Assign, &["gold"], &["gold"], Sight::Unchanged),
+            (Action::Assign, &["gold"], &["gold", "vip"], Sight::Changed),
+            (Action::Remove, &["gold", "vip"], &["new"], Sight::Changed),
+            (Action::Remove, &["gold", "vip"], &["vip"], Sight::Partly),
+            (
+                Action::Remove,
+                &["gold", "vip"],
+                &["gold", "vip"],
+                Sight::Unchanged,
+            ),
+            (Action::Remove, &["vip"], &[], Sight::Changed),
+        ] {
+            assert_eq!(look(action, before, now), sight, "{action:?} {before:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn only_who_was_never_looked_up_here_can_turn_out_to_be_somebody_else() {
+        let vip = handles(&["gold", "vip"]);
+        let look = |reused, email| judge(&job(Action::Assign), &member(&[], reused), &vip, email);
+        assert_eq!(look(true, Some("bob@example.com")), Sight::Renamed);
+        assert_eq!(look(true, Some(" Ann@Example.com")), Sight::Changed);
+        assert_eq!(look(true, None), Sight::Changed);
+        assert_eq!(look(false, Some("bob@example.com")), Sight::Changed);
+        let unchanged = judge(
+            &job(Action::Assign),
+            &member(&[], true),
+            &[],
+            Some("bob@example.com"),
+        );
+        assert_eq!(unchanged, Sight::Unchanged);
     }
 }
