@@ -458,6 +458,14 @@ fn whoever_is_still_found_by_email_is_not_gone() {
     let (outcome, entries) = job(fake, &["a@example.com", "b@example.com"]);
     assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
     assert_eq!(evidence(&entries, "seen"), 2, "{entries:?}");
+
+    // What shows nothing there may be late.
+    let fake = Fake {
+        unknown: vec!["p-b"],
+        deaf: vec!["p-b"],
+        ..Fake::default()
+    };
+    judge_nobody(fake);
 }
 
 /// Of the last that is left nobody else can tell whether it is this one or the tenant.

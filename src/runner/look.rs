@@ -108,7 +108,8 @@ pub async fn look_at<T: Tenant>(context: &Context<T>, member: &SealedMember) -> 
     }
 }
 
-/// Whoever is still found by email is not gone: then it is the way by the id that is out of order.
+/// Whoever is still found by email is not gone: then it is the way by the id that is out of order. What is found there may
+/// be late, so that it does not show the change is no evidence.
 async fn look_by_email<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
     let question = |tenant: Arc<T>| async move {
         let wanted = Wanted::Email(member.email.as_str());
@@ -124,7 +125,10 @@ async fn look_by_email<T: Tenant>(context: &Context<T>, member: &SealedMember) -
                     held: Some(held),
                     email,
                     ..
-                }) => judge(&context.job, member, &held, Some(&email)),
+                }) => match judge(&context.job, member, &held, Some(&email)) {
+                    Sight::Unchanged => Sight::Unanswered,
+                    sight => sight,
+                },
             })
         }
         Err(GaveUp::Halt(halt)) => Err(halt),
