@@ -125,6 +125,22 @@ fn two_of_a_size_take_an_id_only_from_a_list_that_names_their_members() {
     }
 }
 
+/// One of two arrived. Which one the list does not say, and what shows the change might have got it from somebody else.
+#[test]
+fn one_listed_batch_that_could_be_either_of_two_is_neither() {
+    let mut machine = machine(Weather {
+        lost_writes: 1,
+        unheard_writes: 1,
+        listing: Listing::Sized,
+        ..Weather::default()
+    });
+    machine.settings.batch_size = 1;
+    machine.settings.concurrency = 1;
+    assert!(machine.live(&Disturbance::default()).is_done());
+    assert_eq!(decided(&machine), [reached()]);
+    assert_eq!(machine.held().len(), 1);
+}
+
 #[test]
 fn a_batch_of_another_size_is_no_candidate() {
     let machine = mute(1, Listing::Sized);
