@@ -51,6 +51,19 @@ fn a_slow_tenant_is_waited_for_beyond_the_deadline() {
 }
 
 #[test]
+fn a_change_that_shows_long_after_its_batch_was_finished_is_waited_for() {
+    for seed in 0..5 {
+        let late = Weather {
+            showing_ms: 600_000,
+            ..Weather::default()
+        };
+        let machine = Machine::new(seed, late);
+        run(&machine);
+        assert_eq!(machine.check_entries(false), Ok(0));
+    }
+}
+
+#[test]
 fn an_outage_is_not_the_time_that_a_tenant_takes() {
     let seeds: Vec<u64> = (0..SEEDS).collect();
     let away = |began: u64| {
