@@ -41,6 +41,9 @@ struct Fake {
     stumbles: Option<&'static [&'static str]>,
     /// Whom it takes for `b@example.com`, in this look-up.
     mistakes_for: Option<fn(usize) -> String>,
+    /// How long it works on a batch.
+    works: Duration,
+    sent: Mutex<Vec<tokio::time::Instant>>,
     /// What `GET /batches/{id}` says; success where nothing is set.
     report: Option<Result<BatchReport, ReadFailure>>,
     /// What `GET /batches` says; that there is no such thing where nothing is set.
@@ -62,6 +65,8 @@ struct Fake {
 struct Asked {
     together: AtomicUsize,
     alone: AtomicUsize,
+    /// How often it was asked how far a batch is.
+    polls: AtomicUsize,
 }
 
 impl Asked {
@@ -184,7 +189,12 @@ impl Tenant for Fake {
         Ok(Holding { held, email: None })
     }
 
-    async fn batch(&self, _: &BatchId) -> Result<BatchReport, ReadFailure> {
+    async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {
+        self.asked.polls.fetch_add(1, Ordering::Relaxed);
+        let number: usize = id.as_str()[1..].parse().unwrap();
+        if self.sent.lock().unwrap()[number].elapsed() < self.works {
+            return Ok(report(BatchProgress::Pending, "pending", 0));
+        }
         self.report
             .clone()
             .unwrap_or_else(|| Ok(report(BatchProgress::Success, "success", 0)))
@@ -200,7 +210,9 @@ impl Tenant for Fake {
         let hears = |member: &&Member| !self.deaf.iter().any(|deaf| member.profile.as_str() == *deaf);
         let reached = members.iter().filter(hears).map(|member| member.profile.clone());
         self.changed.lock().unwrap().extend(reached);
-        WriteAnswer::Accepted(BatchId::new("b"))
+        let mut sent = self.sent.lock().unwrap();
+        sent.push(tokio::time::Instant::now());
+        WriteAnswer::Accepted(BatchId::new(format!("b{}", sent.len() - 1)))
     }
 }
 
@@ -512,6 +524,26 @@ fn nobody_is_passed_over_for_answers_about_ever_other_people() {
         outcome_of_b(|number| format!("other{number}@example.com")),
         failed
     );
+}
+
+/// How long batches take is learned, so that most of them are asked for when they are finished.
+#[test]
+fn batches_that_take_their_time_are_not_asked_for_again_and_again() {
+    for (works, polls_at_most) in [(0, 200), (500, 300), (1_500, 400)] {
+        let asked = Arc::new(Asked::default());
+        let fake = Fake {
+            works: Duration::from_millis(works),
+            asked: Arc::clone(&asked),
+            ..Fake::default()
+        };
+        let (outcome, _) = big_job(fake, 1_000, 50, 5);
+        assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+        let polls = asked.polls.load(Ordering::Relaxed);
+        assert!(
+            polls <= polls_at_most,
+            "{polls} for 200 batches that take {works} ms"
+        );
+    }
 }
 
 /// A tenant that leaves its batches pending for ever would otherwise keep a job open for ever.

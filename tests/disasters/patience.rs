@@ -51,9 +51,10 @@ fn a_slow_tenant_is_waited_for_beyond_the_deadline() {
 }
 
 #[test]
-fn a_change_that_shows_long_after_its_batch_was_finished_is_waited_for() {
+fn what_takes_long_and_shows_long_after_that_is_waited_for() {
     for seed in 0..5 {
         let late = Weather {
+            applying_ms: 300_000,
             showing_ms: 600_000,
             ..Weather::default()
         };

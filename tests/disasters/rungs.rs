@@ -107,6 +107,11 @@ fn one_that_is_listed_is_found_under_its_id() {
         let machine = mute(1, listing);
         run_without_waiting(&machine);
         assert_eq!(decided(&machine), [found("b0")], "{listing:?}");
+        let others: i64 = look(
+            &machine,
+            "SELECT count(*) FROM batch WHERE tenant_status IS NOT 'success'",
+        );
+        assert_eq!(others, 0, "the tenant's own word is kept");
     }
 }
 
