@@ -41,6 +41,8 @@ struct Fake {
     stumbles: Option<&'static [&'static str]>,
     /// Whom it takes for `b@example.com`, in this look-up.
     mistakes_for: Option<fn(usize) -> String>,
+    /// How many members it takes at once, where there is a limit.
+    takes: Option<usize>,
     /// How long it works on a batch.
     works: Duration,
     sent: Mutex<Vec<tokio::time::Instant>>,
@@ -67,6 +69,8 @@ struct Asked {
     alone: AtomicUsize,
     /// How often it was asked how far a batch is.
     polls: AtomicUsize,
+    /// Batches that were too large.
+    too_large: AtomicUsize,
 }
 
 impl Asked {
@@ -121,6 +125,7 @@ impl Tenant for Fake {
         let (Wanted::Email(email), page) = (wanted, slice.number) else {
             return Err(ReadFailure::Missing);
         };
+        tokio::time::sleep(Duration::from_millis(10)).await;
         if self
             .stumbles
             .is_some_and(|over| over.is_empty() || over.contains(&email))
@@ -207,6 +212,13 @@ impl Tenant for Fake {
     async fn write(&self, _: Action, members: &[Member]) -> WriteAnswer {
         // So that not all batches of a job are read back at the same moment.
         tokio::time::sleep(Duration::from_millis(100)).await;
+        if self.takes.is_some_and(|limit| members.len() > limit) {
+            self.asked.too_large.fetch_add(1, Ordering::Relaxed);
+            return WriteAnswer::TooLarge(Refusal {
+                status: 413,
+                message: "Too many.".into(),
+            });
+        }
         let hears = |member: &&Member| !self.deaf.iter().any(|deaf| member.profile.as_str() == *deaf);
         let reached = members.iter().filter(hears).map(|member| member.profile.clone());
         self.changed.lock().unwrap().extend(reached);
@@ -238,7 +250,8 @@ fn job(fake: Fake, emails: &[&str]) -> (Outcome, Entries) {
 fn big_job(fake: Fake, size: usize, group: usize, batch_size: usize) -> (Outcome, Entries) {
     let emails: Vec<String> = (0..size).map(|number| format!("m{number}@example.com")).collect();
     let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-    job_in(fake, &emails, Way::Many { group }, batch_size)
+    let way = if group > 1 { Way::Many { group } } else { Way::One };
+    job_in(fake, &emails, way, batch_size)
 }
 
 const PACE: PaceSettings = PaceSettings {
@@ -524,6 +537,31 @@ fn nobody_is_passed_over_for_answers_about_ever_other_people() {
         outcome_of_b(|number| format!("other{number}@example.com")),
         failed
     );
+}
+
+#[test]
+fn what_is_too_large_is_halved_and_what_comes_after_it_is_smaller() {
+    let limited = |limit, size| {
+        let asked = Arc::new(Asked::default());
+        let fake = Fake {
+            takes: Some(limit),
+            asked: Arc::clone(&asked),
+            ..Fake::default()
+        };
+        let (outcome, entries) = big_job(fake, size, 1, 64);
+        (outcome, entries, asked.too_large.load(Ordering::Relaxed))
+    };
+    let (outcome, entries, too_large) = limited(16, 2_000);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    assert!(entries.values().all(|entry| entry.0 == EntryState::Confirmed));
+    // Those that were made before it was known, and their halves.
+    assert!(too_large <= 12, "{too_large} of about 125 were too large");
+
+    let (outcome, entries, too_large) = limited(0, 1);
+    assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
+    let refused = (EntryState::Failed, Some("refused".to_owned()));
+    assert!(entries.values().all(|entry| *entry == refused), "{entries:?}");
+    assert_eq!(too_large, 1, "one cannot be halved");
 }
 
 /// How long batches take is learned, so that most of them are asked for when they are finished.
