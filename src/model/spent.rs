@@ -131,6 +131,14 @@ mod tests {
             (7, 1, [4, 0, 0, 0, 0, 2]),
             "what nobody has an account of is its own work"
         );
+        let mut long = Spent::default();
+        long.add(Cause::Rate, ms(3_100));
+        long.add(Cause::Answers, ms(600));
+        assert_eq!(
+            CommandTime::new(ms(3_700), ms(0), long).in_units(ms(1_000)),
+            (4, 0, [3, 0, 1, 0, 0, 0]),
+            "those that were cut most, however long others are"
+        );
         let mut later = spent;
         later.add(Cause::Batches, Duration::from_secs(2));
         assert_eq!(
