@@ -243,6 +243,12 @@ impl Machine {
         self.disk.restart(crash);
     }
 
+    /// Whether there is a ledger, and not only the beginnings of one.
+    pub fn holds_ledger(&self) -> bool {
+        self.disk.show_log();
+        Ledger::open(&self.disk.ledger(), "status").is_ok_and(|ledger| ledger.is_some())
+    }
+
     /// Somebody puts an older state of the ledger back, and from then on lets it go on as a copy.
     pub fn put_back(&self, backup: Backup) {
         self.disk.put_back(backup);

@@ -119,13 +119,13 @@ fn live(machine: &Machine, chance: &mut fastrand::Rng) -> Result<bool, String> {
     }
     // A fault that the process did not live to see is not for whoever looks at what it left.
     machine.disk.fail(None);
+    if end.ledger_error().is_none() {
+        machine.check_progress(&end)?;
+    }
     // The power may also fail when nobody is at work.
     machine.restart(crash(chance));
     if end.is_done() {
         machine.check_nothing_is_open()?;
-    }
-    if end.ledger_error().is_none() {
-        machine.check_progress(&end)?;
     }
     machine.world.pass(some_time(chance));
     Ok(crashed)
@@ -175,7 +175,8 @@ fn disturbed(
             machine.put_back(backup);
             story.put_back += 1;
         }
-        if restoration.is_some_and(|planned| planned.made == number) && machine.disk.ledger().exists() {
+        // Whoever puts a folder back as it was before there was a ledger begins another job.
+        if restoration.is_some_and(|planned| planned.made == number) && machine.holds_ledger() {
             backup = Some(machine.disk.back_up());
         }
         if number == processes {
