@@ -27,6 +27,9 @@ const LIST_PAGES_LIMIT: u32 = 20;
 const LIST_TRIES: u32 = 3;
 /// Batches in the list that are compared with ours, item by item, in one look.
 const CANDIDATES_LIMIT: usize = 5;
+/// How often a quiet period begins anew before nothing is waited for any more: a tenant that goes away again and again
+/// would otherwise keep a run going for ever.
+const ANEW_LIMIT: u32 = 10;
 /// How much longer than the quiet period a batch is looked at that an earlier run waited for in vain.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
@@ -111,6 +114,7 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
         no,
         quiet,
         quiet_ends: ends,
+        anew: 0,
         others_end: None,
         moved: doubt.moved,
         foreign: HashSet::new(),
@@ -153,6 +157,8 @@ struct Look<'c, T> {
     moved: bool,
     quiet: Duration,
     quiet_ends: Instant,
+    /// How often the quiet period began anew after an outage.
+    anew: u32,
     /// Until when other batches are waited for that the tenant still works on, where it does.
     others_end: Option<Instant>,
     /// Batches in the list that turned out to be somebody else's.
@@ -191,7 +197,8 @@ impl<T: Tenant> Look<'_, T> {
     /// The end of the quiet period, or of the time that other batches have, where it is waited for and still ahead.
     fn ahead(&self) -> Option<Instant> {
         let ends = self.others_end.unwrap_or(self.quiet_ends).max(self.quiet_ends);
-        (self.waits_for_quiet() && ends > Instant::now()).then_some(ends)
+        let may_become_quiet = self.anew < ANEW_LIMIT;
+        (self.waits_for_quiet() && may_become_quiet && ends > Instant::now()).then_some(ends)
     }
 
     /// Those that the tenant is working on have as long to be settled as this one has to be decided, and until then
@@ -231,7 +238,10 @@ impl<T: Tenant> Look<'_, T> {
     /// While the tenant was away it may not have worked on anything either: none of that time was quiet.
     async fn begin_anew_after_an_outage(&mut self) {
         if let Some(ended) = self.context.tenant.gate().caught_up().await.outage_ended {
-            self.quiet_ends = self.quiet_ends.max(ended + self.quiet);
+            if ended + self.quiet > self.quiet_ends {
+                self.quiet_ends = ended + self.quiet;
+                self.anew += 1;
+            }
             quiet_ends(self.context).insert(self.no, self.quiet_ends);
         }
     }

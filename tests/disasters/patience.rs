@@ -138,6 +138,25 @@ fn no_time_is_quiet_while_the_tenant_is_away() {
 }
 
 #[test]
+fn a_tenant_that_is_never_quiet_is_not_waited_for_for_ever() {
+    let away = |number: u64| {
+        let from = WRITE_TIMEOUT + Duration::from_secs(90 * number);
+        from..from + Duration::from_secs(60)
+    };
+    let machine = forgetful_in(Weather {
+        outages: (0..200).map(away).collect(),
+        ..Weather::default()
+    });
+    let took = run(&machine);
+    assert!(took < OUTAGE * 2, "{took:?}");
+    assert_eq!(machine.held().len(), 1);
+    machine.world.calm();
+    machine.world.pass(OUTAGE * 6);
+    run(&machine);
+    assert_eq!(machine.check_entries(false), Ok(0));
+}
+
+#[test]
 fn a_look_that_cannot_decide_asks_few() {
     let mut machine = forgetful();
     machine.settings.batch_size = 20;
