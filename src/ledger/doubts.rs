@@ -287,7 +287,7 @@ fn later(connection: &Connection, no: BatchNo) -> Result<Later, LedgerError> {
                  AND batch.id <> ?1)
              SELECT EXISTS (SELECT 1 FROM later JOIN entry ON entry.batch = later.id
                      WHERE later.state = 3 AND entry.state = 3 AND entry.evidence IN ('seen', 'sampled')),
-                 EXISTS (SELECT 1 FROM batch WHERE state NOT IN (3, 4) AND state = 2 AND id <> ?1
+                 EXISTS (SELECT 1 FROM batch WHERE state = 2 AND id <> ?1
                      AND id NOT IN (SELECT id FROM later)),
                  EXISTS (SELECT 1 FROM later WHERE state = 2 OR state = 3
                      AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.batch = later.id AND entry.state = 3))",

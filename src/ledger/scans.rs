@@ -185,11 +185,10 @@ impl Transaction<'_> {
         let settled = query
             .query_map([], |row| row.get::<_, i64>(0))?
             .map_while(|id| id.map_err(|error| failure = Some(error)).ok());
-        let mut chosen = fastrand::choose_multiple(settled, entries);
+        let chosen = fastrand::choose_multiple(settled, entries);
         if let Some(error) = failure {
             return Err(error.into());
         }
-        chosen.sort_unstable();
         let mut query = self.connection.prepare_cached(
             "SELECT email, written, sighting.profile_id FROM entry JOIN sighting ON sighting.entry = entry.id WHERE id = ?1",
         )?;

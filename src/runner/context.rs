@@ -7,11 +7,12 @@ use super::event::Events;
 use super::limits::Limits;
 use super::readback::Together;
 use crate::api::pacing::Class;
-use crate::api::{Paced, Slice, Tenant, Wanted};
+use crate::api::{Paced, Page, Slice, Tenant, Wanted};
 use crate::ledger::{LedgerError, Writer};
 use crate::model::backoff::LONGEST_RETRY_AFTER;
 use crate::model::doubt::InDoubt;
 use crate::model::ids::{BatchNo, Handle, Job};
+use crate::model::lookup::Found;
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
 use crate::model::way::{Sample, Way};
@@ -238,13 +239,9 @@ impl<T: Tenant> Context<T> {
     }
 }
 
-/// Whether the tenant answers a question that it has answered before.
-async fn answers<T: Tenant>(tenant: &Paced<T>, class: Class) -> bool {
-    let question = |tenant: Arc<T>| async move {
-        let wanted = Wanted::Email(NOBODY);
-        tenant.profiles(wanted, Slice::usual(1)).await
-    };
-    tenant.read(class, question).await.is_ok()
+/// Asks for nobody: the question whose right answer is known.
+pub async fn find_nobody<T: Tenant>(tenant: Arc<T>) -> Result<Page<Found>, ReadFailure> {
+    tenant.profiles(Wanted::Email(NOBODY), Slice::usual(1)).await
 }
 
 /// Asks again for as long as that makes sense. `unreachable_limit` bounds the tries at a tenant that cannot be
@@ -293,7 +290,7 @@ where
                     }
                     // Perhaps there are no others any more. What is well now may have been ill until now, so this
                     // one is asked once more afterwards.
-                    if unreachable_limit.is_some() || !answers(tenant, class).await {
+                    if unreachable_limit.is_some() || tenant.read(class, find_nobody).await.is_err() {
                         return Err(Halt::Outage(why).into());
                     }
                 }

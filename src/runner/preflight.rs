@@ -3,10 +3,10 @@
 //! A handle that the tenant does not define is dropped by its write endpoint without an error \[doc\], so a typo
 //! would silently do nothing to everybody: it is looked for first, among all pages of the definitions.
 
-use super::context::{GaveUp, Halt, NOBODY, ask_patiently};
+use super::context::{GaveUp, Halt, ask_patiently, find_nobody};
 use super::handles;
 use crate::api::pacing::Class;
-use crate::api::{Paced, Slice, StatusDefinition, Tenant, Wanted};
+use crate::api::{Paced, StatusDefinition, Tenant};
 use crate::model::ids::{Handle, Job};
 use crate::model::outcome::{ReadFailure, Refusal};
 use std::sync::Arc;
@@ -71,10 +71,7 @@ pub async fn check<T: Tenant>(tenant: &Paced<T>, job: &Job) -> Result<(), Object
         }
     }
     let what = ("GET /profiles", "read profiles", "read-profiles");
-    let nobody = ask(tenant, what, |tenant| async move {
-        tenant.profiles(Wanted::Email(NOBODY), Slice::usual(1)).await
-    })
-    .await?;
+    let nobody = ask(tenant, what, find_nobody).await?;
     if nobody.items.is_empty() {
         Ok(())
     } else {

@@ -7,7 +7,7 @@
 //! requests, and if nothing in it contradicts the question. It settles whom it holds; whoever it does not hold is asked
 //! for alone before anybody is called not found.
 
-use super::context::{Context, GaveUp, Halt, NOBODY};
+use super::context::{Context, GaveUp, Halt, find_nobody};
 use super::lookups::{LookedUp, Question};
 use crate::api::pacing::Class;
 use crate::api::{Page, Slice, Tenant, Wanted};
@@ -220,11 +220,7 @@ fn are_foreign(asked: &Email, found: &[Found]) -> bool {
 }
 
 async fn check_filter<T: Tenant>(context: &Context<T>) -> Result<(), GaveUp> {
-    let question = |tenant: Arc<T>| async move {
-        let wanted = Wanted::Email(NOBODY);
-        tenant.profiles(wanted, Slice::usual(1)).await
-    };
-    let nobody = context.ask(Class::Lookup, question).await?;
+    let nobody = context.ask(Class::Lookup, find_nobody).await?;
     if nobody.items.is_empty() {
         Ok(())
     } else {

@@ -226,6 +226,7 @@ impl Machine {
         self.world.calm();
         for runs in 1..=RUNS_LIMIT {
             let end = self.live(&Disturbance::default());
+            self.check_progress(&end)?;
             if end.is_done() && (self.held().is_empty() || runs == RUNS_LIMIT) {
                 self.world.pass(Duration::from_secs(3_600));
                 return Ok(runs);
@@ -359,11 +360,8 @@ impl Machine {
             *entries.entry(row.state.code() as u8).or_default() += 1;
             Ok::<_, LedgerError>(())
         };
-        // Before the restart a power cut may be ahead; what cannot be read now is compared in the end.
         let read = Reader::open(&self.disk.ledger()).and_then(|reader| reader.each_entry(note));
-        if read.is_err() {
-            return Ok(());
-        }
+        read.map_err(|error| error.to_string())?;
         let said = outcome.progress.entries;
         let stand: Vec<u64> = (0..said.len() as u8)
             .map(|code| entries.get(&code).copied().unwrap_or(0))

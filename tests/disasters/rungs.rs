@@ -39,9 +39,9 @@ fn machine(weather: Weather) -> Machine {
     Machine::new(1, weather)
 }
 
-/// Runs until the first write has been judged, and dies.
-fn die_at_the_first_write(machine: &Machine, weather: impl Fn() -> Machine) {
-    let other = weather();
+/// Runs until the first write has been judged, and dies. When that is, one like it tells.
+fn die_at_the_first_write(machine: &Machine, like: impl Fn() -> Machine) {
+    let other = like();
     other.live(&Disturbance::default());
     let trace = other.world.trace();
     let departures = trace.iter().filter(|line| line.ends_with("departs"));

@@ -117,8 +117,9 @@ fn live(machine: &Machine, chance: &mut fastrand::Rng) -> Result<bool, String> {
     if !crashed {
         machine.disk.follow();
     }
-    // A fault that the process did not live to see is not for whoever looks at what it left.
+    // What the process did not live to see is not for whoever looks at what it left.
     machine.disk.fail(None);
+    machine.disk.cut_at(None);
     if end.ledger_error().is_none() {
         machine.check_progress(&end)?;
     }
