@@ -54,6 +54,7 @@ struct Handle {
     file: usize,
     name: String,
     is_database: bool,
+    only_reads: bool,
     vanishes: bool,
     /// SQLite's own VFS syncs the folder at a journal's first sync.
     syncs_folder: bool,
@@ -170,7 +171,18 @@ unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> 
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn lock(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
+/// There is one connection at a time. One that only reads gets no lock for writing from a system, so that it does not
+/// work the log off when it is closed: what stands there may not be on the disk.
+unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: the file is open.
+    let handle = unsafe { handle(file) };
+    if handle.only_reads && level >= ffi::SQLITE_LOCK_RESERVED {
+        return ffi::SQLITE_IOERR_LOCK;
+    }
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn unlock(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
     ffi::SQLITE_OK
 }
 
@@ -233,7 +245,7 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xSync: Some(sync),
     xFileSize: Some(file_size),
     xLock: Some(lock),
-    xUnlock: Some(lock),
+    xUnlock: Some(unlock),
     xCheckReservedLock: Some(is_reserved),
     xFileControl: Some(file_control),
     xSectorSize: Some(sector_size),
@@ -264,6 +276,7 @@ fn opened(name: Option<&str>, flags: c_int) -> Result<Handle, Failure> {
         file,
         name: name.to_owned(),
         is_database,
+        only_reads: has(ffi::SQLITE_OPEN_READONLY),
         vanishes: has(ffi::SQLITE_OPEN_DELETEONCLOSE),
         syncs_folder: create && has(ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_WAL),
     })
