@@ -71,8 +71,8 @@ pub enum Work {
     LookUp(usize),
     /// The recording of so many verdicts.
     Record(usize),
-    /// A seal of so many members.
-    Seal(usize),
+    /// A seal.
+    Seal,
     /// A send.
     Send,
     /// A settlement or a clearing up.

@@ -18,6 +18,9 @@ use std::collections::VecDeque;
 
 /// Batches on their way at the same time. Few, so that a lost connection leaves few in doubt.
 const SENDING_LIMIT: usize = 2;
+/// Batches that are made and have not left, at the most: enough that sending never waits for the disk. What has been
+/// sealed cannot be cut any more, so each that is made before the tenant says what is too large costs a refusal.
+const SEALED_AHEAD_LIMIT: usize = 4;
 /// Batches that came into doubt in this run and are not decided, at the most: each may need a person in the end.
 const DOUBTS_LIMIT: usize = 10;
 /// Writes in a row that end in doubt before the next one waits until one of them is decided. If the way to the
@@ -61,6 +64,7 @@ pub struct Coordinator {
     lookups: Lookups,
     /// Entries that are resolved and in no batch.
     resolved: u64,
+    /// Batches that are being made.
     sealing: usize,
     sealed: VecDeque<(BatchNo, usize)>,
     sending: usize,
@@ -176,7 +180,7 @@ impl Coordinator {
                 self.resolved += resolved;
             }
             Report::Sealed(no, members) => {
-                self.sealing -= members;
+                self.sealing -= 1;
                 self.sealed.push_back((no, members));
             }
             Report::Sent(no, members, sent) => self.sent(no, members, sent),
@@ -275,7 +279,7 @@ impl Coordinator {
             Work::Scan => self.lookups.scanned(),
             Work::LookUp(asked) => self.lookups.gave_up(asked),
             Work::Record(verdicts) => self.lookups.recorded(verdicts),
-            Work::Seal(members) => self.sealing -= members,
+            Work::Seal => self.sealing -= 1,
             Work::Send => self.sending -= 1,
             Work::Settle => self.settling -= 1,
         }
@@ -374,7 +378,7 @@ impl Coordinator {
         if self.bounds.dry_run || self.allowance.cut_short(true).is_some() {
             return;
         }
-        loop {
+        while self.sealed.len() + self.sealing < SEALED_AHEAD_LIMIT {
             let room = self.room().unwrap_or(u64::MAX);
             let wanted = self.next_size() as u64;
             let size = self.resolved.min(wanted).min(room);
@@ -385,7 +389,7 @@ impl Coordinator {
             self.resolved -= size;
             self.claimed += size;
             self.made += 1;
-            self.sealing += size as usize;
+            self.sealing += 1;
             commands.push(Command::Seal(size as usize));
         }
     }

@@ -77,7 +77,7 @@ pub async fn seal<T: Tenant>(context: &Context<T>, size: usize) -> Done {
             report: Report::Sealed(no, size),
             change: Change::Sealed(size),
         },
-        Err(error) => halted(Work::Seal(size), error.into()),
+        Err(error) => halted(Work::Seal, error.into()),
     }
 }
 

@@ -429,11 +429,24 @@ fn sizes_tell_batches_apart() {
     };
     let mut coordinator = Coordinator::new(bounds, 1_800, vec![], vec![]);
     coordinator.handle(Report::Refilled(vec![]));
-    let size = |command| match command {
-        Command::Seal(size) => Some(size),
-        _ => None,
-    };
-    let sizes: Vec<usize> = coordinator.commands().into_iter().filter_map(size).collect();
+    let mut sizes = Vec::new();
+    loop {
+        let commands = coordinator.commands();
+        if commands.is_empty() {
+            break;
+        }
+        for command in commands {
+            coordinator.handle(match command {
+                Command::Seal(size) => {
+                    sizes.push(size);
+                    Report::Sealed(BatchNo(sizes.len() as i64), size)
+                }
+                Command::Send(no) => Report::Sent(no, 1, Sent::Accepted),
+                Command::Settle(no) => Report::Settled(no, DONE),
+                _ => unreachable!("nobody is left to look up"),
+            });
+        }
+    }
     assert_eq!(sizes, [300, 299, 298, 297, 296, 300, 10]);
 }
 
@@ -480,7 +493,47 @@ fn halted_seals_are_counted_one_by_one() {
         .into_iter()
         .filter(|command| matches!(command, Command::Seal(_)));
     assert_eq!(seals.count(), 2);
-    coordinator.handle(Report::Halted(Work::Seal(3), Halt::Stopped));
+    coordinator.handle(Report::Halted(Work::Seal, Halt::Stopped));
     coordinator.handle(Report::Sealed(BatchNo(1), 3));
     assert!(coordinator.is_idle());
+}
+
+#[test]
+fn few_batches_are_made_before_they_can_leave() {
+    let mut coordinator = Coordinator::new(bounds(None), 300, vec![], vec![]);
+    coordinator.handle(Report::Refilled(vec![]));
+    let (mut made, mut sizes) = (0, Vec::new());
+    for command in coordinator.commands() {
+        if let Command::Seal(size) = command {
+            made += 1;
+            sizes.push(size);
+            coordinator.handle(Report::Sealed(BatchNo(made), size));
+        }
+    }
+    assert_eq!(sizes.len(), SEALED_AHEAD_LIMIT);
+    let commands = coordinator.commands();
+    let sends = commands
+        .iter()
+        .filter(|command| matches!(command, Command::Send(_)));
+    let seals = commands
+        .iter()
+        .filter(|command| matches!(command, Command::Seal(_)));
+    assert_eq!((sends.count(), seals.count()), (SENDING_LIMIT, SENDING_LIMIT));
+
+    // The first is too large: those that are made already are so too, and no other is.
+    let too_large = Sent::Refused {
+        failed: 0,
+        regrouped: vec![],
+        reason: "HTTP 413".into(),
+        too_large: true,
+    };
+    coordinator.handle(Report::Sent(BatchNo(1), sizes[0], too_large));
+    coordinator.handle(Report::Sealed(BatchNo(5), 3));
+    let later = coordinator.commands();
+    let size = |command: &Command| match command {
+        Command::Seal(size) => Some(*size),
+        _ => None,
+    };
+    let later: Vec<usize> = later.iter().filter_map(size).collect();
+    assert_eq!(later, [sizes[0].div_ceil(2)]);
 }
