@@ -40,7 +40,8 @@
 //! - Something new can happen to an entry or a batch: its `apply` in [`model`], then the compiler leads on.
 //! - What a restart does with a batch: [`model::resume`]. What decides a doubt: [`model::doubt`]; how the evidence
 //!   is gathered: [`runner::doubt`].
-//! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`.
+//! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`; what is waited for then:
+//!   `runner/adoption.rs`.
 //! - What is taken from an earlier ledger instead of being looked up, and how old it may be: `ledger/reuse.rs` and
 //!   `ledger/other.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.

@@ -94,6 +94,8 @@ struct BatchInList {
     id: Value,
     #[serde(default)]
     total_count: Option<Value>,
+    #[serde(default)]
+    status: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -234,18 +236,24 @@ pub(super) fn batches(body: &[u8], page: u32) -> Result<Page<ListedBatch>, Wrong
         Ok(Some(ListedBatch {
             id,
             size: number(batch.total_count.as_ref()),
+            progress: batch.status.as_ref().and_then(Value::as_str).map(progress),
         }))
     })
 }
 
-pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
-    let batch = parse::<One<Batch>>(body, "one batch")?.data;
-    let progress = match batch.status.as_str() {
+/// What a word of the tenant means [sdk].
+fn progress(status: &str) -> BatchProgress {
+    match status {
         "success" => BatchProgress::Success,
         "failed" => BatchProgress::Failed,
         "pending" => BatchProgress::Pending,
         _ => BatchProgress::Unknown,
-    };
+    }
+}
+
+pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
+    let batch = parse::<One<Batch>>(body, "one batch")?.data;
+    let progress = progress(&batch.status);
     let mut failed = Vec::new();
     let mut failures = 0;
     let mut items = Vec::new();
@@ -387,6 +395,27 @@ mod tests {
         assert_eq!(more(r#","links":{"next":"https://evil.example/"}"#, 1), Ok(true));
         assert_eq!(more(r#","links":{"next":null}"#, 1), Ok(false));
         assert_eq!(more("", 1), Ok(false));
+    }
+
+    #[test]
+    fn a_list_of_batches_says_how_large_they_are_and_how_far_or_does_not() {
+        let body =
+            br#"{"data":[{"id":"b4","total_count":"300","status":"pending"},{"id":"b3","status":"queued"},
+            {"id":2,"total_count":7,"status":"success"},{"id":"b1","total_count":null,"status":null}]}"#;
+        let listed = batches(body, 1).unwrap().items.into_iter();
+        let listed: Vec<_> = listed
+            .map(|batch| (batch.id.as_str().to_owned(), batch.size, batch.progress))
+            .collect();
+        let batch = |id: &str, size, progress| (id.to_owned(), size, progress);
+        assert_eq!(
+            listed,
+            [
+                batch("b4", Some(300), Some(BatchProgress::Pending)),
+                batch("b3", None, Some(BatchProgress::Unknown)),
+                batch("2", Some(7), Some(BatchProgress::Success)),
+                batch("b1", None, None),
+            ]
+        );
     }
 
     #[test]

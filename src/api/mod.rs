@@ -101,6 +101,8 @@ pub struct ListedBatch {
     pub id: BatchId,
     /// How many members it has, where the tenant says so.
     pub size: Option<u64>,
+    /// How far it is, where the list says so.
+    pub progress: Option<BatchProgress>,
 }
 
 /// How far a batch is.

@@ -39,6 +39,16 @@ pub enum Standing {
     Unknown,
 }
 
+impl Standing {
+    fn new(before: bool, known: bool) -> Self {
+        match (before, known) {
+            (true, _) => Self::Before,
+            (false, true) => Self::Known,
+            (false, false) => Self::Unknown,
+        }
+    }
+}
+
 /// Why a batch is sent once more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
@@ -149,6 +159,16 @@ impl Writer {
     pub async fn recognise(&self, no: BatchNo, ids: Vec<BatchId>) -> Result<Vec<Standing>, LedgerError> {
         self.vital(move |transaction| {
             let standing = |id| standing(transaction.connection, no, id);
+            ids.iter().map(standing).collect()
+        })
+        .await
+    }
+
+    /// What these batches of the tenant's list are to the whole ledger, in their order: those that were accepted, or
+    /// listed when a run began, are older than whatever a copy of it does not know.
+    pub async fn recognise_any(&self, ids: Vec<BatchId>) -> Result<Vec<Standing>, LedgerError> {
+        self.vital(move |transaction| {
+            let standing = |id| standing_at_all(transaction.connection, id);
             ids.iter().map(standing).collect()
         })
         .await
@@ -312,11 +332,18 @@ fn standing(connection: &Connection, no: BatchNo, id: &BatchId) -> Result<Standi
                  EXISTS (SELECT 1 FROM batch WHERE batch_id = ?2 AND NOT by_size)",
         )?
         .query_row(params![no.0, id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(match (before, known) {
-        (true, _) => Standing::Before,
-        (false, true) => Standing::Known,
-        (false, false) => Standing::Unknown,
-    })
+    Ok(Standing::new(before, known))
+}
+
+fn standing_at_all(connection: &Connection, id: &BatchId) -> Result<Standing, LedgerError> {
+    let (before, known): (bool, bool) = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM run WHERE newest_batch = ?1)
+                 OR EXISTS (SELECT 1 FROM answer WHERE batch_id = ?1 AND class = 'accepted'),
+                 EXISTS (SELECT 1 FROM batch WHERE batch_id = ?1)",
+        )?
+        .query_row(params![id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Standing::new(before, known))
 }
 
 fn millis(time: Duration) -> i64 {

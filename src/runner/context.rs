@@ -147,6 +147,11 @@ pub enum Halt {
     /// The tenant calls batches a success, and nothing changes.
     #[error("the tenant calls batches a success, one after the other, and no profile shows the change")]
     NothingChanges,
+    /// This ledger is a copy, and the tenant works on batches that its original may have sent.
+    #[error(
+        "this ledger is a copy, and the tenant still works on batches that its original may have sent ({0} in its list)"
+    )]
+    OriginalAtWork(usize),
     /// The tenant's filter does not filter.
     #[error("the tenant ignores the email filter: it returned profiles with other emails, page after page")]
     FilterIgnored,

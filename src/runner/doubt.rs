@@ -22,14 +22,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Pages of the tenant's list that are read to get back to the time of a doubt.
-const LIST_PAGES_LIMIT: u32 = 20;
+pub const LIST_PAGES_LIMIT: u32 = 20;
 /// Tries at a page of the list before a look goes on without it.
 const LIST_TRIES: u32 = 3;
 /// Batches in the list that are compared with ours, item by item, in one look.
 const CANDIDATES_LIMIT: usize = 5;
 /// How often a quiet period begins anew before nothing is waited for any more: a tenant that goes away again and again
 /// would otherwise keep a run going for ever.
-const ANEW_LIMIT: u32 = 10;
+pub const ANEW_LIMIT: u32 = 10;
 /// How much longer than the quiet period a batch is looked at that an earlier run waited for in vain.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
@@ -74,7 +74,7 @@ pub async fn note_baseline<T: Tenant>(context: &Context<T>) -> Result<(), Halt> 
 }
 
 /// A page of the tenant's list. Whoever answers this question with errors, and no other, is soon asked no more.
-async fn list_page<T: Tenant>(context: &Context<T>, number: u32) -> Result<Page<ListedBatch>, GaveUp> {
+pub async fn list_page<T: Tenant>(context: &Context<T>, number: u32) -> Result<Page<ListedBatch>, GaveUp> {
     let page = context
         .ask_within(Class::Settle, Some(LIST_TRIES), |tenant| async move {
             tenant.batches(number).await

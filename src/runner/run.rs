@@ -1,6 +1,7 @@
 //! The shell around the coordinator: it carries commands out as tasks, brings their reports back, and tells
 //! the outside how far things are. It decides nothing.
 
+use super::adoption::outlast_original;
 use super::commands::{Command, Report};
 use super::context::{Context, Halt, RunSettings};
 use super::coordinator::{Bounds, Coordinator, Left};
@@ -201,7 +202,7 @@ impl<T: Tenant> Shell<T> {
     /// Settles everything that the original of a copied ledger may have sent, before anybody is looked up.
     ///
     /// What the original sent last may still be under way, in batches that this copy has never heard of: hence
-    /// the quiet period even where nothing is in doubt here.
+    /// the waiting even where nothing is in doubt here.
     async fn adopt(&mut self, longest: Duration) -> Result<(), Halt> {
         let quiet = quiet_period(self.context.settings.quiet, longest);
         self.context.events.notice(format!(
@@ -209,6 +210,7 @@ impl<T: Tenant> Shell<T> {
             quiet.as_secs()
         ));
         self.coordinator = take_up(&self.context, &mut self.progress, true).await?;
+        let context = self.context.clone();
         let (mut stop, mut halted) = (self.stop_requested.clone(), self.context.stop.clone());
         let _resting = self.context.tenant.gate().rest();
         let waited = async {
@@ -217,7 +219,7 @@ impl<T: Tenant> Shell<T> {
                 Ok(_) = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped),
                 // Whatever halted it is told below.
                 Ok(_) = halted.wait_for(|halted| *halted) => Ok(()),
-                _ = tokio::time::sleep(quiet) => Ok(()),
+                outlasted = outlast_original(&context, quiet) => outlasted,
             }
         };
         let (waited, ()) = tokio::join!(waited, self.work());

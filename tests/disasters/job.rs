@@ -231,7 +231,13 @@ impl Machine {
                 self.world.pass(Duration::from_secs(3_600));
                 return Ok(runs);
             }
-            if !matches!(&end, End::Ran(outcome) if !matches!(outcome.ending, Ending::Halted(_))) {
+            let goes_on = match &end {
+                End::Ran(outcome) => {
+                    !matches!(&outcome.ending, Ending::Halted(halt) if !matches!(halt, Halt::OriginalAtWork(_)))
+                }
+                _ => false,
+            };
+            if !goes_on {
                 return Err(format!("an undisturbed run ended so: {end:?}"));
             }
             self.world.pass(Duration::from_secs(600));

@@ -3,6 +3,7 @@
 //! `cargo test` runs a share; `ROLLBOOK_PROOF=full` runs all of it, and `ROLLBOOK_SEED=n` repeats one world.
 
 mod cases;
+mod copies;
 mod disk;
 mod job;
 mod patience;

@@ -27,6 +27,8 @@ pub struct Weather {
     pub size_limit: Option<usize>,
     /// What it tells about its batches.
     pub listing: Listing,
+    /// Whether it calls its batches something that is documented nowhere.
+    pub babbles: bool,
     /// Who else sends batches to it.
     pub strangers: Strangers,
 }

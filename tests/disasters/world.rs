@@ -219,6 +219,14 @@ impl State {
         self.trace.push(format!("{:>10} {what}", now.as_millis()));
     }
 
+    fn progress(&self, finished: bool) -> BatchProgress {
+        match (self.weather.babbles, finished) {
+            (true, _) => BatchProgress::Unknown,
+            (false, true) => BatchProgress::Success,
+            (false, false) => BatchProgress::Pending,
+        }
+    }
+
     /// Lets what is on its way arrive.
     fn arrive(&mut self) {
         let now = self.now();
@@ -539,11 +547,7 @@ impl Tenant for Api {
             let number = id.as_str()[1..].parse::<usize>().unwrap();
             let done = state.batches[number].finished <= now;
             Ok(BatchReport {
-                progress: if done {
-                    BatchProgress::Success
-                } else {
-                    BatchProgress::Pending
-                },
+                progress: state.progress(done),
                 status: if done { "success".into() } else { "pending".into() },
                 failed: vec![],
                 failures: 0,
@@ -561,9 +565,11 @@ impl Tenant for Api {
             }
             let newest_first = state.batches.iter().enumerate().rev();
             let mut rest = newest_first.skip((page as usize - 1) * PAGE).peekable();
+            let now = state.now();
             let listed = rest.by_ref().take(PAGE).map(|(number, batch)| ListedBatch {
                 id: BatchId::new(format!("b{number}")),
                 size: (listing != Listing::Bare).then_some(batch.members.len() as u64),
+                progress: (listing != Listing::Bare).then(|| state.progress(batch.finished <= now)),
             });
             let items = listed.collect();
             Ok(Page::new(items, rest.peek().is_some()))

@@ -42,7 +42,7 @@ fn some_time(chance: &mut fastrand::Rng) -> Duration {
     Duration::from_millis(chance.u64(..=10_u64.pow(magnitude) * 4))
 }
 
-fn weather(chance: &mut fastrand::Rng, strangers: Strangers, quick: bool) -> Weather {
+fn weather(chance: &mut fastrand::Rng, strangers: Strangers) -> Weather {
     let outages = (0..chance.usize(..3)).map(|_| {
         let from = some_time(chance);
         from..from + some_time(chance).min(Duration::from_secs(1_200))
@@ -50,7 +50,7 @@ fn weather(chance: &mut fastrand::Rng, strangers: Strangers, quick: bool) -> Wea
     let outages = outages.collect();
     let listing = [Listing::Missing, Listing::Bare, Listing::Sized, Listing::Itemised][chance.usize(..4)];
     // Beyond the quiet period only where the list shows what is taken: nothing else could tell.
-    let slow = !quick && listing >= Listing::Sized && chance.bool();
+    let slow = listing >= Listing::Sized && chance.bool();
     let slowest = if slow { 400_000 } else { 15_000 };
     let applying_ms = [0, 2_000, slowest][chance.usize(..3)];
     Weather {
@@ -65,6 +65,7 @@ fn weather(chance: &mut fastrand::Rng, strangers: Strangers, quick: bool) -> Wea
         travel_ms: [5, 100, 2_000][chance.usize(..3)],
         size_limit: chance.bool().then_some(2),
         listing,
+        babbles: false,
         strangers,
     }
 }
@@ -209,7 +210,7 @@ fn play(seed: u64) -> Result<Story, (String, Vec<String>)> {
     let meddled = edits > 0 || strangers != Strangers::Nobody;
     let processes = chance.u64(..6);
     let restoration = restoration(&mut chance, processes);
-    let weather = weather(&mut chance, strangers, restoration.is_some());
+    let weather = weather(&mut chance, strangers);
     let mut machine = Machine::new(seed, weather.clone());
     machine.settings.way = way(&mut chance);
     machine.settings.page_size = chance.u32(3..8);

@@ -1,0 +1,89 @@
+//! An older state of the ledger that is put back while the tenant still works on what was sent since.
+
+use super::cases;
+use super::disk::Crash;
+use super::job::{Disturbance, End, Machine};
+use super::weather::{Listing, Weather};
+use rollbook::runner::context::Halt;
+use rollbook::runner::run::Ending;
+use std::time::Duration;
+
+const SEEDS: u64 = 60;
+
+/// Far slower than any quiet period, as nobody has seen yet.
+fn slow(listing: Listing) -> Weather {
+    Weather {
+        applying_ms: 800_000,
+        showing_ms: 5_000,
+        travel_ms: 100,
+        listing,
+        ..Weather::default()
+    }
+}
+
+fn stopped_after(time: Duration) -> Disturbance {
+    Disturbance {
+        stop: Some(time),
+        ..Disturbance::default()
+    }
+}
+
+/// A ledger that sends what an older state of it, which is put back then, knows nothing of.
+fn put_back(seed: u64, weather: Weather) -> Machine {
+    fastrand::seed(seed);
+    let machine = Machine::new(seed, weather);
+    machine.live(&stopped_after(Duration::from_millis(100 + 20 * seed)));
+    machine.restart(Crash::Process);
+    let backup = machine.disk.back_up();
+    machine.live(&stopped_after(Duration::from_secs(20)));
+    machine.restart(Crash::Process);
+    machine.put_back(backup);
+    machine
+}
+
+#[test]
+fn what_the_original_sent_is_waited_for() {
+    let seeds: Vec<u64> = (0..SEEDS).collect();
+    let ended = cases::each(&seeds, |seed| {
+        let listing = [Listing::Bare, Listing::Sized, Listing::Itemised][*seed as usize % 3];
+        let machine = put_back(*seed, slow(listing));
+        let taken = machine.world.taken().len();
+        machine.finish()?;
+        machine.check_promises()?;
+        machine.check_entries(listing == Listing::Bare)?;
+        Ok::<_, String>(taken)
+    });
+    assert!(ended.iter().any(|taken| *taken > 0));
+}
+
+#[test]
+fn while_the_tenant_works_on_it_nothing_is_sent_and_the_run_says_so() {
+    let mut machine = put_back(3, slow(Listing::Itemised));
+    let taken = machine.world.taken();
+    assert!(!taken.is_empty());
+    machine.settings.settle_deadline = Duration::from_secs(60);
+    let End::Ran(outcome) = machine.live(&Disturbance::default()) else {
+        panic!("it does not run");
+    };
+    let halted = matches!(outcome.ending, Ending::Halted(Halt::OriginalAtWork(1..)));
+    assert!(halted, "{:?}", outcome.ending);
+    assert_eq!(machine.world.taken(), taken);
+}
+
+/// It has until the deadline, and nobody waits for ever for a word that may never come.
+#[test]
+fn a_word_that_nobody_knows_is_waited_for_until_the_deadline() {
+    let babbling = Weather {
+        applying_ms: 20_000,
+        babbles: true,
+        ..slow(Listing::Itemised)
+    };
+    let mut machine = put_back(3, babbling);
+    machine.settings.settle_deadline = Duration::from_secs(1_800);
+    let began = machine.world.age();
+    machine.live(&Disturbance::default());
+    assert!(machine.world.age() - began >= machine.settings.settle_deadline);
+    machine.finish().unwrap();
+    machine.check_promises().unwrap();
+    machine.check_entries(false).unwrap();
+}
