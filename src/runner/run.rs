@@ -105,8 +105,8 @@ pub async fn run<T: Tenant>(
         Ending::Halted(_) => "halted",
     };
     match shell.context.ledger.end_run(word).await {
-        // A ledger that cannot be written is what halted the run; that is the better story.
-        Err(error) if !matches!(ending, Ending::Halted(_)) => return Err(error),
+        // What was to be written by then is not there, whatever else ended the run: its figures would be wrong.
+        Err(error) if !matches!(ending, Ending::Halted(Halt::Ledger(_))) => return Err(error),
         _ => {}
     }
     shell.refresh();

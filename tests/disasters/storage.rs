@@ -6,6 +6,7 @@ use super::disk::{Crash, Fault, Kind, StorageError};
 use super::job::Disturbance;
 use super::power::{finish, machine, points};
 use rollbook::ledger::LedgerError;
+use std::time::Duration;
 
 /// Errors that the whole proof injects at the least.
 const ERRORS: usize = 300;
@@ -111,4 +112,40 @@ fn storage_errors_at_every_operation() {
     );
     assert!(!cases::is_full() || all.len() >= ERRORS);
     assert!(stopped * 2 > all.len(), "most errors must be noticed");
+}
+
+/// What was answered before somebody stopped the run is still written down then. If that fails, the run says so, and
+/// not that it was stopped, with figures that the ledger does not hold.
+#[test]
+fn a_run_that_is_stopped_while_the_disk_fails_says_that_it_failed() {
+    let writes = {
+        let machine = machine(1);
+        machine.live(&Disturbance::default());
+        machine.disk.count(Kind::Write)
+    };
+    let cases: Vec<(u64, u64)> = (1..=writes)
+        .step_by(if cases::is_full() { 1 } else { 5 })
+        .flat_map(|at| [5, 20, 60, 200].map(|after| (at, after)))
+        .collect();
+    let ended = cases::each(&cases, |(at, after)| {
+        let machine = machine(1);
+        machine.disk.fail(Some(Fault {
+            kind: Kind::Write,
+            at: *at,
+            error: StorageError::Full,
+            lasting: true,
+        }));
+        let end = machine.live(&Disturbance {
+            stop: Some(Duration::from_millis(*after)),
+            ..Disturbance::default()
+        });
+        let failed = end.ledger_error().is_some();
+        machine.disk.follow();
+        machine.disk.fail(None);
+        if !failed {
+            machine.check_progress(&end)?;
+        }
+        Ok::<_, String>(failed)
+    });
+    assert!(ended.iter().any(|failed| *failed) && ended.iter().any(|failed| !*failed));
 }
