@@ -39,24 +39,39 @@ impl Unknown {
 pub async fn outlast_original<T: Tenant>(context: &Context<T>, quiet: Duration) -> Result<(), Halt> {
     let before = look(context).await?;
     keep_quiet(context, quiet).await;
-    let mut patience = Patience::new(context.settings.settle_deadline);
-    let after = loop {
-        let unknown = look(context).await?;
-        if unknown.pending + unknown.unclear == 0 {
-            break unknown;
-        }
-        if !patience.next_look(context).await? {
-            match unknown.pending {
-                // Whoever waited for a word that nobody knows might wait for ever.
-                0 => break unknown,
-                pending => return Err(Halt::OriginalAtWork(pending)),
-            }
-        }
-    };
+    let after = look_until_finished(context).await?;
     if !after.over.is_subset(&before.over) {
+        context.events.notice(format!(
+            "what the tenant has finished of late gets another {} s to show",
+            quiet.as_secs()
+        ));
         keep_quiet(context, quiet).await;
     }
     Ok(())
+}
+
+async fn look_until_finished<T: Tenant>(context: &Context<T>) -> Result<Unknown, Halt> {
+    let mut patience = Patience::new(context.settings.settle_deadline);
+    let mut told = false;
+    loop {
+        let unknown = look(context).await?;
+        let unfinished = unknown.pending + unknown.unclear;
+        if unfinished == 0 {
+            return Ok(unknown);
+        }
+        if !std::mem::replace(&mut told, true) {
+            context.events.notice(format!(
+                "the tenant has not finished with batches that this copy does not know ({unfinished}): they are waited for"
+            ));
+        }
+        if !patience.next_look(context).await? {
+            return match unknown.pending {
+                // Whoever waited for a word that nobody knows might wait for ever.
+                0 => Ok(unknown),
+                pending => Err(Halt::OriginalAtWork(pending)),
+            };
+        }
+    }
 }
 
 /// While the tenant was away, it may have worked on nothing either: none of that time was quiet.
