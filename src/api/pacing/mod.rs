@@ -243,6 +243,26 @@ mod tests {
         })
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_objection_before_anything_was_accepted_leaves_no_pace_where_there_was_none() {
+        let gate = gate("unlimited", 8);
+        let second = Duration::from_secs(1);
+        gate.enter(Class::Settle)
+            .await
+            .leave(Signal::SlowDown(Some(second)));
+        let began = Instant::now();
+        let times = departures(&gate, 200, Duration::from_millis(20)).await;
+        assert!(times[0] >= second, "the tenant asked for that much");
+        assert!(began.elapsed() < 3 * second, "{:?}", began.elapsed());
+
+        // What it grants is learned from the next one, before which it has accepted enough.
+        gate.enter(Class::Settle)
+            .await
+            .leave(Signal::SlowDown(Some(second)));
+        departures(&gate, 2, Duration::from_millis(20)).await;
+        assert!(gate.caught_up().await.per_second.is_some());
+    }
+
     /// Lets `count` requests through, each answered after `latency`, and says when each departed.
     async fn departures(gate: &Gate, count: usize, latency: Duration) -> Vec<Duration> {
         let start = Instant::now();
@@ -404,7 +424,8 @@ mod tests {
                 let (gate, told) = (gate.clone(), told.clone());
                 tokio::spawn(async move {
                     let permit = gate.enter(class).await;
-                    told.send(class).unwrap();
+                    // The last of them go when nobody counts any more.
+                    let _ = told.send(class);
                     permit.leave(Signal::Fine);
                 });
             }

@@ -151,6 +151,10 @@ impl Tempo {
             return false;
         };
         let hold = departed.saturating_duration_since(since);
+        if pace.is_none() && self.says_little(hold) {
+            // There is no pace that it could be said of either: whatever the tenant grants is met soon enough.
+            return true;
+        }
         let age = departed.saturating_duration_since(self.granted.began());
         let mut measured = self.granted.per_second(since, departed);
         if let Some(limit) = &self.limit {
@@ -200,13 +204,20 @@ impl Tempo {
         true
     }
 
-    /// What an objection leaves of the pace at least, however little was accepted before it: that little may be chance,
-    /// or what somebody else had left of a window.
+    /// Whether so little was accepted before an objection that it may be chance, or what somebody else had left of a
+    /// window.
+    fn says_little(&self, hold: Duration) -> bool {
+        match self.granted.total() {
+            0 => true,
+            accepted => accepted < TOO_FEW && hold < LONG_HOLD,
+        }
+    }
+
+    /// What an objection leaves of the pace at least, however little was accepted before it.
     fn least_share(&self, hold: Duration) -> f64 {
         match self.granted.total() {
             TOO_FEW.. => 0.0,
-            0 => 0.5,
-            _ if hold < LONG_HOLD => 0.5,
+            _ if self.says_little(hold) => 0.5,
             _ if self.limit.is_none() => 0.25,
             _ => 0.0,
         }
