@@ -225,7 +225,9 @@ fn play(seed: u64) -> Result<Story, (String, Vec<String>)> {
         disturbed(&machine, &mut chance, processes, restoration.as_ref(), &mut story)?;
         story.processes += machine.finish()?;
         machine.check_promises()?;
-        story.held = machine.check_entries(may_hold)?;
+        // Of a batch that its original has cut since then, an older state may find a part.
+        let may_be_cut = story.put_back > 0 && weather.size_limit.is_some();
+        story.held = machine.check_entries(may_hold || may_be_cut)?;
         if story.held == 0 {
             return Ok(());
         }
