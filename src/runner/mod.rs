@@ -3,8 +3,9 @@
 //! `ingest` takes lists in (`count` only counts them), `preflight` checks, `survey` finds out what else the tenant
 //! supports, `plan` reckons, and then `run` goes on with whatever the ledger says is left: `scan` and `resolve` look
 //! entries up, `send` sends batches, `settle` learns what became of those that were accepted, `doubt` whether the others
-//! arrived, and `adoption` waits for what the original of a copied ledger has sent. The stages do not know each other; `coordinator`, with `lookups` in it, decides who is next, `run` carries
-//! it out. `look`, `readback` and `handles` are what several of them ask.
+//! arrived, and `adoption` waits for what the original of a copied ledger has sent. The stages do not know each other;
+//! `coordinator`, with `lookups` in it, decides who is next, `run` carries it out. `look`, `readback` and `handles` are
+//! what several of them ask.
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 

@@ -178,6 +178,16 @@ struct Shell<T> {
     halting: watch::Sender<bool>,
 }
 
+/// Returns once the wall clock says so, which may be set meanwhile.
+async fn time_is_up(until_ms: Option<i64>) {
+    let Some(until) = until_ms else {
+        return std::future::pending().await;
+    };
+    while now_ms() < until {
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
+    }
+}
+
 impl<T: Tenant> Shell<T> {
     async fn begin(&mut self) -> Result<(), Halt> {
         if let Some(longest) = self.context.ledger.adoption().await? {
@@ -212,11 +222,16 @@ impl<T: Tenant> Shell<T> {
         self.coordinator = take_up(&self.context, &mut self.progress, true).await?;
         let context = self.context.clone();
         let (mut stop, mut halted) = (self.stop_requested.clone(), self.context.stop.clone());
-        let _resting = self.context.tenant.gate().rest();
+        let until_ms = context.settings.limits.until_ms;
+        let gate = context.tenant.gate().clone();
+        let _resting = gate.rest();
         let waited = async {
             tokio::select! {
                 biased;
                 Ok(_) = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped),
+                // There may be nothing to settle, and then nobody else minds what this asks.
+                () = gate.exhausted() => Err(Halt::RequestsSpent),
+                () = time_is_up(until_ms) => Err(Halt::TimeIsUp),
                 // Whatever halted it is told below.
                 Ok(_) = halted.wait_for(|halted| *halted) => Ok(()),
                 outlasted = outlast_original(&context, quiet) => outlasted,

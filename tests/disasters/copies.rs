@@ -5,7 +5,8 @@ use super::disk::Crash;
 use super::job::{Disturbance, End, Machine};
 use super::weather::{Listing, Weather};
 use rollbook::runner::context::Halt;
-use rollbook::runner::run::Ending;
+use rollbook::runner::coordinator::Left;
+use rollbook::runner::run::{Ending, Outcome};
 use std::time::Duration;
 
 const SEEDS: u64 = 60;
@@ -86,4 +87,21 @@ fn a_word_that_nobody_knows_is_waited_for_until_the_deadline() {
     machine.finish().unwrap();
     machine.check_promises().unwrap();
     machine.check_entries(false).unwrap();
+}
+
+/// Where nothing is to be settled, nobody asks but who waits, and so nobody else minds how often.
+#[test]
+fn the_waiting_ends_with_the_requests_of_the_run() {
+    let seeds: Vec<u64> = (0..SEEDS / 3).collect();
+    cases::each(&seeds, |seed| {
+        let mut machine = put_back(*seed, slow(Listing::Bare));
+        machine.settings.limits.requests = Some(20);
+        match machine.live(&Disturbance::default()) {
+            End::Ran(Outcome {
+                ending: Ending::Halted(Halt::RequestsSpent) | Ending::Unfinished(Left::RequestsSpent),
+                ..
+            }) => Ok(()),
+            end => Err(format!("{end:?}")),
+        }
+    });
 }

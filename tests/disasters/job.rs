@@ -189,7 +189,11 @@ impl Machine {
             reserve: Reserve::NONE,
             concurrency: 4,
         };
-        let tenant = Paced::new(Api(self.world.clone()), Gate::open(pace));
+        let gate = Gate::open(pace);
+        if let Some(most) = self.settings.limits.requests {
+            gate.limit(most);
+        }
+        let tenant = Paced::new(Api(self.world.clone()), gate);
         preflight::check(&tenant, &vip).await.map_err(End::Objected)?;
         let mut ledger = match ledger {
             Some(ledger) => ledger,
