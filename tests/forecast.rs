@@ -230,6 +230,7 @@ fn load(path: &std::path::Path, entries: u64) {
     let identity = ListIdentity {
         digest: [0; 32],
         column: 1,
+        ..ListIdentity::default()
     };
     loading.end_list(&identity).unwrap();
     loading.pin(&vip(), true).unwrap();

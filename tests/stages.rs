@@ -281,6 +281,7 @@ fn job_in(fake: Fake, emails: &[&str], way: Way, batch_size: usize) -> (Outcome,
     let identity = ListIdentity {
         digest: [0; 32],
         column: 1,
+        ..ListIdentity::default()
     };
     loading.end_list(&identity).unwrap();
     loading.pin(&vip, true).unwrap();

@@ -249,6 +249,7 @@ async fn resolve_within(
     let identity = ListIdentity {
         digest: [0; 32],
         column: 1,
+        ..ListIdentity::default()
     };
     loading.end_list(&identity).unwrap();
     loading.pin(&job, true).unwrap();

@@ -17,7 +17,7 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let email = format!("p{line}@example.com");
         loading.email(line, &email, &email).expect("loaded");
     }
-    let identity = ListIdentity { digest: [1; 32], column: 1 };
+    let identity = ListIdentity { digest: [1; 32], column: 1, ..ListIdentity::default() };
     loading.end_list(&identity).expect("ended");
     loading.commit().expect("kept");
     drop(ledger);

@@ -52,8 +52,10 @@ pub struct Layout {
     pub column: usize,
     /// Its name, where there is a header.
     pub column_name: Option<String>,
-    /// How many fields every row must have.
+    /// How many fields the first row has.
     pub columns: usize,
+    /// What separates them.
+    pub delimiter: char,
 }
 
 impl Layout {
@@ -72,6 +74,7 @@ impl Layout {
             column: column.index + 1,
             column_name: column.name.clone(),
             columns,
+            delimiter: table.delimiter().byte.into(),
         }
     }
 }

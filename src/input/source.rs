@@ -28,6 +28,13 @@ impl Source {
         }
     }
 
+    /// Where the file is, all links followed, to tell two lists of one name apart.
+    pub fn place(&self) -> Option<String> {
+        let Source::File(path) = self else { return None };
+        let place = path.canonicalize().ok()?;
+        Some(super::row::printable(&place.to_string_lossy(), usize::MAX))
+    }
+
     /// Finds cheaply what would stop the list from being opened, before anything else is done.
     pub fn check(&self) -> Result<(), ListError> {
         let Source::File(path) = self else { return Ok(()) };

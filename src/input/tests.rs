@@ -45,6 +45,7 @@ fn a_list_is_read_with_its_layout() {
         column: 2,
         column_name: Some("E-Mail".into()),
         columns: 2,
+        delimiter: ';',
     };
     assert_eq!(*list.layout(), expected);
     match list.next_row().unwrap().unwrap() {

@@ -370,6 +370,7 @@ mod tests {
         let identity = ListIdentity {
             digest: [1; 32],
             column: 1,
+            ..ListIdentity::default()
         };
         loading.end_list(&identity).unwrap();
         loading.commit().unwrap();

@@ -196,10 +196,15 @@ impl Rows {
             .remainder()
             .iter()
             .try_for_each(|one| self.insert(&mut insert, list, std::slice::from_ref(one)))?;
-        let mut insert =
-            connection.prepare_cached("INSERT INTO repeated (list, line, entry) VALUES (?1, ?2, ?3)")?;
+        let mut insert = connection
+            .prepare_cached("INSERT INTO repeated (list, line, entry, written) VALUES (?1, ?2, ?3, ?4)")?;
         for (entry, row) in repeats {
-            insert.execute(params![list, self.rows[*row].line as i64, entry])?;
+            insert.execute(params![
+                list,
+                self.rows[*row].line as i64,
+                entry,
+                self.written(*row)
+            ])?;
         }
         count_repeats(connection, repeats)?;
         self.clear();
@@ -273,13 +278,21 @@ mod tests {
                 loading.email(line as u64 + 1, &email, &written).unwrap();
             }
             let digest = [number as u8; 32];
-            loaded.push(loading.end_list(&ListIdentity { digest, column: 1 }).unwrap());
+            loaded.push(
+                loading
+                    .end_list(&ListIdentity {
+                        digest,
+                        column: 1,
+                        ..ListIdentity::default()
+                    })
+                    .unwrap(),
+            );
             loading.commit().unwrap();
         }
         let mut rows = Vec::new();
         for query in [
             "SELECT id, email, written, list, line, occurrences FROM entry ORDER BY id",
-            "SELECT list, line, entry FROM repeated ORDER BY rowid",
+            "SELECT list, line, entry, written FROM repeated ORDER BY rowid",
             "SELECT name FROM sqlite_schema WHERE type = 'index' ORDER BY name",
             "SELECT * FROM pragma_integrity_check",
             "SELECT state, reason, entries FROM tally",

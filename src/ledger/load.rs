@@ -51,18 +51,22 @@ pub enum Loaded {
     Known(String),
 }
 
-/// What a list is known by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a list is known by: its content, and how that was read. The same file read otherwise is another reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListIdentity {
     /// SHA-256 of its decompressed bytes.
     pub digest: [u8; 32],
     /// The column that was read, counted from 1.
     pub column: usize,
+    /// Whether the first row was taken for a header.
+    pub header: bool,
+    /// What separates the cells.
+    pub delimiter: char,
 }
 
 /// An open load. Dropped without [`Loading::commit`], it leaves the ledger as it was.
 pub struct Loading<'l> {
-    connection: &'l Connection,
+    pub(super) connection: &'l Connection,
     known: Known,
     /// Entries that the ledger had when the load began.
     before: i64,
@@ -70,12 +74,15 @@ pub struct Loading<'l> {
     open: Option<OpenList>,
     rows: Rows,
     added: u64,
+    /// The lists that this load was asked for, those that turned out to be known included.
+    named: Vec<i64>,
     finished: bool,
 }
 
 struct OpenList {
     id: i64,
     name: String,
+    path: Option<String>,
     layout: String,
     counts: ListCounts,
 }
@@ -104,6 +111,7 @@ impl Ledger {
             open: None,
             rows: Rows::to_merge(),
             added: 0,
+            named: Vec::new(),
             finished: false,
         };
         if before == 0 {
@@ -121,12 +129,24 @@ impl Loading<'_> {
     }
 
     /// The name under which this very list was loaded before.
-    pub fn loaded_as(&self, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
-        loaded_as(self.connection, identity)
+    pub fn loaded_as(&mut self, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
+        let known = loaded_as(self.connection, identity)?;
+        self.named.extend(known.iter().map(|(list, _)| *list));
+        Ok(known.map(|(_, name)| name))
+    }
+
+    /// The lists that this load was asked for, those that turned out to be known included.
+    pub fn named(&self) -> &[i64] {
+        &self.named
     }
 
     /// Opens the next list; `layout` is for people.
     pub fn begin_list(&mut self, name: &str, layout: &str) -> Result<(), LedgerError> {
+        self.begin_list_at(name, None, layout)
+    }
+
+    /// Opens the next list, with the path of its file; `layout` is for people.
+    pub fn begin_list_at(&mut self, name: &str, path: Option<&str>, layout: &str) -> Result<(), LedgerError> {
         assert!(self.open.is_none(), "BUG: a list was begun inside another");
         let id = self
             .connection
@@ -134,6 +154,7 @@ impl Loading<'_> {
         self.open = Some(OpenList {
             id,
             name: name.to_owned(),
+            path: path.map(str::to_owned),
             layout: layout.to_owned(),
             counts: ListCounts::default(),
         });
@@ -212,8 +233,9 @@ impl Loading<'_> {
             .take()
             .expect("BUG: a list was ended before it was begun");
         let counts = list.counts;
-        if let Some(name) = loaded_as(self.connection, identity)? {
+        if let Some((known, name)) = loaded_as(self.connection, identity)? {
             assert_eq!(counts.entries, 0, "BUG: a list that is known brought new entries");
+            self.named.push(known);
             self.take_back(list.id)?;
             return Ok(Loaded::Known(name));
         }
@@ -223,13 +245,17 @@ impl Loading<'_> {
             "BUG: a row of the list is not accounted for"
         );
         self.connection.execute(
-            "INSERT INTO list (id, name, layout, column_no, digest, rows, entries, repeats, rejects, loaded_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO list (id, name, path, layout, column_no, header, delimiter, digest, rows, entries, repeats,
+                 rejects, loaded_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 list.id,
                 list.name,
+                list.path,
                 list.layout,
                 identity.column as i64,
+                identity.header,
+                identity.delimiter.to_string(),
                 &identity.digest[..],
                 counts.rows as i64,
                 counts.entries as i64,
@@ -239,6 +265,7 @@ impl Loading<'_> {
             ],
         )?;
         self.added += counts.entries;
+        self.named.push(list.id);
         Ok(Loaded::New(counts))
     }
 
@@ -319,18 +346,24 @@ impl Drop for Loading<'_> {
     }
 }
 
+/// The number and the name of the list that was read in this very way before.
 pub(super) fn loaded_as(
     connection: &Connection,
     identity: &ListIdentity,
-) -> Result<Option<String>, LedgerError> {
-    let name = connection
+) -> Result<Option<(i64, String)>, LedgerError> {
+    let known = connection
         .query_row(
-            "SELECT name FROM list WHERE digest = ?1 AND column_no = ?2",
-            params![&identity.digest[..], identity.column as i64],
-            |row| row.get(0),
+            "SELECT id, name FROM list WHERE digest = ?1 AND column_no = ?2 AND header = ?3 AND delimiter = ?4",
+            params![
+                &identity.digest[..],
+                identity.column as i64,
+                identity.header,
+                identity.delimiter.to_string()
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    Ok(name)
+    Ok(known)
 }
 
 pub(super) fn entry_of(connection: &Connection, email: &str) -> Result<Option<i64>, LedgerError> {
@@ -352,6 +385,7 @@ mod tests {
         ListIdentity {
             digest: [content; 32],
             column: 1,
+            ..ListIdentity::default()
         }
     }
 

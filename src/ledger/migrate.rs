@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_doubts.sql"),
     include_str!("../../migrations/0003_scan.sql"),
     include_str!("../../migrations/0004_reuse.sql"),
+    include_str!("../../migrations/0005_lists.sql"),
 ];
 
 /// The version that this program writes.
@@ -87,6 +88,39 @@ mod tests {
         assert_eq!(tables(&connection), ["a"]);
         migrate(&mut connection, 1, &[one, two]).unwrap();
         assert_eq!(tables(&connection), ["a", "b"]);
+    }
+
+    #[test]
+    fn lists_of_older_ledgers_keep_how_they_were_read() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, 0, &MIGRATIONS[..4]).unwrap();
+        for (id, layout) in [
+            "CSV; column 2, email",
+            "CSV, semicolons, gzip; column 1, no header",
+            "one email a line",
+            "TSV, UTF-16; column 3, E-Mail",
+        ]
+        .iter()
+        .enumerate()
+        {
+            connection
+                .execute(
+                    "INSERT INTO list VALUES (?1, 'a.csv', ?2, 1, randomblob(32), 3, 1, 1, 1, 7)",
+                    rusqlite::params![id as i64 + 1, layout],
+                )
+                .unwrap();
+        }
+        migrate(&mut connection, 4, MIGRATIONS).unwrap();
+        let mut query = connection
+            .prepare("SELECT header, delimiter FROM list ORDER BY id")
+            .unwrap();
+        let read = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let read: Vec<(bool, String)> = read.map(Result::unwrap).collect();
+        let expected = [(true, ","), (false, ";"), (false, ","), (true, "\t")];
+        assert_eq!(
+            read,
+            expected.map(|(header, delimiter)| (header, delimiter.to_owned()))
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod error;
 mod executor;
 mod identity;
 mod intake;
+mod lists;
 mod load;
 mod lock;
 mod migrate;
@@ -36,6 +37,7 @@ mod safety;
 mod scans;
 mod seen;
 mod time;
+mod unload;
 mod wal;
 mod walk;
 mod write;
@@ -43,17 +45,17 @@ mod writer;
 
 pub use doubts::{Absence, Doubt, RulingError, Standing, Verdict};
 pub use error::LedgerError;
+pub use lists::{ListRow, Unnamed};
 pub use load::{ListCounts, ListIdentity, Loaded, Loading};
 pub use lock::holder_of;
 pub use open::Ledger;
 pub use other::{Offer, OtherLedger};
-pub use read::{
-    Accepted, BatchRow, Counts, ListRow, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
-};
+pub use read::{Accepted, BatchRow, Counts, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember};
 pub use reuse::{ReuseError, Reused, Terms};
 pub use scans::{BegunScan, ScanState, Seen, SeenOnce, Sighting};
 pub use time::now_ms;
-pub use walk::{EntryRow, RejectRow, TakenOver};
+pub use unload::{UnloadError, Unloaded};
+pub use walk::{EntryRow, RejectRow, RepeatRow, TakenOver};
 pub use write::{AnswerRecord, MemberFate, Settlement};
 pub use writer::{Writer, WriterThread};
 

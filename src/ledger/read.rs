@@ -103,17 +103,6 @@ impl Counts {
     }
 }
 
-/// A list, as it was loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListRow {
-    /// Its path as it was given.
-    pub name: String,
-    /// How it was read.
-    pub layout: String,
-    /// How it came out.
-    pub counts: super::ListCounts,
-}
-
 /// A batch, as `batches` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchRow {
@@ -191,26 +180,6 @@ impl Reader {
         tally(&self.connection)
     }
 
-    /// The lists, in the order in which they were loaded.
-    pub fn lists(&self) -> Result<Vec<ListRow>, LedgerError> {
-        let mut query = self
-            .connection
-            .prepare("SELECT name, layout, rows, entries, repeats, rejects FROM list ORDER BY id")?;
-        let rows = query.query_map([], |row| {
-            Ok(ListRow {
-                name: row.get(0)?,
-                layout: row.get(1)?,
-                counts: super::ListCounts {
-                    rows: unsigned(row, 2)?,
-                    entries: unsigned(row, 3)?,
-                    repeats: unsigned(row, 4)?,
-                    rejects: unsigned(row, 5)?,
-                },
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// So many entries that have not been looked up, chosen at random.
     pub fn sample(&self, size: usize) -> Result<Vec<Email>, LedgerError> {
         sample(&self.connection, size)
@@ -223,7 +192,7 @@ impl Reader {
 
     /// The name under which this very list was loaded.
     pub fn loaded_as(&self, identity: &load::ListIdentity) -> Result<Option<String>, LedgerError> {
-        load::loaded_as(&self.connection, identity)
+        Ok(load::loaded_as(&self.connection, identity)?.map(|(_, name)| name))
     }
 
     /// How many batches are in which state.

@@ -60,6 +60,23 @@ pub struct RejectRow<'r> {
     pub excerpt: &'r str,
 }
 
+/// A row whose email an earlier row had named already.
+#[derive(Debug)]
+#[allow(
+    missing_docs,
+    reason = "the names are those of the export's columns, which audit/export.rs explains"
+)]
+pub struct RepeatRow<'r> {
+    pub list: &'r str,
+    pub line: u64,
+    pub email: &'r str,
+    /// As this row has it.
+    pub written: &'r str,
+    /// Where the email was first named.
+    pub first_list: &'r str,
+    pub first_line: u64,
+}
+
 impl Reader {
     /// Lends every entry, in the order of the lists, to `visit` until that fails. A list that comes in meanwhile has
     /// no name, unless the reader is [frozen](Reader::freeze).
@@ -68,7 +85,7 @@ impl Reader {
         mut visit: impl FnMut(EntryRow<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let sqlite = LedgerError::from;
-        let names = self.names("SELECT id, name FROM list").map_err(sqlite)?;
+        let names = super::lists::names(&self.connection)?;
         let sources = self.names("SELECT id, ledger_id FROM reuse").map_err(sqlite)?;
         let prepare = |sql| self.connection.prepare(sql).map_err(sqlite);
         let mut candidates =
@@ -96,7 +113,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What is called how, by its number: lists, or the ledgers that something was taken from. A handful at the most.
+    /// The ledgers that something was taken from, by number. A handful at the most.
     fn names(&self, sql: &str) -> rusqlite::Result<HashMap<i64, String>> {
         let mut query = self.connection.prepare(sql)?;
         query
@@ -110,16 +127,40 @@ impl Reader {
         mut visit: impl FnMut(RejectRow<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let sqlite = LedgerError::from;
+        let names = super::lists::names(&self.connection)?;
         let mut query = self
             .connection
-            .prepare(
-                "SELECT list.name, line, reason, detail, excerpt
-                 FROM reject JOIN list ON list.id = reject.list ORDER BY reject.rowid",
-            )
+            .prepare("SELECT list, line, reason, detail, excerpt FROM reject ORDER BY rowid")
             .map_err(sqlite)?;
         let mut rows = query.query([]).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
-            visit(reject_row(row).map_err(sqlite)?)?;
+            visit(reject_row(row, &names).map_err(sqlite)?)?;
+        }
+        Ok(())
+    }
+
+    /// Lends every repeat, in the order of the lists, to `visit` until that fails.
+    pub fn each_repeat<E: From<LedgerError>>(
+        &self,
+        mut visit: impl FnMut(RepeatRow<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sqlite = LedgerError::from;
+        let names = super::lists::names(&self.connection)?;
+        let name = |list| names.get(&list).map_or("", String::as_str);
+        let mut query = self.connection.prepare(REPEATS).map_err(sqlite)?;
+        let mut rows = query.query([]).map_err(sqlite)?;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            let repeat = || -> rusqlite::Result<RepeatRow<'_>> {
+                Ok(RepeatRow {
+                    list: name(row.get(0)?),
+                    line: unsigned(row, 1)?,
+                    email: row.get_ref(2)?.as_str()?,
+                    written: row.get_ref(3)?.as_str()?,
+                    first_list: name(row.get(4)?),
+                    first_line: unsigned(row, 5)?,
+                })
+            };
+            visit(repeat().map_err(sqlite)?)?;
         }
         Ok(())
     }
@@ -208,6 +249,10 @@ const ENTRIES: &str =
         occurrences, resolved_at, settled_at, reused, reuse
     FROM entry ORDER BY id";
 
+const REPEATS: &str =
+    "SELECT repeated.list, repeated.line, email, coalesce(repeated.written, email), entry.list, entry.line
+    FROM repeated JOIN entry ON entry.id = repeated.entry ORDER BY repeated.rowid";
+
 const BATCH: &str = "SELECT batch_id, rung, sent_at, CASE WHEN rung IN ('ruled_sent', 'ruled_absent') THEN
         (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
             WHERE ruling.batch = batch.id ORDER BY id DESC LIMIT 1) END
@@ -286,9 +331,12 @@ fn taken_over<'r>(
     Ok(Some(TakenOver { ledger, looked_up_at }))
 }
 
-fn reject_row<'r>(row: &'r rusqlite::Row<'_>) -> Result<RejectRow<'r>, rusqlite::Error> {
+fn reject_row<'r>(
+    row: &'r rusqlite::Row<'_>,
+    lists: &'r HashMap<i64, String>,
+) -> Result<RejectRow<'r>, rusqlite::Error> {
     Ok(RejectRow {
-        list: row.get_ref(0)?.as_str()?,
+        list: lists.get(&row.get(0)?).map_or("", String::as_str),
         line: unsigned(row, 1)?,
         reason: row.get_ref(2)?.as_str()?,
         detail: row.get_ref(3)?.as_str()?,

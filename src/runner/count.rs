@@ -8,7 +8,7 @@
 //! no memory, and only whoever is left to be looked up can be drawn for the sample.
 
 use super::event::{Event, Events};
-use super::ingest::{IngestError, describe, told};
+use super::ingest::{IngestError, describe, identity, told};
 use crate::input::{ColumnChoice, List, ListError, RowContent, Source};
 use crate::ledger::{LedgerError, ListCounts, ListIdentity, Loaded, Offer, Reader, ReuseError, Reused};
 use crate::model::email::Email;
@@ -166,7 +166,7 @@ impl<'r> Counting<'r> {
     ) -> Result<(), CountError> {
         let mut list = List::open(source, column)?;
         let (name, layout) = (source.name(), describe(list.layout()));
-        let column = list.layout().column;
+        let known_by = list.layout().clone();
         let mut counts = ListCounts::default();
         loop {
             if counts.rows % ROWS_PER_EVENT == 0 {
@@ -190,11 +190,11 @@ impl<'r> Counting<'r> {
                 RowContent::Reject { .. } => counts.rejects += 1,
             }
         }
-        let digest = *list.finish()?.as_bytes();
-        let loaded = match self.known_as(&ListIdentity { digest, column })? {
+        let identity = identity(&known_by, list.finish()?);
+        let loaded = match self.known_as(&identity)? {
             Some(known) => Loaded::Known(known),
             None => {
-                self.lists.push((ListIdentity { digest, column }, name.clone()));
+                self.lists.push((identity, name.clone()));
                 Loaded::New(counts)
             }
         };

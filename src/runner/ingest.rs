@@ -44,22 +44,18 @@ pub fn ingest(
     let list = List::open(source, column)?;
     let name = source.name();
     let layout = describe(list.layout());
-    let column = list.layout().column;
-    if let Some(digest) = loading
+    let known_by = list.layout().clone();
+    let digest = loading
         .worth_hashing()?
         .then(|| source.digest())
         .transpose()?
-        .flatten()
+        .flatten();
+    if let Some(digest) = digest
+        && let Some(known) = loading.loaded_as(&identity(&known_by, digest))?
     {
-        let identity = ListIdentity {
-            digest: *digest.as_bytes(),
-            column,
-        };
-        if let Some(known) = loading.loaded_as(&identity)? {
-            return Ok(told(events, name, layout, Loaded::Known(known)));
-        }
+        return Ok(told(events, name, layout, Loaded::Known(known)));
     }
-    loading.begin_list(&name, &layout)?;
+    loading.begin_list_at(&name, source.place().as_deref(), &layout)?;
     let digest = std::thread::scope(|scope| {
         let (portions, read) = sync_channel(PORTIONS_WAITING);
         let reader = scope.spawn(|| read_rows(list, portions));
@@ -75,12 +71,18 @@ pub fn ingest(
         }
     })?;
     let digest = digest.expect("BUG: a list was not read to its end");
-    let identity = ListIdentity {
-        digest: *digest.as_bytes(),
-        column,
-    };
-    let loaded = loading.end_list(&identity)?;
+    let loaded = loading.end_list(&identity(&known_by, digest))?;
     Ok(told(events, name, layout, loaded))
+}
+
+/// What a list is known by: its content, and how it was read.
+pub(super) fn identity(layout: &Layout, digest: Digest) -> ListIdentity {
+    ListIdentity {
+        digest: *digest.as_bytes(),
+        column: layout.column,
+        header: layout.has_header,
+        delimiter: layout.delimiter,
+    }
 }
 
 /// Some rows that follow one another.

@@ -492,6 +492,7 @@ fn load(ledger: &mut Ledger, job: &Job) -> Result<(), LedgerError> {
     let identity = ListIdentity {
         digest: [7; 32],
         column: 1,
+        ..ListIdentity::default()
     };
     loading.end_list(&identity)?;
     loading.pin(job, true)?;

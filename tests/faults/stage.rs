@@ -115,6 +115,7 @@ pub fn create(path: &Path) -> Ledger {
     let identity = ListIdentity {
         digest: [0; 32],
         column: 1,
+        ..ListIdentity::default()
     };
     loading.end_list(&identity).unwrap();
     loading.pin(&job(), true).unwrap();

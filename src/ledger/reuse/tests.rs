@@ -28,6 +28,7 @@ fn load<'l>(ledger: &'l mut Ledger, emails: &[&str]) -> Loading<'l> {
     let identity = ListIdentity {
         digest: [1; 32],
         column: 1,
+        ..ListIdentity::default()
     };
     loading.end_list(&identity).unwrap();
     loading
