@@ -67,6 +67,16 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![warn(
+    clippy::dbg_macro,
+    clippy::exit,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::todo,
+    clippy::too_many_lines,
+    clippy::unimplemented,
+    clippy::unwrap_used
+)]
 
 pub mod api;
 pub mod audit;

@@ -8,7 +8,6 @@ mod forecast;
 mod journey;
 mod ledger_files;
 mod limits;
-mod pace;
 mod plan;
 mod reuse;
 mod secrets;

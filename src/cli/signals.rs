@@ -18,6 +18,7 @@ pub fn stop_on_signals() -> watch::Receiver<bool> {
                     _ = terminate.recv() => {}
                 }
                 if *stop.borrow() {
+                    #[expect(clippy::exit, reason = "the one way out that waits for nothing")]
                     std::process::exit(Kind::Stopped as i32);
                 }
                 let _ = stop.send(true);

@@ -216,7 +216,7 @@ impl Stream {
     /// A stream over bytes in memory.
     pub(super) fn of(bytes: &[u8]) -> Stream {
         Stream::over(Box::new(Cursor::new(bytes.to_vec())), Some(bytes.len() as u64))
-            .expect("memory can be read")
+            .expect("BUG: memory can be read")
     }
 }
 

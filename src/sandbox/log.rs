@@ -71,6 +71,11 @@ impl Log {
         seen.clone()
     }
 
+    /// How many there were.
+    pub(super) fn count(&self) -> usize {
+        self.seen.lock().expect("BUG: the request log is poisoned").len()
+    }
+
     /// The most requests in any stretch of one second, its start included and its end not.
     pub(super) fn busiest_second(&self) -> usize {
         let seen = self.seen.lock().expect("BUG: the request log is poisoned");

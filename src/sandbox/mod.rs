@@ -191,6 +191,11 @@ impl Sandbox {
         self.tenant.log.all()
     }
 
+    /// How many requests it saw.
+    pub fn requests_count(&self) -> usize {
+        self.tenant.log.count()
+    }
+
     /// The most requests that arrived in any stretch of one second, whatever became of them.
     pub fn busiest_second(&self) -> usize {
         self.tenant.log.busiest_second()

@@ -1,20 +1,11 @@
 //! What the proofs share: how much is to be run, by which seed, how a run is let finish, and the verdict.
 
+pub use crate::support::share::{is_whole, pick};
 use crate::support::{Cast, Ran, Scene, check_doctor, check_promises};
 use std::collections::{HashMap, VecDeque};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-
-/// Whether the whole is to be run.
-pub fn is_full() -> bool {
-    std::env::var("ROLLBOOK_PROOF").is_ok_and(|word| word == "full")
-}
-
-/// The whole's figure, or the share's.
-pub fn share<T>(full: T, ordinary: T) -> T {
-    if is_full() { full } else { ordinary }
-}
 
 /// Chance that can be repeated.
 pub fn random(what: &str) -> fastrand::Rng {
@@ -31,7 +22,7 @@ pub fn random(what: &str) -> fastrand::Rng {
 pub fn verdict(what: &str, done: usize, figure: usize) {
     println!("{what}: {done} (of the whole's {figure})");
     assert!(
-        !is_full() || done >= figure,
+        !is_whole() || done >= figure,
         "{what}: {done}, fewer than {figure}"
     );
 }
@@ -87,9 +78,14 @@ impl Running {
         Self(silent.spawn().unwrap())
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     /// SIGKILL; whether it was still there to be killed.
     pub fn kill(&mut self) -> bool {
-        let alive = self.0.try_wait().unwrap().is_none();
+        let alive = self.is_alive();
         self.0.kill().unwrap();
         self.0.wait().unwrap();
         alive

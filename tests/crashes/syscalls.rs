@@ -3,7 +3,7 @@
 //! strace delivers the signal as the call is entered, and it is not carried out: killed at the n-th is killed
 //! after the one before. Calls are counted by thread, and the first thread to get there ends the process.
 
-use crate::proof::{GoOn, in_parallel, is_full, random, share, tally, verdict};
+use crate::proof::{GoOn, in_parallel, is_whole, pick, random, tally, verdict};
 use crate::support::{Cast, Scene, cast, options};
 use rollbook::sandbox::Options;
 use std::collections::HashMap;
@@ -13,7 +13,8 @@ use std::sync::{Condvar, Mutex};
 const FIGURE: usize = 1_000;
 /// Not every call is made in every run.
 const TRIED: usize = 1_250;
-const SHARE: usize = 60;
+const LONG: usize = 60;
+const QUICK: usize = 8;
 
 /// Calls that write, flush, lock, name or send; and of those that a start is full of, only every so many-th.
 const CALLS: [(&str, usize); 22] = [
@@ -223,9 +224,9 @@ fn killed_at_every_system_call() {
     }
     let possible = points.len();
     random.shuffle(&mut points);
-    points.truncate(share(TRIED, SHARE));
+    points.truncate(pick(QUICK, LONG, TRIED));
     let turnstile = Turnstile(Mutex::new(4), Condvar::new());
-    let outcomes = in_parallel(share(48, 12), points, |(life, call, nth)| {
+    let outcomes = in_parallel(pick(12, 12, 48), points, |(life, call, nth)| {
         let about = format!("{life:?} killed at {call} {nth}");
         let (scene, cast, killed) = turnstile.pass(|| {
             let (scene, cast) = life.scene();
@@ -236,7 +237,7 @@ fn killed_at_every_system_call() {
         let go_on = GoOn {
             job: &job,
             resume: nth % 2 == 0,
-            wait: is_full(),
+            wait: is_whole(),
         };
         let held = go_on.finish(&scene, &cast, &about);
         (killed, life, held)

@@ -3,7 +3,7 @@
 //! A process that was stopped with a request in its hands sends it when it wakes up, whatever has happened since; no
 //! check of its own can come late enough. So as long as it lives it has no successor, lock file or not.
 
-use crate::proof::{Running, ToldOnPanic, in_parallel, random, share, signal, tally, verdict};
+use crate::proof::{Running, ToldOnPanic, in_parallel, pick, random, signal, tally, verdict};
 use crate::support::{Cast, Scene, cast, check_doctor, check_promises, options};
 use crate::syscalls::{strace_works, under_strace};
 use rollbook::sandbox::Options;
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// Zombies that were stopped while they held the ledger.
 const FIGURE: usize = 100;
 const TRIED: usize = 240;
-const SHARE: usize = 16;
+const LONG: usize = 16;
+const QUICK: usize = 4;
 
 const RESUME: [&str; 9] = [
     "resume",
@@ -186,8 +187,10 @@ fn a_zombie_neither_writes_nor_sends() {
         return;
     }
     let mut random = random("zombies");
-    let moments = (0..share(TRIED, SHARE)).map(|_| moment(&mut random)).collect();
-    let ends = in_parallel(share(48, SHARE), moments, live);
+    let moments = (0..pick(QUICK, LONG, TRIED))
+        .map(|_| moment(&mut random))
+        .collect();
+    let ends = in_parallel(pick(QUICK, LONG, 48), moments, live);
     println!("zombies: {:?}", tally(&ends));
     let kept_out = ends.iter().filter(|(end, _)| *end == End::SuccessorKeptOut);
     verdict("zombies that kept their successor out", kept_out.count(), FIGURE);

@@ -7,11 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Failures that are printed.
 const PRINTED_LIMIT: usize = 5;
 
-/// Whether all cases are to be run, and not the share that everybody can wait for.
-pub fn is_full() -> bool {
-    std::env::var("ROLLBOOK_PROOF").is_ok_and(|how| how == "full")
-}
-
 /// The one seed that is to be repeated.
 pub fn only_seed() -> Option<u64> {
     let seed = std::env::var("ROLLBOOK_SEED").ok()?;

@@ -1,6 +1,6 @@
 //! Proofs by simulation: the runner's real code against a disk, a tenant and a clock that one seed rules.
 //!
-//! `cargo test` runs a share; `ROLLBOOK_PROOF=full` runs all of it, and `ROLLBOOK_SEED=n` repeats one world.
+//! `share.rs` says how much is run; `ROLLBOOK_SEED=n` repeats one world.
 
 mod cases;
 mod copies;
@@ -9,6 +9,8 @@ mod job;
 mod patience;
 mod power;
 mod rungs;
+#[path = "../support/share.rs"]
+mod share;
 mod storage;
 mod vfs;
 mod weather;

@@ -5,13 +5,15 @@ use super::cases;
 use super::disk::{Crash, Fault, Kind, StorageError};
 use super::job::Disturbance;
 use super::power::{finish, machine, points};
+use super::share::{is_whole, pick};
 use rollbook::ledger::LedgerError;
 use std::time::Duration;
 
 /// Errors that the whole proof injects at the least.
 const ERRORS: usize = 300;
-/// Errors that the share injects, about.
-const SHARE: usize = 150;
+/// Errors that the long and the quick share inject, about.
+const LONG: usize = 150;
+const QUICK: usize = 30;
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -94,9 +96,9 @@ fn every_case() -> Vec<Case> {
 #[test]
 fn storage_errors_at_every_operation() {
     let mut all = every_case();
-    if !cases::is_full() {
+    if !is_whole() {
         // The step must not keep to one error or one sequel.
-        let step = all.len() / SHARE / 6 * 6 + 1;
+        let step = all.len() / pick(QUICK, LONG, LONG) / 6 * 6 + 1;
         let all_of_them = all.into_iter().enumerate();
         // Nobody has noticed yet what fails first: a ledger that is being made has its own ways.
         let share = all_of_them.filter(|(number, case)| number % step == 0 || case.fault.at == 1);
@@ -110,7 +112,7 @@ fn storage_errors_at_every_operation() {
         "storage errors: {}, of which {stopped} stopped a run, 0 duplicates, 0 missing",
         all.len()
     );
-    assert!(!cases::is_full() || all.len() >= ERRORS);
+    assert!(!is_whole() || all.len() >= ERRORS);
     assert!(stopped * 2 > all.len(), "most errors must be noticed");
 }
 
@@ -124,7 +126,7 @@ fn a_run_that_is_stopped_while_the_disk_fails_says_that_it_failed() {
         machine.disk.count(Kind::Write)
     };
     let cases: Vec<(u64, u64)> = (1..=writes)
-        .step_by(if cases::is_full() { 1 } else { 5 })
+        .step_by(pick(15, 5, 1))
         .flat_map(|at| [5, 20, 60, 200].map(|after| (at, after)))
         .collect();
     let ended = cases::each(&cases, |(at, after)| {

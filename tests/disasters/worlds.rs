@@ -8,6 +8,7 @@
 use super::cases;
 use super::disk::{Crash, Fault, Kind, StorageError};
 use super::job::{Disturbance, End, Machine, to_be_sent};
+use super::share::pick;
 use super::weather::{Listing, Strangers, Weather};
 use super::world::Death;
 use rollbook::model::way::Way;
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 /// Worlds of the whole proof.
 const WORLDS: usize = 10_000;
-/// Worlds of the share.
-const SHARE: usize = 250;
+/// Worlds of the long and the quick share.
+const LONG: usize = 250;
+const QUICK: usize = 60;
 
 /// Of so many worlds, one may hold a batch that was merely lost: where the tenant's list says that somebody sent
 /// something, and not whom it names, that may be this batch or another that was doubted beside it.
@@ -253,7 +255,7 @@ fn seeded_worlds() {
     let seeds: Vec<u64> = match cases::only_seed() {
         Some(seed) => vec![seed],
         None => {
-            let worlds = if cases::is_full() { WORLDS } else { SHARE };
+            let worlds = pick(QUICK, LONG, WORLDS);
             (cases::first_seed()..).take(cases::how_many(worlds)).collect()
         }
     };
@@ -281,7 +283,7 @@ fn seeded_worlds() {
 
 #[test]
 fn one_seed_is_one_world() {
-    for seed in 0..40 {
+    for seed in 0..pick(4, 40, 40) {
         let trace = || match play(seed) {
             Ok(story) => story.trace,
             Err((_, trace)) => trace,

@@ -5,8 +5,8 @@
 //! says: anybody taken twice, anybody confirmed who was not taken, a panic, a wait without end, a request to
 //! somebody else, a ledger that contradicts itself.
 //!
-//! An ordinary test run breaks one request of each site by each kind; with `ROLLBOOK_PROOF=full` the first, one in
-//! the middle, and the last. `ROLLBOOK_FAULT` names one kind to try alone. A second test does the same to a run that
+//! The long share breaks one request of each site by each kind, the whole the first, one in the middle, and the last;
+//! the quick share takes one of so many. `ROLLBOOK_FAULT` names one kind to try alone. A second test does the same to a run that
 //! has a write in doubt and gathers evidence about it, a third breaks every request of a site until somebody stops the
 //! run; `client.rs` tries the client without a run.
 
@@ -16,6 +16,7 @@ mod server;
 mod stage;
 
 use crate::support::raw::Site;
+use crate::support::share::{is_whole, pick};
 use kinds::{Act, KINDS, Kind, Right, SITES, STRANGER, named};
 use rollbook::ledger::{Ledger, LedgerError};
 use rollbook::model::entry::EntryState;
@@ -35,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Jobs at the same time. They wait more than they work.
 const WORKERS: usize = 32;
 
+/// The quick share makes one trial of so many; without a factor in common with the sites, so that each has its turn.
+const QUICK_STEP: usize = 9;
+
 /// How often a good run asks at a site.
 const fn requests(site: Site) -> usize {
     match site {
@@ -42,6 +46,10 @@ const fn requests(site: Site) -> usize {
         Site::LookUp | Site::ReadBack => PEOPLE,
         _ => PEOPLE / BATCH_SIZE,
     }
+}
+
+fn shared<T>(trials: Vec<T>) -> Vec<T> {
+    trials.into_iter().step_by(pick(QUICK_STEP, 1, 1)).collect()
 }
 
 fn positions(site: Site) -> [usize; 3] {
@@ -315,10 +323,6 @@ impl Findings {
     }
 }
 
-fn everything() -> bool {
-    std::env::var("ROLLBOOK_PROOF").is_ok_and(|proof| proof == "full")
-}
-
 /// The kinds to try, numbered: all, or the one that was asked for.
 fn kinds() -> Vec<(usize, &'static Kind)> {
     let only = std::env::var("ROLLBOOK_FAULT").ok();
@@ -349,19 +353,20 @@ fn no_fault_on_the_wire_doubles_or_loses_anything() {
     for (number, kind) in kinds() {
         for (column, site) in SITES.into_iter().enumerate() {
             for (turn, position) in positions(site).into_iter().enumerate() {
-                if everything() || turn == (number + column) % 3 {
+                if is_whole() || turn == (number + column) % 3 {
                     faults.push(Fault::once(kind, site, position));
                 }
             }
         }
     }
+    let faults = shared(faults);
     let name = |fault: &Fault| format!("{} at {:?} {}", fault.kind.name, fault.site, fault.position);
     let all = try_all(&faults, name, |fault| trial(*fault));
     println!(
         "wire faults: {} kinds × {} sites × {} positions = {} runs, {}",
         kinds().len(),
         SITES.len(),
-        if everything() { 3 } else { 1 },
+        if is_whole() { 3 } else { 1 },
         faults.len(),
         all.sum()
     );
@@ -373,7 +378,7 @@ fn no_fault_that_lasts_doubles_or_loses_anything() {
     let mut faults = Vec::new();
     for (number, kind) in kinds() {
         for (column, site) in SITES.into_iter().enumerate() {
-            if everything() || column == number % SITES.len() {
+            if is_whole() || column == number % SITES.len() {
                 faults.push(Fault {
                     lasting: true,
                     ..Fault::once(kind, site, 1)
@@ -381,6 +386,7 @@ fn no_fault_that_lasts_doubles_or_loses_anything() {
             }
         }
     }
+    let faults = shared(faults);
     let name = |fault: &Fault| format!("{} at {:?}, again and again", fault.kind.name, fault.site);
     let all = try_all(&faults, name, |fault| trial_lasting(*fault));
     println!(
@@ -406,12 +412,13 @@ fn no_fault_while_evidence_is_gathered_doubles_or_loses_anything() {
     for (number, kind) in kinds() {
         for (turn, (site, position)) in PLACES.into_iter().enumerate() {
             for lost in [true, false] {
-                if everything() || 2 * turn + usize::from(lost) == number % 16 {
+                if is_whole() || 2 * turn + usize::from(lost) == number % 16 {
                     trials.push((lost, Fault::once(kind, site, position)));
                 }
             }
         }
     }
+    let trials = shared(trials);
     let name = |(lost, fault): &(bool, Fault)| {
         let became = if *lost { "lost" } else { "taken" };
         format!(

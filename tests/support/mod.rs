@@ -1,6 +1,7 @@
 //! What the tests share: a scene with a tenant, a folder and a way to run the real binary in it.
 
 pub mod raw;
+pub mod share;
 
 use rollbook::sandbox::{Options, Sandbox};
 use std::collections::{BTreeMap, HashMap};
@@ -443,4 +444,29 @@ pub fn check_doctor(scene: &Scene, ledger: &Path) {
     let mut command = scene.command(&["doctor", "--ledger", ledger.to_str().unwrap()]);
     let ran = Ran::from(command.env_remove("OMNEO_BASE_URL").output().unwrap()).expect(0);
     assert!(!ran.stdout.contains("BROKEN"), "{}", ran.stdout);
+}
+
+/// Everything is looked up, and half of it is sent, when the ledger is copied; then its original ends the job.
+pub fn copied_halfway() -> Scene {
+    let options = options();
+    let cast = cast(&options, 100, "already_assigned", "confirmed");
+    let scene = Scene::with(options);
+    scene.write("list.csv", &cast.list);
+    scene
+        .run(&[
+            "assign",
+            "--status",
+            "vip",
+            "list.csv",
+            "--rate",
+            "unlimited",
+            "--yes",
+            "--limit",
+            "20",
+        ])
+        .expect(4);
+    std::fs::copy(scene.path("rollbook.db"), scene.path("copy.db")).unwrap();
+    scene.run(&["resume", "--rate", "unlimited", "--yes"]).expect(0);
+    cast.check(&scene.export());
+    scene
 }

@@ -1,0 +1,12 @@
+//! What only real time can show: the pace as the server counts it, and copies that wait for what their original sent.
+//!
+//! Minutes of waiting, so `cargo test` leaves it to the long share: `cargo test --test long`.
+
+mod copies;
+mod pace;
+#[allow(
+    dead_code,
+    reason = "shared with the other integration tests, which use more of it"
+)]
+#[path = "../support/mod.rs"]
+mod support;
