@@ -157,6 +157,7 @@ impl Tenant for Simulated {
             false => (BatchProgress::Pending, "pending"),
         };
         Ok(BatchReport {
+            ids: Vec::new(),
             progress,
             status: status.into(),
             failed: vec![],

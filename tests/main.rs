@@ -1,5 +1,6 @@
 //! The integration tests: the real binary, real sockets, real files, real kills. One binary, so that it links once.
 
+mod answers;
 mod bad_input;
 mod command_line;
 mod doubts;

@@ -230,6 +230,7 @@ impl Tenant for Fake {
 
 fn report(progress: BatchProgress, status: &str, failures: u64) -> BatchReport {
     BatchReport {
+        ids: Vec::new(),
         progress,
         status: status.into(),
         failed: vec![],

@@ -3,24 +3,28 @@
 //! Only the fields that matter are read. What may be missing is optional, numbers may come as strings, and
 //! whatever has the wrong shape is an error with a short description: never a default that looks like data.
 
-use super::{BatchProgress, BatchReport, Holding, ListedBatch, Page, StatusDefinition};
-use crate::model::ids::{BatchId, Handle, ProfileId};
+use super::foreign::Foreign;
+use super::{Holding, Page, StatusDefinition};
+use crate::model::ids::{Handle, ProfileId};
 use crate::model::lookup::Found;
-use crate::model::outcome::Complaint;
+use crate::model::outcome::{self, Complaint};
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 
-/// Characters of a foreign message that are kept.
-const MESSAGE_LIMIT_CHARS: usize = 300;
+/// Some programs begin a text with this mark, which is no part of JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 #[derive(Deserialize)]
-struct List<T> {
+pub(super) struct List<T> {
     data: Vec<T>,
     #[serde(default)]
     links: Option<Links>,
     #[serde(default)]
     meta: Option<Meta>,
+    /// Laravel's plain paginator says the same beside `data`.
+    #[serde(flatten)]
+    beside: Meta,
 }
 
 /// Only whether there is a next page is read; the URL itself is never followed, it could lead anywhere.
@@ -30,7 +34,7 @@ struct Links {
     next: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Meta {
     #[serde(default)]
     current_page: Option<Value>,
@@ -40,11 +44,13 @@ struct Meta {
     total: Option<Value>,
     #[serde(default)]
     per_page: Option<Value>,
+    #[serde(default)]
+    next_page_url: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct One<T> {
-    data: T,
+pub(super) struct One<T> {
+    pub(super) data: T,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +65,7 @@ struct Profile {
     id: String,
     email: Option<String>,
     #[serde(default)]
-    statuses: Option<Vec<String>>,
+    statuses: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -75,45 +81,11 @@ fn said_email<'de, D: serde::Deserializer<'de>>(email: D) -> Result<Option<Strin
     Option::deserialize(email).map(|email| Some(email.unwrap_or_default()))
 }
 
-#[derive(Deserialize)]
-struct Queued {
-    batch_id: Value,
-}
-
-#[derive(Deserialize)]
-struct Batch {
-    status: String,
-    #[serde(default)]
-    failed_count: Option<Value>,
-    #[serde(default)]
-    items: Option<Vec<Item>>,
-}
-
-#[derive(Deserialize)]
-struct BatchInList {
-    id: Value,
-    #[serde(default)]
-    total_count: Option<Value>,
-    #[serde(default)]
-    status: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    #[serde(default)]
-    entity_id: Option<String>,
-    #[serde(default)]
-    external_id: Option<String>,
-    #[serde(default)]
-    status: Option<String>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
 /// What is wrong with a body, in words that hold nothing of it.
-type Wrong = String;
+pub(super) type Wrong = String;
 
-fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &str) -> Result<T, Wrong> {
+pub(super) fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &str) -> Result<T, Wrong> {
+    let body = unmarked(body);
     serde_json::from_slice(body).map_err(|error| {
         let kind = if body.trim_ascii_start().starts_with(b"<") {
             "an HTML page".to_owned()
@@ -131,8 +103,13 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &str) -> Result<T, Wrong>
     })
 }
 
+/// A body without the mark that it may begin with.
+fn unmarked(body: &[u8]) -> &[u8] {
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
+}
+
 /// A number that may have come as a string.
-fn number(value: Option<&Value>) -> Option<u64> {
+pub(super) fn number(value: Option<&Value>) -> Option<u64> {
     match value? {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -142,11 +119,14 @@ fn number(value: Option<&Value>) -> Option<u64> {
 
 impl<T> List<T> {
     /// Page `asked` of an answer, each of its items read by `read`.
-    fn page<U>(self, asked: u32, read: impl FnMut(T) -> Result<Option<U>, Wrong>) -> Result<Page<U>, Wrong> {
+    pub(super) fn page<U>(
+        self,
+        asked: u32,
+        read: impl FnMut(T) -> Result<Option<U>, Wrong>,
+    ) -> Result<Page<U>, Wrong> {
         let more = self.has_more(asked)?;
-        let told = |pick: fn(&Meta) -> Option<&Value>| self.meta.as_ref().and_then(|meta| number(pick(meta)));
-        let total = told(|meta| meta.total.as_ref());
-        let size = told(|meta| meta.per_page.as_ref());
+        let total = self.told(|meta| meta.total.as_ref());
+        let size = self.told(|meta| meta.per_page.as_ref());
         let items = self.data.into_iter().map(read).filter_map(Result::transpose);
         Ok(Page {
             items: items.collect::<Result<_, Wrong>>()?,
@@ -156,157 +136,134 @@ impl<T> List<T> {
         })
     }
 
+    /// A number that the answer says of its pages.
+    fn told(&self, pick: fn(&Meta) -> Option<&Value>) -> Option<u64> {
+        let meta = self.meta.as_ref().and_then(|meta| number(pick(meta)));
+        meta.or_else(|| number(pick(&self.beside)))
+    }
+
     /// Whether another page follows page `asked`, or that this is not the page asked for.
     ///
-    /// `meta.last_page` decides where it is there, else `links.next`; with neither, the answer is bare and whole.
+    /// Another page follows where anything says so: `meta.last_page`, a next link, or a total above what all pages up to
+    /// this one hold. An answer that says nothing of the kind is bare and whole.
     fn has_more(&self, asked: u32) -> Result<bool, Wrong> {
-        let page = |pick: fn(&Meta) -> Option<&Value>| self.meta.as_ref().and_then(|meta| number(pick(meta)));
+        let asked_page = u64::from(asked);
+        let last = self.told(|meta| meta.last_page.as_ref());
+        let total = self.told(|meta| meta.total.as_ref());
         if self.data.is_empty() {
-            let last = page(|meta| meta.last_page.as_ref()).unwrap_or(0);
-            let total = page(|meta| meta.total.as_ref()).unwrap_or(0);
             // Nobody may be called not found because a page came without what it announces.
-            return if last > u64::from(asked) || (asked == 1 && total > 0) {
+            return if last.is_some_and(|last| last > asked_page)
+                || (asked == 1 && total.is_some_and(|total| total > 0))
+            {
                 Err(format!("page {asked} is empty, and it says that there is more"))
             } else {
                 Ok(false)
             };
         }
-        let current = page(|meta| meta.current_page.as_ref()).unwrap_or(u64::from(asked));
-        if current != u64::from(asked) {
+        let current = self.told(|meta| meta.current_page.as_ref()).unwrap_or(asked_page);
+        if current != asked_page {
             // Taken for the last one, it would hide whoever stands on the page that was asked for.
             return Err(format!("page {asked} was asked for, and page {current} came"));
         }
-        if let Some(last) = page(|meta| meta.last_page.as_ref()) {
-            return Ok(current < last);
-        }
-        let next = self.links.as_ref().and_then(|links| links.next.as_ref());
-        Ok(next.is_some_and(|next| !next.is_null()))
+        // How many stand before a later page is known only where pages have a size.
+        let size = self
+            .told(|meta| meta.per_page.as_ref())
+            .or((asked == 1).then_some(0));
+        let so_far = size.map(|size| {
+            (asked_page - 1)
+                .saturating_mul(size)
+                .saturating_add(self.data.len() as u64)
+        });
+        let is_short = total.zip(so_far).is_some_and(|(total, so_far)| so_far < total);
+        Ok(last.is_some_and(|last| asked_page < last) || is_short || self.has_next_link())
+    }
+
+    fn has_next_link(&self) -> bool {
+        let link = self.links.as_ref().and_then(|links| links.next.as_ref());
+        let links = [link, self.beside.next_page_url.as_ref()];
+        links.into_iter().flatten().any(|link| !link.is_null())
     }
 }
 
-pub(super) fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>, Wrong> {
+pub(super) fn statuses(body: &[u8], page: u32, foreign: &Foreign) -> Result<Page<StatusDefinition>, Wrong> {
     let list: List<Status> = parse(body, "Browse statuses")?;
     list.page(page, |status| {
         Ok(status.handle.map(|handle| StatusDefinition {
-            handle: Handle::new(handle),
-            name: clean(&status.name.unwrap_or_default()),
+            handle: Handle::new(foreign.name(handle)),
+            name: foreign.clean(&status.name.unwrap_or_default()),
         }))
     })
 }
 
-pub(super) fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, Wrong> {
+pub(super) fn profiles(body: &[u8], page: u32, foreign: &Foreign) -> Result<Page<Found>, Wrong> {
     let list: List<Profile> = parse(body, "Browse profiles")?;
     list.page(page, |profile| {
+        if !foreign.is_id(&profile.id) {
+            return Err("a profile in the answer to Browse profiles has an id that is none".into());
+        }
         Ok(Some(Found {
             profile: ProfileId::new(profile.id),
             email: profile.email.unwrap_or_default(),
-            held: profile
-                .statuses
-                .map(|held| held.into_iter().map(Handle::new).collect()),
+            held: profile.statuses.and_then(|held| handles(held, foreign)),
         }))
     })
 }
 
+/// What a list says that a profile holds; nothing where it says so in another way than is known.
+fn handles(held: Value, foreign: &Foreign) -> Option<Vec<Handle>> {
+    let words: Vec<String> = serde_json::from_value(held).ok()?;
+    Some(held_handles(words, foreign))
+}
+
+fn held_handles(words: Vec<String>, foreign: &Foreign) -> Vec<Handle> {
+    let handle = |word| Handle::new(foreign.name(word));
+    words.into_iter().map(handle).collect()
+}
+
 /// The profile that was asked for; nothing where the answer is about another one.
-pub(super) fn holding(body: &[u8], asked: &ProfileId) -> Result<Option<Holding>, Wrong> {
+pub(super) fn holding(body: &[u8], asked: &ProfileId, foreign: &Foreign) -> Result<Option<Holding>, Wrong> {
     let profile = parse::<One<OneProfile>>(body, "one profile")?.data;
-    Ok((profile.id == asked.as_str()).then(|| Holding {
-        held: profile.statuses.into_iter().map(Handle::new).collect(),
+    Ok(is_same_id(&profile.id, asked.as_str()).then(|| Holding {
+        held: held_handles(profile.statuses, foreign),
         email: profile.email,
     }))
 }
 
-pub(super) fn queued(body: &[u8]) -> Result<BatchId, Wrong> {
-    batch_id(parse::<One<Queued>>(body, "the batch")?.data.batch_id)
-        .ok_or_else(|| "the answer to the batch names no batch id".into())
+/// Whether two ids are one: opaque, so byte for byte, but that a UUID is the same in capitals.
+pub(super) fn is_same_id(one: &str, other: &str) -> bool {
+    one == other || (is_uuid(one) && one.eq_ignore_ascii_case(other))
 }
 
-fn batch_id(value: Value) -> Option<BatchId> {
-    match value {
-        Value::String(id) if !id.is_empty() => Some(BatchId::new(id)),
-        Value::Number(id) => Some(BatchId::new(id.to_string())),
-        _ => None,
-    }
-}
-
-pub(super) fn batches(body: &[u8], page: u32) -> Result<Page<ListedBatch>, Wrong> {
-    let list: List<BatchInList> = parse(body, "the list of batches")?;
-    list.page(page, |batch| {
-        let id = batch_id(batch.id).ok_or("a batch in the list of batches has no id")?;
-        Ok(Some(ListedBatch {
-            id,
-            size: number(batch.total_count.as_ref()),
-            progress: batch.status.as_ref().and_then(Value::as_str).map(progress),
-        }))
-    })
-}
-
-/// What a word of the tenant means [sdk].
-fn progress(status: &str) -> BatchProgress {
-    match status {
-        "success" => BatchProgress::Success,
-        "failed" => BatchProgress::Failed,
-        "pending" => BatchProgress::Pending,
-        _ => BatchProgress::Unknown,
-    }
-}
-
-pub(super) fn batch(body: &[u8]) -> Result<BatchReport, Wrong> {
-    let batch = parse::<One<Batch>>(body, "one batch")?.data;
-    let progress = progress(&batch.status);
-    let mut failed = Vec::new();
-    let mut failures = 0;
-    let mut items = Vec::new();
-    for item in batch.items.unwrap_or_default() {
-        let ids = [&item.entity_id, &item.external_id].into_iter().flatten();
-        items.push(ids.map(ProfileId::new).collect());
-        let complains = item.error.as_ref().is_some_and(|error| !error.is_null());
-        if item.status.as_deref() == Some("success") && !complains {
-            continue;
+/// Whether an id is written as a UUID is.
+pub(super) fn is_uuid(id: &str) -> bool {
+    let hyphens = [8, 13, 18, 23];
+    let fits = |(at, byte): (usize, u8)| {
+        if hyphens.contains(&at) {
+            byte == b'-'
+        } else {
+            byte.is_ascii_hexdigit()
         }
-        failures += 1;
-        if item.status.as_deref() != Some("failed") {
-            continue;
-        }
-        let reason = match &item.error {
-            Some(Value::String(text)) => clean(text),
-            None | Some(Value::Null) => String::new(),
-            Some(other) => clean(&other.to_string()),
-        };
-        // Which of the two ids is the profile's is documented nowhere; the run knows its members.
-        for id in [item.entity_id, item.external_id].into_iter().flatten() {
-            failed.push((ProfileId::new(id), reason.clone()));
-        }
-    }
-    Ok(BatchReport {
-        progress,
-        status: clean(&batch.status),
-        failed,
-        failures: failures.max(number(batch.failed_count.as_ref()).unwrap_or(0)),
-        items,
-    })
+    };
+    id.len() == 36 && id.bytes().enumerate().all(fits)
 }
 
 /// The parts of an error body that matter; an error body need not be JSON.
-pub(super) fn complaint(body: &[u8]) -> Complaint {
+pub(super) fn complaint(body: &[u8], foreign: &Foreign) -> Complaint {
+    let body = unmarked(body);
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        let html = body.trim_ascii_start().starts_with(b"<");
-        let message = if html {
-            "an HTML page".into()
-        } else {
-            String::new()
+        let message = match body.trim_ascii_start() {
+            [] => String::new(),
+            [b'<', ..] => outcome::HTML_PAGE.to_owned(),
+            _ => outcome::NO_JSON.to_owned(),
         };
         return Complaint {
             message,
             ..Complaint::default()
         };
     };
+    let said = value.get("message").and_then(Value::as_str);
     let mut complaint = Complaint {
-        message: value
-            .get("message")
-            .and_then(Value::as_str)
-            .map(clean)
-            .unwrap_or_default(),
+        message: said.map(|text| foreign.clean(text)).unwrap_or_default(),
         ..Complaint::default()
     };
     for (key, objections) in value
@@ -324,9 +281,11 @@ pub(super) fn complaint(body: &[u8]) -> Complaint {
         match (steps.next(), steps.next().map(str::parse)) {
             (Some("profiles"), None) => {
                 complaint.about_the_list = true;
-                complaint.message = clean(objection);
+                complaint.message = foreign.clean(objection);
             }
-            (Some("profiles"), Some(Ok(position))) => complaint.members.push((position, clean(objection))),
+            (Some("profiles"), Some(Ok(position))) => {
+                complaint.members.push((position, foreign.clean(objection)));
+            }
             _ => {}
         }
     }
@@ -355,32 +314,20 @@ pub(super) fn moment(date: &str) -> Option<i64> {
     parsed.ok().map(jiff::Timestamp::as_second)
 }
 
-/// Foreign text made fit to be shown and kept: no control characters, no addresses, not too long.
-pub(super) fn clean(text: &str) -> String {
-    let words = text
-        .split_whitespace()
-        .map(|word| if holds_address(word) { "…@…" } else { word });
-    let line = words.collect::<Vec<_>>().join(" ");
-    line.chars()
-        .filter(|c| !c.is_control())
-        .take(MESSAGE_LIMIT_CHARS)
-        .collect()
-}
-
-/// Whether a word may hold an email, as it is or as it stands in an address of the web.
-fn holds_address(word: &str) -> bool {
-    word.contains(['@', '＠']) || word.contains("%40") || word.contains("%2540")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::SecretString;
+
+    fn foreign() -> Foreign {
+        Foreign::new(&SecretString::from("a-token-of-nobody"))
+    }
 
     #[test]
     fn pages_are_followed_by_number_and_end() {
         let more = |meta: &str, asked| {
             let body = format!(r#"{{"data":[{{"id":"p1","email":"a@example.com","statuses":[]}}]{meta}}}"#);
-            profiles(body.as_bytes(), asked).map(|page| page.more)
+            profiles(body.as_bytes(), asked, &foreign()).map(|page| page.more)
         };
         assert_eq!(more(r#","meta":{"current_page":1,"last_page":3}"#, 1), Ok(true));
         assert_eq!(
@@ -398,31 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_batches_says_how_large_they_are_and_how_far_or_does_not() {
-        let body =
-            br#"{"data":[{"id":"b4","total_count":"300","status":"pending"},{"id":"b3","status":"queued"},
-            {"id":2,"total_count":7,"status":"success"},{"id":"b1","total_count":null,"status":null}]}"#;
-        let listed = batches(body, 1).unwrap().items.into_iter();
-        let listed: Vec<_> = listed
-            .map(|batch| (batch.id.as_str().to_owned(), batch.size, batch.progress))
-            .collect();
-        let batch = |id: &str, size, progress| (id.to_owned(), size, progress);
-        assert_eq!(
-            listed,
-            [
-                batch("b4", Some(300), Some(BatchProgress::Pending)),
-                batch("b3", None, Some(BatchProgress::Unknown)),
-                batch("2", Some(7), Some(BatchProgress::Success)),
-                batch("b1", None, None),
-            ]
-        );
-    }
-
-    #[test]
     fn an_empty_page_that_announces_more_is_no_answer() {
         let empty = |meta: &str, asked| {
             let body = format!(r#"{{"data":[],"meta":{{{meta}}}}}"#);
-            profiles(body.as_bytes(), asked).map(|page| page.more)
+            profiles(body.as_bytes(), asked, &foreign()).map(|page| page.more)
         };
         assert_eq!(empty(r#""current_page":1,"last_page":1,"total":0"#, 1), Ok(false));
         assert_eq!(empty("", 1), Ok(false));
@@ -437,13 +363,12 @@ mod tests {
 
     #[test]
     fn what_a_profile_does_not_say_is_not_made_up() {
-        let found = |body: &str| profiles(body.as_bytes(), 1).map(|page| page.items);
+        let found = |body: &str| profiles(body.as_bytes(), 1, &foreign()).map(|page| page.items);
         assert_eq!(
             found(r#"{"data":[{"id":"p1","email":null}]}"#).unwrap()[0].held,
             None
         );
         assert!(found(r#"{"data":[{"email":"a@example.com"}]}"#).is_err());
-        assert!(found(r#"{"data":[{"id":"p1","email":"a@example.com","statuses":"vip"}]}"#).is_err());
         assert!(found(r#"{"data":null}"#).is_err());
         assert_eq!(
             found("<html>").unwrap_err(),
@@ -455,13 +380,13 @@ mod tests {
         );
         let id = ProfileId::new("p1");
         assert_eq!(
-            holding(br#"{"data":{"id":"p2","statuses":["vip"]}}"#, &id),
+            holding(br#"{"data":{"id":"p2","statuses":["vip"]}}"#, &id, &foreign()),
             Ok(None)
         );
-        assert!(holding(br#"{"data":{"id":"p1"}}"#, &id).is_err());
+        assert!(holding(br#"{"data":{"id":"p1"}}"#, &id, &foreign()).is_err());
         let email = |field: &str| {
             let body = format!(r#"{{"data":{{"id":"p1","statuses":[]{field}}}}}"#);
-            holding(body.as_bytes(), &id).map(|holding| holding.unwrap().email)
+            holding(body.as_bytes(), &id, &foreign()).map(|holding| holding.unwrap().email)
         };
         assert_eq!(email(""), Ok(None));
         assert_eq!(email(r#","email":null"#), Ok(Some(String::new())));
@@ -470,35 +395,19 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_read_in_all_their_spellings() {
-        let report = batch(
-            br#"{"data":{"id":"b","total_count":"2","status":"failed","success_count":null,
-                "items":[{"entity_id":"p1","status":"failed","error":"gone"},{"entity_id":"p2","status":"success"}]}}"#,
-        )
-        .unwrap();
-        assert_eq!(report.progress, BatchProgress::Failed);
-        assert_eq!(report.failed, [(ProfileId::new("p1"), "gone".to_string())]);
-        let unknown = batch(br#"{"data":{"status":"brooding"}}"#).unwrap();
-        assert_eq!(unknown.progress, BatchProgress::Unknown);
-        let nameless =
-            batch(br#"{"data":{"status":"failed","failed_count":"20","items":[{"status":"failed"}]}}"#);
-        assert_eq!(nameless.unwrap().failures, 20);
-        assert_eq!(queued(br#"{"data":{"batch_id":"b-1"}}"#), Ok(BatchId::new("b-1")));
-        assert!(queued(br#"{"data":{"batch_id":""}}"#).is_err());
-        assert!(queued(br#"{"data":{"batch_id":"b-1""#).is_err());
-    }
-
-    #[test]
     fn complaints_name_members_and_never_addresses() {
         let members = complaint(
             br#"{"message":"bad ann@example.com\u001b","errors":{"profiles.7.profile_id":["is unknown"]}}"#,
+            &foreign(),
         );
         assert_eq!(members.members, [(7, "is unknown".to_string())]);
         assert_eq!(members.message, "bad …@…");
-        let list =
-            complaint(br#"{"message":"x","errors":{"profiles":["may not have more than 500 items"]}}"#);
+        let list = complaint(
+            br#"{"message":"x","errors":{"profiles":["may not have more than 500 items"]}}"#,
+            &foreign(),
+        );
         assert!(list.about_the_list && list.members.is_empty());
-        assert_eq!(complaint(b"<html>").message, "an HTML page");
+        assert_eq!(complaint(b"<html>", &foreign()).message, "an HTML page");
     }
 
     #[test]
@@ -515,5 +424,76 @@ mod tests {
         );
         assert_eq!(retry_after("soon", None), None);
         assert_eq!(retry_after("-3", None), None);
+    }
+
+    #[test]
+    fn a_total_above_what_stands_there_announces_more() {
+        let page = |pages: &str, asked| {
+            let body = format!(r#"{{"data":[{{"id":"p1","email":"a@example.com"}}],{pages}}}"#);
+            profiles(body.as_bytes(), asked, &foreign()).map(|page| (page.more, page.total))
+        };
+        for total in ["2", r#""2""#] {
+            assert_eq!(
+                page(&format!(r#""meta":{{"total":{total}}}"#), 1),
+                Ok((true, Some(2)))
+            );
+            assert_eq!(
+                page(&format!(r#""total":{total},"last_page":1"#), 1),
+                Ok((true, Some(2)))
+            );
+        }
+        assert_eq!(
+            page(r#""meta":{"total":1,"last_page":1}"#, 1),
+            Ok((false, Some(1)))
+        );
+        assert_eq!(
+            page(r#""meta":{"total":101,"per_page":100}"#, 2),
+            Ok((false, Some(101)))
+        );
+        assert_eq!(
+            page(r#""meta":{"total":201,"per_page":100}"#, 2),
+            Ok((true, Some(201)))
+        );
+        // What contradicts itself is read on.
+        assert_eq!(
+            page(r#""meta":{"last_page":1},"links":{"next":"/2"}"#, 1),
+            Ok((true, None))
+        );
+        assert_eq!(page(r#""next_page_url":"/2""#, 1), Ok((true, None)));
+        assert_eq!(page(r#""meta":{"total":"lots"}"#, 1), Ok((false, None)));
+        assert!(page(r#""current_page":1"#, 2).is_err(), "page[number] is ignored");
+    }
+
+    #[test]
+    fn a_mark_before_an_answer_is_no_part_of_it() {
+        let marked = |text: &str| [BYTE_ORDER_MARK, text.as_bytes()].concat();
+        let body = marked(r#"{"data":[{"id":"p1","email":"a@example.com"}]}"#);
+        assert_eq!(profiles(&body, 1, &foreign()).unwrap().items.len(), 1);
+        assert_eq!(
+            complaint(&marked(r#"{"message":"no"}"#), &foreign()).message,
+            "no"
+        );
+        assert_eq!(
+            complaint(&marked("<html>"), &foreign()).message,
+            outcome::HTML_PAGE
+        );
+        assert_eq!(complaint(b"access denied", &foreign()).message, outcome::NO_JSON);
+        assert_eq!(complaint(b" ", &foreign()).message, "");
+    }
+
+    #[test]
+    fn handles_in_another_shape_are_not_known() {
+        let held = |statuses: &str| {
+            let body = format!(r#"{{"data":[{{"id":"p1","email":"a@example.com","statuses":{statuses}}}]}}"#);
+            profiles(body.as_bytes(), 1, &foreign())
+                .unwrap()
+                .items
+                .remove(0)
+                .held
+        };
+        assert_eq!(held(r#"["vip"]"#), Some(vec![Handle::new("vip")]));
+        for odd in ["null", r#""vip""#, r#"[{"handle":"vip"}]"#, "7"] {
+            assert_eq!(held(odd), None, "{odd}");
+        }
     }
 }

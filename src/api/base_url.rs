@@ -73,6 +73,11 @@ impl BaseUrl {
         self.loopback
     }
 
+    /// Whether it is asked without TLS, which is for this machine only.
+    pub(super) fn is_plain_http(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+
     /// Whether it is where a tenant of that name would be.
     pub fn is_omneo(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();

@@ -7,20 +7,20 @@
 
 use super::answers;
 use super::base_url::BaseUrl;
+use super::batches;
+use super::body::Body;
+use super::foreign::Foreign;
 use super::pacing::{Ear, allowance};
 use super::{BatchReport, Holding, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{self, Complaint, Member, ReadFailure, WriteAnswer};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
-
-/// A page of a hundred profiles is below half a megabyte.
-const BODY_LIMIT_BYTES: usize = 8 << 20;
 
 /// How long to wait for what, before a request counts as failed.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +54,8 @@ pub struct Client {
     base: BaseUrl,
     reader: reqwest::Client,
     writer: reqwest::Client,
-    /// Known here so that a tenant which echoes it is not quoted.
-    token: SecretString,
+    /// What is said to us is not quoted as it stands.
+    foreign: Foreign,
     ear: Option<Ear>,
 }
 
@@ -65,7 +65,10 @@ pub enum ClientError {
     /// The token has characters that no token has.
     #[error("the token holds characters that cannot stand in a header; was a line break copied along?")]
     Token,
-    /// TLS or the system's certificates are not usable.
+    /// There is nothing to check a server's certificate with.
+    #[error("this machine has no certificates of authorities, so no server can be told from another")]
+    NoAuthorities,
+    /// TLS is not usable.
     #[error("cannot set up HTTP: {0}")]
     Setup(String),
 }
@@ -90,6 +93,7 @@ impl Client {
         let headers = HeaderMap::from_iter([
             (AUTHORIZATION, bearer),
             (ACCEPT, HeaderValue::from_static("application/json")),
+            (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
         ]);
         let builder = || {
             let builder = reqwest::Client::builder()
@@ -102,13 +106,22 @@ impl Client {
                 .tcp_nodelay(true)
                 .connect_timeout(timeouts.connect);
             // A proxy is for the way out; what goes to this machine must not pass through one.
-            if base.is_loopback() {
+            let builder = if base.is_loopback() {
                 builder.no_proxy()
+            } else {
+                builder
+            };
+            // Without TLS, a machine that has no certificates of authorities will do.
+            if base.is_plain_http() {
+                builder.tls_certs_only([])
             } else {
                 builder
             }
         };
-        let setup = |error: reqwest::Error| ClientError::Setup(describe(error));
+        let setup = |error: reqwest::Error| match describe(error) {
+            why if why.contains("No CA certificates") => ClientError::NoAuthorities,
+            why => ClientError::Setup(why),
+        };
         let reader = builder()
             .read_timeout(timeouts.read_idle)
             .timeout(timeouts.read)
@@ -123,12 +136,12 @@ impl Client {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let writer = writer.tcp_user_timeout(timeouts.write);
         let writer = writer.build().map_err(setup)?;
-        let token = SecretString::from(token.expose_secret().trim());
+        let foreign = Foreign::new(&SecretString::from(token.expose_secret().trim()));
         Ok(Self {
             base,
             reader,
             writer,
-            token,
+            foreign,
             ear: None,
         })
     }
@@ -154,7 +167,7 @@ impl Client {
     async fn get(&self, url: Url) -> Result<Vec<u8>, ReadFailure> {
         let response = self.reader.get(url).send().await.map_err(read_failure)?;
         let (status, retry_after) = self.head(&response);
-        let location = location(&response);
+        let location = self.location(&response);
         let body = body(response).await.map_err(ReadFailure::Spoiled)?;
         if status.is_success() {
             return Ok(body);
@@ -165,29 +178,32 @@ impl Client {
 
     /// What an error says, fit to be shown and kept.
     fn complaint(&self, body: &[u8], location: Option<String>) -> Complaint {
-        let mut complaint = answers::complaint(body);
+        let mut complaint = answers::complaint(body, &self.foreign);
         if let Some(location) = location {
             complaint.message = location;
         }
-        self.scrub(&mut complaint.message);
-        complaint
-            .members
-            .iter_mut()
-            .for_each(|(_, objection)| self.scrub(objection));
         complaint
     }
 
-    /// Takes the token out of foreign text.
-    fn scrub(&self, text: &mut String) {
-        let token = self.token.expose_secret();
-        if text.contains(token) {
-            *text = text.replace(token, "…");
-        }
+    /// Where a redirect points, in words: it is shown and never followed.
+    fn location(&self, response: &Response) -> Option<String> {
+        let redirect = response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
+        let target = response.headers().get(LOCATION)?.to_str().ok()?;
+        let host = Url::parse(target)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned));
+        redirect.then(|| match host {
+            Some(host) => format!(
+                "redirects to {}, which is not followed",
+                self.foreign.clean(&host)
+            ),
+            None => "redirects, which is not followed".into(),
+        })
     }
 
     async fn write_answer(&self, response: Response) -> WriteAnswer {
         let (status, retry_after) = self.head(&response);
-        let location = location(&response);
+        let location = self.location(&response);
         let body = match body(response).await {
             Ok(body) => body,
             // The status stands whatever became of the body: a refusal stays one.
@@ -195,7 +211,7 @@ impl Client {
             Err(_) => Vec::new(),
         };
         if status.is_success() {
-            return match answers::queued(&body) {
+            return match batches::queued(&body, &self.foreign) {
                 Ok(batch_id) => WriteAnswer::Accepted(batch_id),
                 Err(why) => WriteAnswer::InDoubt(why),
             };
@@ -214,11 +230,7 @@ impl Tenant for Client {
         let mut url = self.base.join(&["statuses"]);
         paged(&mut url, Slice::usual(page));
         let body = self.get(url).await?;
-        let mut page = answers::statuses(&body, page).map_err(ReadFailure::Spoiled)?;
-        page.items
-            .iter_mut()
-            .for_each(|status| self.scrub(&mut status.name));
-        Ok(page)
+        answers::statuses(&body, page, &self.foreign).map_err(ReadFailure::Spoiled)
     }
 
     async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
@@ -236,24 +248,24 @@ impl Tenant for Client {
         };
         paged(&mut url, slice);
         let body = self.get(url).await?;
-        answers::profiles(&body, slice.number).map_err(ReadFailure::Spoiled)
+        answers::profiles(&body, slice.number, &self.foreign).map_err(ReadFailure::Spoiled)
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let body = self.get(self.base.join(&["profiles", profile.as_str()])).await?;
-        let holding = answers::holding(&body, profile).map_err(ReadFailure::Spoiled)?;
+        let holding = answers::holding(&body, profile, &self.foreign).map_err(ReadFailure::Spoiled)?;
         holding.ok_or(ReadFailure::Elsewhere)
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {
         let body = self.get(self.base.join(&["batches", id.as_str()])).await?;
-        let mut report = answers::batch(&body).map_err(ReadFailure::Spoiled)?;
-        self.scrub(&mut report.status);
-        report
-            .failed
-            .iter_mut()
-            .for_each(|(_, reason)| self.scrub(reason));
-        Ok(report)
+        let report = batches::batch(&body, &self.foreign).map_err(ReadFailure::Spoiled)?;
+        // The answer to another question, which a connection that is kept or something in between has mixed up.
+        if batches::is_about(&report.ids, id) {
+            Ok(report)
+        } else {
+            Err(ReadFailure::Elsewhere)
+        }
     }
 
     async fn batches(&self, page: u32) -> Result<Page<ListedBatch>, ReadFailure> {
@@ -262,7 +274,7 @@ impl Tenant for Client {
         url.query_pairs_mut().append_pair("sort", "-created_at");
         paged(&mut url, Slice::usual(page));
         let body = self.get(url).await?;
-        answers::batches(&body, page).map_err(ReadFailure::Spoiled)
+        batches::batches(&body, page, &self.foreign).map_err(ReadFailure::Spoiled)
     }
 
     async fn write(&self, action: Action, members: &[Member]) -> WriteAnswer {
@@ -301,32 +313,16 @@ fn paged(url: &mut Url, slice: Slice) {
 
 /// Reads a body, but not more of it than any honest answer has.
 async fn body(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
+    let mut body = Body::default();
     while let Some(chunk) = response.chunk().await.map_err(describe)? {
-        if body.len() + chunk.len() > BODY_LIMIT_BYTES {
-            return Err(format!("the answer is larger than {} MB", BODY_LIMIT_BYTES >> 20));
-        }
-        body.extend_from_slice(&chunk);
+        body.extend(&chunk)?;
     }
-    Ok(body)
+    body.unpacked()
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     answers::retry_after(text(RETRY_AFTER)?, text(DATE))
-}
-
-/// Where a redirect points, in words: it is shown and never followed.
-fn location(response: &Response) -> Option<String> {
-    let redirect = response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
-    let target = response.headers().get(LOCATION)?.to_str().ok()?;
-    let host = Url::parse(target)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned));
-    redirect.then(|| match host {
-        Some(host) => format!("redirects to {}, which is not followed", answers::clean(&host)),
-        None => "redirects, which is not followed".into(),
-    })
 }
 
 fn read_failure(error: reqwest::Error) -> ReadFailure {
@@ -353,5 +349,12 @@ fn describe(error: reqwest::Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    format!("{kind} ({})", answers::clean(&cause.to_string()))
+    let cause = cause.to_string();
+    let kind = if cause.contains("invalid peer certificate") {
+        outcome::BAD_CERTIFICATE
+    } else {
+        kind
+    };
+    let cause: String = cause.chars().filter(|c| !c.is_control()).take(300).collect();
+    format!("{kind} ({cause})")
 }

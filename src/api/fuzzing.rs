@@ -3,38 +3,43 @@
 #![allow(missing_docs, reason = "each function is the one of its name in answers.rs")]
 
 use super::base_url::BaseUrl;
-use super::{BatchReport, Holding, ListedBatch, Page, StatusDefinition, answers};
+use super::foreign::Foreign;
+use super::{BatchReport, Holding, ListedBatch, Page, StatusDefinition, answers, batches as listed};
 use crate::model::ids::{BatchId, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::Complaint;
 use std::time::Duration;
 
+fn foreign() -> Foreign {
+    Foreign::new(&secrecy::SecretString::from("a-token-of-nobody"))
+}
+
 pub fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>, String> {
-    answers::statuses(body, page)
+    answers::statuses(body, page, &foreign())
 }
 
 pub fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, String> {
-    answers::profiles(body, page)
+    answers::profiles(body, page, &foreign())
 }
 
 pub fn holding(body: &[u8], asked: &ProfileId) -> Result<Option<Holding>, String> {
-    answers::holding(body, asked)
+    answers::holding(body, asked, &foreign())
 }
 
 pub fn queued(body: &[u8]) -> Result<BatchId, String> {
-    answers::queued(body)
+    listed::queued(body, &foreign())
 }
 
 pub fn batches(body: &[u8], page: u32) -> Result<Page<ListedBatch>, String> {
-    answers::batches(body, page)
+    listed::batches(body, page, &foreign())
 }
 
 pub fn batch(body: &[u8]) -> Result<BatchReport, String> {
-    answers::batch(body)
+    listed::batch(body, &foreign())
 }
 
 pub fn complaint(body: &[u8]) -> Complaint {
-    answers::complaint(body)
+    answers::complaint(body, &foreign())
 }
 
 pub fn retry_after(value: &str, server_date: Option<&str>) -> Option<Duration> {

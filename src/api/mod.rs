@@ -9,7 +9,10 @@
 mod account;
 mod answers;
 pub mod base_url;
+mod batches;
+mod body;
 pub mod client;
+mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod pacing;
@@ -82,6 +85,9 @@ pub struct Holding {
 /// A batch, as the tenant reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchReport {
+    /// The ids that it says it is about, a UUID first; empty where it names none. The client passes on no answer about
+    /// another batch than the one that was asked for.
+    pub ids: Vec<BatchId>,
     /// How far it is.
     pub progress: BatchProgress,
     /// The tenant's own word for that, cleaned.
@@ -97,12 +103,25 @@ pub struct BatchReport {
 /// A batch, as it stands in the tenant's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedBatch {
-    /// The tenant's id.
+    /// The tenant's id; the UUID where the row names several, since that is what a 202 names.
     pub id: BatchId,
+    /// Another id that the row gives it.
+    pub other_id: Option<BatchId>,
     /// How many members it has, where the tenant says so.
     pub size: Option<u64>,
     /// How far it is, where the list says so.
     pub progress: Option<BatchProgress>,
+}
+
+impl ListedBatch {
+    /// All ids that it goes by.
+    pub fn ids(&self) -> Vec<BatchId> {
+        [Some(&self.id), self.other_id.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
 }
 
 /// How far a batch is.

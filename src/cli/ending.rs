@@ -1,6 +1,6 @@
 //! What the end of a run means for whoever started it: an exit code, and what to type next.
 
-use super::error::{Failure, Kind};
+use super::error::{Failure, GATEWAY, Kind};
 use crate::ledger::LedgerError;
 use crate::runner::context::Halt;
 use crate::runner::coordinator::Left;
@@ -35,6 +35,7 @@ fn halted(halt: Halt) -> Failure {
         Halt::Denied(refusal) if refusal.status < 400 => failure
             .hint("check --tenant or --base-url: the API itself does not redirect")
             .hint(GO_ON),
+        Halt::Denied(refusal) if refusal.is_from_the_way() => failure.hint(GATEWAY).hint(GO_ON),
         Halt::Denied(_) => failure
             .hint("set OMNEO_TOKEN to a good token with the scopes read-profiles and update-profiles")
             .hint(GO_ON),

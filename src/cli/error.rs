@@ -5,12 +5,20 @@ use crate::api::client::ClientError;
 use crate::audit::export::ExportError;
 use crate::input::ListError;
 use crate::ledger::{LedgerError, now_ms};
+use crate::model::outcome::BAD_CERTIFICATE;
 use crate::runner::count::CountError;
 use crate::runner::ingest::IngestError;
 use crate::runner::preflight::Objection;
 use crate::ui::format::clock;
 use crate::ui::say;
 use std::process::ExitCode;
+
+/// What to do where a gateway refuses.
+pub const GATEWAY: &str = "the tenant answers in JSON, so a gateway, firewall or proxy answered instead: ask whoever runs it to let \
+                           this machine reach the tenant's API; the token may be good";
+/// What to do where a server is not trusted.
+const CERTIFICATE: &str = "nothing was sent; where a proxy of your own opens TLS, name its authority's certificate with SSL_CERT_FILE; \
+                           else check the address and this machine's clock";
 
 /// What kind of failure it is; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +153,9 @@ impl From<ClientError> for Failure {
             ClientError::Token => {
                 Self::new(Kind::Usage, error.to_string()).hint("set OMNEO_TOKEN to the bare token")
             }
+            ClientError::NoAuthorities => Self::new(Kind::Usage, error.to_string()).hint(
+                "install the system's package `ca-certificates`, or name a file of certificates with SSL_CERT_FILE",
+            ),
             ClientError::Setup(_) => Self::new(Kind::Unexpected, error.to_string()),
         }
     }
@@ -168,6 +179,7 @@ impl From<Objection> for Failure {
                 failure.hint("set OMNEO_TOKEN to a token of this tenant that has not expired")
             }
             Objection::Scope { scope, .. } => failure.hint(format!("give the token the scope `{scope}`")),
+            Objection::Gateway(_) => failure.hint(GATEWAY),
             Objection::UnknownHandle { similar, .. } => {
                 let list = "`rollbook statuses` lists what the tenant defines; an unknown handle would silently do nothing";
                 match similar.as_slice() {
@@ -192,6 +204,7 @@ impl From<Objection> for Failure {
                     clock(now.saturating_add(wait), now)
                 ))
             }
+            Objection::Unavailable(why) if why.contains(BAD_CERTIFICATE) => failure.hint(CERTIFICATE),
             Objection::Unavailable(_) => {
                 failure.hint("check the network and the address, then run the same command again")
             }

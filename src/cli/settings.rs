@@ -55,15 +55,49 @@ pub fn base_url(args: &ConnectionArgs, pinned: Option<&str>) -> Result<BaseUrl, 
 
 /// The token: from a file where one is named, or else from the environment. Never an argument.
 pub fn token(args: &ConnectionArgs) -> Result<SecretString, Failure> {
-    let token = match &args.token_file {
+    let text = match &args.token_file {
         Some(path) => token_from(path)?,
         None => SecretString::from(std::env::var("OMNEO_TOKEN").unwrap_or_default()),
     };
-    if token.expose_secret().trim().is_empty() {
+    let token = bare(text.expose_secret());
+    if token.is_empty() {
         return Err(Failure::new(Kind::Usage, "there is no token")
             .hint("set OMNEO_TOKEN, or name a file that holds the token with --token-file"));
     }
-    Ok(token)
+    // What a token may be made of (RFC 6750), and the bar of Laravel's.
+    let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=|".contains(&byte);
+    let is_setting = token.starts_with("OMNEO_TOKEN=");
+    if is_setting || !token.bytes().all(of_a_token) {
+        return Err(Failure::new(
+            Kind::Usage,
+            "what is given as the token has characters that no token has: spaces, quotes, line breaks or others",
+        )
+        .hint("give the bare token and nothing else; nothing was sent"));
+    }
+    Ok(SecretString::from(token))
+}
+
+/// A token without what it is often copied with: a byte-order mark, quotes, and the word before it in a header.
+fn bare(text: &str) -> &str {
+    let mut token = text.trim_start_matches('\u{feff}').trim();
+    for quote in ['"', '\'', '`'] {
+        let inside = token
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote));
+        token = inside.unwrap_or(token).trim();
+    }
+    for word in ["authorization:", "bearer "] {
+        let named = token
+            .get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word));
+        token = if named { token[word.len()..].trim() } else { token };
+    }
+    // Nothing but the word.
+    if token.eq_ignore_ascii_case("bearer") {
+        ""
+    } else {
+        token
+    }
 }
 
 fn token_from(path: &Path) -> Result<SecretString, Failure> {

@@ -40,6 +40,17 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// What a batch is that goes by several ids.
+    fn of_all(
+        ids: &[BatchId],
+        standing: impl Fn(&BatchId) -> Result<Self, LedgerError>,
+    ) -> Result<Self, LedgerError> {
+        let standings: Vec<Self> = ids.iter().map(standing).collect::<Result<_, _>>()?;
+        let known = [Self::Before, Self::Known];
+        let known = known.into_iter().find(|known| standings.contains(known));
+        Ok(known.unwrap_or(Self::Unknown))
+    }
+
     fn new(before: bool, known: bool) -> Self {
         match (before, known) {
             (true, _) => Self::Before,
@@ -156,20 +167,26 @@ impl Writer {
     }
 
     /// What these batches of the tenant's list are to a batch in doubt, in their order.
-    pub async fn recognise(&self, no: BatchNo, ids: Vec<BatchId>) -> Result<Vec<Standing>, LedgerError> {
+    ///
+    /// Each is given by all the ids that it goes by: one of them is the one of its 202.
+    pub async fn recognise(
+        &self,
+        no: BatchNo,
+        rows: Vec<Vec<BatchId>>,
+    ) -> Result<Vec<Standing>, LedgerError> {
         self.vital(move |transaction| {
-            let standing = |id| standing(transaction.connection, no, id);
-            ids.iter().map(standing).collect()
+            let standing = |id: &BatchId| standing(transaction.connection, no, id);
+            rows.iter().map(|ids| Standing::of_all(ids, standing)).collect()
         })
         .await
     }
 
     /// What these batches of the tenant's list are to the whole ledger, in their order: those that were accepted, or
     /// listed when a run began, are older than whatever a copy of it does not know.
-    pub async fn recognise_any(&self, ids: Vec<BatchId>) -> Result<Vec<Standing>, LedgerError> {
+    pub async fn recognise_any(&self, rows: Vec<Vec<BatchId>>) -> Result<Vec<Standing>, LedgerError> {
         self.vital(move |transaction| {
-            let standing = |id| standing_at_all(transaction.connection, id);
-            ids.iter().map(standing).collect()
+            let standing = |id: &BatchId| standing_at_all(transaction.connection, id);
+            rows.iter().map(|ids| Standing::of_all(ids, standing)).collect()
         })
         .await
     }

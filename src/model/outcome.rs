@@ -6,6 +6,14 @@
 use super::ids::{BatchId, Handle, ProfileId};
 use std::time::Duration;
 
+/// What an error says whose body is a page for browsers: a gateway speaks, and not the tenant.
+pub const HTML_PAGE: &str = "an HTML page";
+/// What an error says whose body is another text than JSON.
+pub const NO_JSON: &str = "a text that is no JSON";
+
+/// What a failure to connect says where the server's certificate is not one that this machine trusts.
+pub const BAD_CERTIFICATE: &str = "the server's certificate is not trusted";
+
 /// Why a read brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadFailure {
@@ -32,6 +40,14 @@ pub struct Refusal {
     pub status: u16,
     /// The tenant's message, cleaned of control characters and cut; may be empty.
     pub message: String,
+}
+
+impl Refusal {
+    /// Whether something on the way to the tenant seems to have refused, such as a gateway or a firewall: the tenant
+    /// itself answers in JSON.
+    pub fn is_from_the_way(&self) -> bool {
+        [HTML_PAGE, NO_JSON].contains(&self.message.as_str())
+    }
 }
 
 impl std::fmt::Display for Refusal {
@@ -81,7 +97,8 @@ pub struct Complaint {
 
 /// Classes a write by its status, once a whole answer other than a good 2xx has come.
 ///
-/// 5xx and 408 are doubtful, since a gateway may give up on a request that its backend goes on with.
+/// 5xx and 408 are doubtful, since a gateway may give up on a request that its backend goes on with. So are 409, 423 and
+/// 425: they speak of another request that is under way, which may be this one, taken twice by something in between.
 /// 302 and 303 are doubtful too, since applications send them after they did the work.
 pub fn classify_write(status: u16, retry_after: Option<Duration>, complaint: Complaint) -> WriteAnswer {
     let refusal = Refusal {
@@ -93,7 +110,7 @@ pub fn classify_write(status: u16, retry_after: Option<Duration>, complaint: Com
         413 => WriteAnswer::TooLarge(refusal),
         422 if complaint.about_the_list && complaint.members.is_empty() => WriteAnswer::TooLarge(refusal),
         301 | 307 | 308 | 401 | 403 | 404 | 405 => WriteAnswer::Denied(refusal),
-        408 | 425 => WriteAnswer::InDoubt(refusal.to_string()),
+        408 | 409 | 423 | 425 => WriteAnswer::InDoubt(refusal.to_string()),
         400..=499 => WriteAnswer::Refused {
             refusal,
             members: complaint.members,
@@ -115,7 +132,8 @@ pub fn classify_read(status: u16, retry_after: Option<Duration>, complaint: Comp
         401 | 403 => ReadFailure::Denied(refusal),
         404 | 410 => ReadFailure::Missing,
         300..=399 => ReadFailure::Refused(refusal),
-        408 | 425 => ReadFailure::Spoiled(refusal.to_string()),
+        // For now: something else is under way.
+        408 | 409 | 423 | 425 => ReadFailure::Spoiled(refusal.to_string()),
         400..=499 => ReadFailure::Refused(refusal),
         _ => ReadFailure::Spoiled(refusal.to_string()),
     }
@@ -149,13 +167,15 @@ mod tests {
     #[test]
     fn only_a_clear_no_counts_as_not_taken() {
         let plain = |status| class(status, Complaint::default());
-        for status in [200, 202, 204, 302, 303, 408, 425, 500, 502, 503, 504, 520, 599] {
+        for status in [
+            200, 202, 204, 302, 303, 408, 409, 423, 425, 500, 502, 503, 504, 520, 599,
+        ] {
             assert_eq!(plain(status), "in doubt", "{status}");
         }
         for status in [301, 307, 308, 401, 403, 404, 405] {
             assert_eq!(plain(status), "denied", "{status}");
         }
-        for status in [400, 409, 410, 415, 422] {
+        for status in [400, 410, 415, 422] {
             assert_eq!(plain(status), "refused", "{status}");
         }
         assert_eq!(plain(429), "slow down");
@@ -178,7 +198,7 @@ mod tests {
         for status in [301, 302, 400, 405, 422, 499] {
             assert!(matches!(read(status), ReadFailure::Refused(_)), "{status}");
         }
-        for status in [200, 204, 408, 425, 500, 501, 505, 520] {
+        for status in [200, 204, 408, 409, 423, 425, 500, 501, 505, 520] {
             assert!(matches!(read(status), ReadFailure::Spoiled(_)), "{status}");
         }
     }

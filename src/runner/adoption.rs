@@ -94,7 +94,7 @@ async fn look<T: Tenant>(context: &Context<T>) -> Result<Unknown, Halt> {
             Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => return Ok(unknown),
             Err(GaveUp::Halt(halt)) => return Err(halt),
         };
-        let ids = page.items.iter().map(|batch| batch.id.clone()).collect();
+        let ids = page.items.iter().map(ListedBatch::ids).collect();
         let standings = context.ledger.recognise_any(ids).await?;
         for (batch, standing) in page.items.into_iter().zip(standings) {
             match standing {

@@ -353,7 +353,7 @@ impl<T: Tenant> Look<'_, T> {
                 Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => return Ok(None),
                 Err(GaveUp::Halt(halt)) => return Err(halt),
             };
-            let ids = page.items.iter().map(|batch| batch.id.clone()).collect();
+            let ids = page.items.iter().map(ListedBatch::ids).collect();
             let standings = self.context.ledger.recognise(self.no, ids).await?;
             for (batch, standing) in page.items.into_iter().zip(standings) {
                 let size = self.members.len() as u64;

@@ -31,6 +31,9 @@ pub enum Objection {
         /// The tenant's answer.
         refusal: Refusal,
     },
+    /// 401 or 403, and not in the tenant's own way.
+    #[error("something on the way to the tenant refused the request ({0})")]
+    Gateway(Refusal),
     /// The tenant defines no such status.
     #[error("the tenant has no status with the handle `{handle}`")]
     UnknownHandle {
@@ -127,6 +130,9 @@ where
 pub(super) fn objection((route, what, scope): Asked, gave_up: GaveUp) -> Objection {
     match gave_up {
         GaveUp::Missing => Objection::NoApi(route),
+        GaveUp::Denied(refusal) | GaveUp::Halt(Halt::Denied(refusal)) if refusal.is_from_the_way() => {
+            Objection::Gateway(refusal)
+        }
         GaveUp::Denied(refusal) => Objection::Scope { what, scope, refusal },
         GaveUp::Halt(Halt::Denied(refusal)) if refusal.status == 401 => Objection::Token(refusal),
         GaveUp::Halt(Halt::Denied(refusal)) => Objection::Unavailable(refusal.to_string()),

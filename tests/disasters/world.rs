@@ -547,6 +547,7 @@ impl Tenant for Api {
             let number = id.as_str()[1..].parse::<usize>().unwrap();
             let done = state.batches[number].finished <= now;
             Ok(BatchReport {
+                ids: Vec::new(),
                 progress: state.progress(done),
                 status: if done { "success".into() } else { "pending".into() },
                 failed: vec![],
@@ -567,6 +568,7 @@ impl Tenant for Api {
             let mut rest = newest_first.skip((page as usize - 1) * PAGE).peekable();
             let now = state.now();
             let listed = rest.by_ref().take(PAGE).map(|(number, batch)| ListedBatch {
+                other_id: None,
                 id: BatchId::new(format!("b{number}")),
                 size: (listing != Listing::Bare).then_some(batch.members.len() as u64),
                 progress: (listing != Listing::Bare).then(|| state.progress(batch.finished <= now)),

@@ -71,6 +71,8 @@ pub enum Bad {
     Deafness,
     /// The good answer, but later.
     Late(Duration),
+    /// The good answer with these headers, its body made into another one.
+    Repacked(&'static str, fn(&[u8]) -> Vec<u8>),
 }
 
 impl Bad {
@@ -253,6 +255,16 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         None => stream.write_all(&good),
         Some(Bad::Silence | Bad::Deafness) => Ok(()),
         Some(Bad::Bytes(bytes)) => stream.write_all(&bytes),
+        Some(Bad::Repacked(headers, repack)) => {
+            let end = good.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+            let status =
+                String::from_utf8_lossy(&good[9..good.iter().position(|byte| *byte == b'\r').unwrap()])
+                    .into_owned();
+            let Bad::Bytes(bytes) = Bad::answer(&status, headers, repack(&good[end + 4..])) else {
+                unreachable!("BUG: a whole answer is bytes")
+            };
+            stream.write_all(&bytes)
+        }
         Some(Bad::Late(time)) => {
             std::thread::sleep(time);
             stream.write_all(&good)
