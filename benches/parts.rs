@@ -1,6 +1,11 @@
 //! The parts of a run whose speed matters, each on its own: taking a list in, looking emails up, taking a job up
 //! again, and exporting it. `cargo bench` prints them; compare on one machine in one sitting only.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make and remove files of their own"
+)]
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rollbook::api::base_url::BaseUrl;
 use rollbook::api::client::Client;

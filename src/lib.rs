@@ -28,6 +28,7 @@
 //! | [`api`] | the tenant as a trait, the HTTP client, the gate that paces it | know the ledger, repeat a request |
 //! | [`runner`] | the stages, the synchronous coordinator, events | print |
 //! | [`audit`] | summary and export | write to the ledger |
+//! | [`files`] | makes, replaces and removes files, and knows whose they are | know what is in them |
 //! | [`ui`] | renders events and summaries | block or fail a run |
 //! | [`sandbox`] | a tenant on loopback, with its own shapes and journal | share code with `api` |
 //! | [`cli`] | arguments, settings, one function a verb, failures with hints | hold business rules |
@@ -52,6 +53,7 @@
 //!   [`runner::lookups`] forms the questions, `runner/resolve.rs` and `runner/scan.rs` ask them.
 //! - Outages and who goes first: `api/pacing/keeper.rs`; the promise that no window holds too much: `window.rs` there;
 //!   how the tenant's own limit is found: `tempo.rs`; what processes on one host share: `shared.rs` and `record.rs`.
+//! - What may be written over or removed: [`files`]. How foreign text is shown: [`model::text`].
 //! - Where the time of a run went: `api/account.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.
@@ -77,10 +79,18 @@
     clippy::unimplemented,
     clippy::unwrap_used
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests make and remove files of their own"
+    )
+)]
 
 pub mod api;
 pub mod audit;
 pub mod cli;
+pub mod files;
 pub mod input;
 pub mod ledger;
 pub mod model;

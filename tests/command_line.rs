@@ -61,7 +61,7 @@ fn the_help_fits_on_a_screen() {
       rollbook assign --status vip --dry-run list.csv  look everybody up, send nothing
       rollbook assign --status vip --limit 10 list.csv send the first ten, then look
       rollbook resume                                  go on, after anything
-      rollbook export --format csv > audit.csv         what became of every line
+      rollbook export -o audit.csv                     what became of every line
 
     Assign statuses to customer profiles in bulk: resumable, audited, never twice
 
@@ -156,8 +156,8 @@ fn assign_says_what_it_will_do_and_how_it_ended() {
       entries         5
 
     Batches   1 settled
-    Next      rollbook export --rows rejected            shows the rejected rows
-              rollbook export --format csv > audit.csv   says what became of every entry
+    Next      rollbook export --rows rejected         shows the rejected rows
+              rollbook export -o rollbook.audit.csv   says what became of every entry
     ");
 }
 
@@ -239,8 +239,8 @@ fn status_shows_the_same_table_later() {
       entries         5
 
     Batches   1 settled
-    Next      rollbook export --rows rejected            shows the rejected rows
-              rollbook export --format csv > audit.csv   says what became of every entry
+    Next      rollbook export --rows rejected         shows the rejected rows
+              rollbook export -o rollbook.audit.csv   says what became of every entry
     ");
     assert_eq!(ran.stderr, "");
 }
@@ -440,7 +440,7 @@ fn an_export_file_is_private_and_appears_complete() {
     let scene = done();
     let stdout = scene.run(&["export"]).expect(0).stdout;
     scene.write("audit.csv", "what stood there before");
-    let ran = scene.run(&["export", "-o", "audit.csv"]).expect(0);
+    let ran = scene.run(&["export", "--force", "-o", "audit.csv"]).expect(0);
     assert_snapshot!(ran.stderr, @r"audit.csv: 5 rows");
     assert_eq!(ran.stdout, "");
     assert_eq!(std::fs::read_to_string(scene.path("audit.csv")).unwrap(), stdout);
@@ -467,7 +467,7 @@ fn an_export_that_cannot_be_written_leaves_what_was_there() {
     scene.write("list.txt", list);
     scene.run(&["load", "--ledger", "large.db", "list.txt"]).expect(0);
     scene.write("audit.csv", "what stood there before");
-    let arguments = ["export", "--ledger", "large.db", "-o", "audit.csv"];
+    let arguments = ["export", "--ledger", "large.db", "--force", "-o", "audit.csv"];
     scene
         .run_with_files_limited(100, &arguments)
         .refused(1, &["cannot write"]);
@@ -798,8 +798,8 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
       ─────────────────
       entries         5
 
-    Next      rollbook resume                            goes on with what is left
-              rollbook export --format csv > audit.csv   says what became of every entry
+    Next      rollbook resume                         goes on with what is left
+              rollbook export -o rollbook.audit.csv   says what became of every entry
     ");
     assert_eq!(writes(&scene), 0);
     let before = scene.status();

@@ -1,7 +1,9 @@
 //! The whole job, in every way in which a tenant may behave, judged by what the tenant saw.
 
 use crate::support::{Cast, Scene, TOKEN, cast, check_doctor, check_promises, options};
-use rollbook::sandbox::{CountStyle, EnvelopeStyle, FilterMode, Options, RetryAfterStyle, UnknownIds};
+use rollbook::sandbox::{
+    CountStyle, EnvelopeStyle, FilterMode, OpenFile, Options, RetryAfterStyle, UnknownIds,
+};
 use std::time::Duration;
 
 const FAST: [&str; 5] = ["--rate", "unlimited", "--yes", "--settle-deadline", "20s"];
@@ -477,9 +479,13 @@ fn two_emails_of_one_profile_send_it_once() {
 #[test]
 fn a_token_that_is_revoked_stops_the_run_and_a_new_one_goes_on() {
     let mut scene = Scene::offline();
+    let state = scene.path("tenant.jsonl");
     let options = Options {
         latency: Duration::from_millis(5),
-        state: Some(scene.path("tenant.jsonl")),
+        state: Some(OpenFile::new(
+            &state,
+            rollbook::files::open_or_make(&state).unwrap(),
+        )),
         ..options()
     };
     let cast = cast(&options, 400, "already_assigned", "confirmed");
@@ -525,6 +531,94 @@ fn the_demo_is_killed_half_way_and_comes_to_its_end() {
     let told = ran.stdout + &ran.stderr;
     assert!(told.contains("Killed with SIGKILL half-way"), "{told}");
     assert!(told.contains("0 of them sent twice"), "{told}");
+    the_folder_of_a_demo_is_cleared_of_what_it_made_only(&scene);
+}
+
+fn the_folder_of_a_demo_is_cleared_of_what_it_made_only(scene: &Scene) {
+    let folder = scene.path("rollbook-demo");
+    let files = || -> std::collections::BTreeMap<_, _> {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect()
+    };
+    let refused = |words: &[&str]| {
+        let before = files();
+        scene.run(&["demo"]).refused(2, words);
+        assert!(files() == before, "{words:?}");
+    };
+    let list = std::fs::read(folder.join("customers.csv")).unwrap();
+    std::fs::write(folder.join("customers.csv"), "email\nann@example.com\n").unwrap();
+    refused(&["customers.csv"]);
+    std::fs::write(folder.join("customers.csv"), list).unwrap();
+    std::fs::write(folder.join("notes.txt"), "do not lose").unwrap();
+    refused(&["notes.txt"]);
+    std::fs::remove_file(folder.join("notes.txt")).unwrap();
+    // A genuine job under the names of the demo's files.
+    std::fs::rename(folder.join("rollbook.db"), scene.path("kept.db")).unwrap();
+    scene.write("list.txt", "ann@example.com\n");
+    let real = folder.join("rollbook.db");
+    scene
+        .run(&["load", "--ledger", real.to_str().unwrap(), "list.txt"])
+        .expect(0);
+    refused(&["rollbook.db"]);
+    std::fs::rename(scene.path("kept.db"), &real).unwrap();
+    std::fs::write(folder.join("rollbook.db.lock"), "").unwrap();
+    // As it was: another demo begins. It need not come to its end.
+    let mut child = scene
+        .command(&["demo"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("A tenant with") {
+        assert!(
+            std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0,
+            "{line}"
+        );
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!folder.join("audit.csv").exists());
+}
+
+#[test]
+fn a_demo_leaves_a_folder_that_no_demo_made() {
+    let scene = Scene::offline();
+    let at = |name: &str| scene.path("real").join(name);
+    std::fs::create_dir(scene.path("real")).unwrap();
+    std::fs::write(at("customers.csv"), "email\nann@example.com\n").unwrap();
+    std::fs::write(at("archive.zip"), "PK").unwrap();
+    let ledger = at("rollbook.db");
+    let list = at("customers.csv");
+    scene
+        .run(&[
+            "load",
+            "--ledger",
+            ledger.to_str().unwrap(),
+            list.to_str().unwrap(),
+        ])
+        .expect(0);
+    let read = || -> std::collections::BTreeMap<_, _> {
+        let entries = std::fs::read_dir(scene.path("real")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect()
+    };
+    let before = read();
+    scene
+        .run(&["demo", "--folder", "real"])
+        .refused(2, &["no demo made it"]);
+    scene
+        .run(&["demo", "--folder", "real/archive.zip"])
+        .refused(2, &["archive.zip"]);
+    scene
+        .run(&["demo", "--folder", "real/none/deep"])
+        .refused(2, &["deep"]);
+    assert!(read() == before);
 }
 
 #[test]

@@ -1,10 +1,16 @@
 //! The integration tests: the real binary, real sockets, real files, real kills. One binary, so that it links once.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make and remove files of their own"
+)]
+
 mod answers;
 mod bad_input;
 mod command_line;
 mod doubts;
 mod faults;
+mod files;
 mod forecast;
 mod journey;
 mod ledger_files;

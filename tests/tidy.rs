@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may import. What is not named here may import nothing.
-const DIRECTIONS: [(&str, &[&str]); 11] = [
+const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("model", &[]),
+    ("files", &[]),
     ("input", &["model"]),
-    ("ledger", &["model"]),
-    ("api", &["model"]),
+    ("ledger", &["model", "files"]),
+    ("api", &["model", "files"]),
     ("runner", &["model", "input", "ledger", "api"]),
     ("audit", &["model", "ledger"]),
     ("ui", &["model", "ledger", "audit", "runner::event"]),
@@ -18,14 +19,14 @@ const DIRECTIONS: [(&str, &[&str]); 11] = [
     (
         "cli",
         &[
-            "model", "input", "ledger", "api", "runner", "audit", "ui", "sandbox",
+            "model", "files", "input", "ledger", "api", "runner", "audit", "ui", "sandbox",
         ],
     ),
     ("main.rs", &["cli"]),
     (
         "lib.rs",
         &[
-            "model", "input", "ledger", "api", "runner", "audit", "ui", "sandbox", "cli",
+            "model", "files", "input", "ledger", "api", "runner", "audit", "ui", "sandbox", "cli",
         ],
     ),
 ];

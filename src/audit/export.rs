@@ -18,10 +18,14 @@
 //! | `ruling` | who ruled on the batch, how and why, where a person did |
 //! | `reused` | where it was not looked up by this ledger: when and by which other ledger it was, and how long before |
 //!
-//! A CSV cell that a spreadsheet would run as a formula gets an apostrophe in front. JSON lines stay as they are.
+//! A CSV cell that a spreadsheet would run as a formula gets an apostrophe in front. What steers a terminal is escaped in
+//! CSV cells, but for blanks of all kinds around a list's own spelling, which become blanks: that cell can be loaded again.
+//! JSON lines mean what was written.
 
 use crate::ledger::{EntryRow, LedgerError, Reader, RejectRow, TakenOver};
+use crate::model::text::{printable, printable_json};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::Write;
 
 /// How the export is written.
@@ -54,6 +58,9 @@ pub enum ExportError {
     #[error("cannot write the export: {0}")]
     Output(#[from] std::io::Error),
 }
+
+/// How what is exported begins, whole or cut off: as CSV, and as JSON lines.
+pub const EXPORT_HEADS: [&str; 2] = ["email,state,reason,", "{\"email\":"];
 
 const COLUMNS: [&str; 20] = [
     "email",
@@ -209,7 +216,8 @@ impl<W: Write> RecordWriter<W> {
         match &mut self.sink {
             Sink::Csv(rows) => rows.write(record),
             Sink::JsonLines(writer) => {
-                serde_json::to_writer(&mut *writer, record).map_err(std::io::Error::from)?;
+                let line = serde_json::to_string(record).map_err(std::io::Error::from)?;
+                writer.write_all(printable_json(&line).as_bytes())?;
                 Ok(writer.write_all(b"\n")?)
             }
         }
@@ -253,7 +261,7 @@ impl<W: Write> CsvRows<W> {
         self.number(Some(record.line));
         self.number(record.occurrences);
         self.foreign(&record.candidates.join(" "));
-        self.foreign(record.written.unwrap_or_default());
+        self.foreign(&blank_padding(record.written.unwrap_or_default()));
         self.foreign(&record.held_before.join(" "));
         self.own(record.rung.unwrap_or_default());
         self.foreign(record.detail.unwrap_or_default());
@@ -273,9 +281,9 @@ impl<W: Write> CsvRows<W> {
     /// A cell that others may have filled.
     fn foreign(&mut self, cell: &str) {
         if runs_as_formula(cell) {
-            self.own(&format!("'{cell}"));
+            self.own(&format!("'{}", printable(cell)));
         } else {
-            self.own(cell);
+            self.own(&printable(cell));
         }
     }
 
@@ -302,6 +310,16 @@ fn runs_as_formula(cell: &str) -> bool {
         .next()
         .is_none_or(|first| first.is_ascii_alphanumeric());
     !is_plain && cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
+}
+
+/// A spelling with whatever blanks stand around it as plain ones.
+fn blank_padding(written: &str) -> Cow<'_, str> {
+    let email = written.trim();
+    if email.len() == written.len() {
+        return Cow::Borrowed(written);
+    }
+    let blank = |character: char| if character.is_whitespace() { ' ' } else { character };
+    Cow::Owned(written.chars().map(blank).collect())
 }
 
 /// Whose look-up it was, and how old it was when it was taken over.
@@ -361,6 +379,12 @@ mod tests {
             ("12", "7", "2")
         );
         let json = serde_json::to_value(&record).unwrap();
+        assert!(text.starts_with(EXPORT_HEADS[0]));
+        assert!(
+            serde_json::to_string(&record)
+                .unwrap()
+                .starts_with(EXPORT_HEADS[1])
+        );
         let names: Vec<&str> = COLUMNS.into();
         let object = json.as_object().unwrap();
         assert!(names.iter().all(|name| object.contains_key(*name)) && object.len() == names.len());
@@ -380,7 +404,8 @@ mod tests {
                 email: cell,
                 ..Record::default()
             };
-            assert!(csv_of(&record).contains(&format!("'{cell}")), "{cell}");
+            let shown = printable(cell);
+            assert!(csv_of(&record).contains(&format!("'{shown}")), "{cell}");
         }
         assert!(!runs_as_formula("ann=b@example.com"));
     }

@@ -1,5 +1,4 @@
 //! What the ledger says, for those who ask afterwards. Only reads.
 
 pub mod export;
-pub mod output;
 pub mod summary;

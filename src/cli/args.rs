@@ -20,7 +20,7 @@ Examples:
   rollbook assign --status vip --dry-run list.csv  look everybody up, send nothing
   rollbook assign --status vip --limit 10 list.csv send the first ten, then look
   rollbook resume                                  go on, after anything
-  rollbook export --format csv > audit.csv         what became of every line";
+  rollbook export -o audit.csv                     what became of every line";
 
 const ASSIGN_EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ Examples:
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
-  rollbook export > audit.csv                what became of every entry
+  rollbook export -o audit.csv               what became of every entry
   rollbook export --rows rejected            rows that hold no usable email
   rollbook export --format jsonl -o all.jsonl --rows all";
 
@@ -309,6 +309,9 @@ pub struct ExportArgs {
     /// A file instead of stdout; it appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Replace FILE where it is there already
+    #[arg(long, requires = "output")]
+    pub force: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,12 +1,16 @@
 //! `demo`: the whole story on the embedded tenant, with the real binary as a child process and a real kill.
 
 use super::args::DemoArgs;
-use super::error::{Failure, Kind};
+use super::error::{Failure, Kind, shown, unwritable};
 use super::settings;
+use crate::api::base_url::BaseUrl;
+use crate::files::{self, Keep, Marker, Output};
+use crate::ledger::{Ledger, Reader, holder_of};
 use crate::sandbox::{Options, Sandbox, realistic_list};
 use crate::ui::format::{count, duration};
-use crate::ui::summary;
+use crate::ui::{say, summary};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
@@ -33,7 +37,7 @@ const LATENCY: Duration = Duration::from_millis(15);
 /// `demo`.
 pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let began = Instant::now();
-    let stage = Stage::set(&args.folder)?;
+    let mut stage = Stage::set(&args.folder)?;
     let runtime = settings::runtime()?;
     let options = Options {
         profiles: PROFILES,
@@ -50,10 +54,17 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
         quoted(&stage.list),
         count(rows),
     );
-    let list = stage.list.display().to_string();
     let child = stage.begin(
         &sandbox,
-        &["assign", "--status", HANDLE, "--rate", RATE, "--yes", &list],
+        &[
+            &"assign",
+            &"--status",
+            &HANDLE,
+            &"--rate",
+            &RATE,
+            &"--yes",
+            &stage.list,
+        ],
     )?;
     let batches = kill_half_way(child, &sandbox)?;
     tell!(
@@ -61,9 +72,15 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
          The ledger knows what was under way:"
     );
     // A batch that cannot be cleared up is `held` after this long instead of after a quarter of an hour.
-    let resumed = finish(stage.begin(&sandbox, &["resume", "--rate", RATE, "--settle-deadline", "20s"])?)?;
-    let audit = stage.audit.display().to_string();
-    let exported = finish(stage.begin(&sandbox, &["export", "--format", "csv", "-o", &audit])?)?;
+    let resume = stage.begin(
+        &sandbox,
+        &[&"resume", &"--rate", &RATE, &"--settle-deadline", &"20s"],
+    )?;
+    let resumed = finish(resume)?;
+    let exported = finish(stage.begin(&sandbox, &[&"export", &"-o", &stage.audit])?)?;
+    if exported == Some(0) {
+        stage.note(AUDIT);
+    }
     let twice = tell_what_the_tenant_saw(&sandbox, began);
     runtime.block_on(sandbox.stop());
     stage.look_further();
@@ -88,54 +105,104 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     }
 }
 
+const LIST: &str = "customers.csv";
+const LEDGER: &str = "rollbook.db";
+const AUDIT: &str = "audit.csv";
+
 /// The files of the demo.
 struct Stage {
     list: PathBuf,
     ledger: PathBuf,
     audit: PathBuf,
+    marker: Marker,
+}
+
+/// Removes what an earlier demo made, and refuses a folder with anything else in it.
+fn clear(folder: &Path, at: impl Fn(std::io::Error) -> Failure) -> Result<(), Failure> {
+    let refused = |why: String| {
+        Failure::new(Kind::Usage, format!("{} {why}", shown(folder)))
+            .hint("nothing there was touched; --folder names another place")
+    };
+    let Some(marker) = Marker::read(folder).map_err(&at)? else {
+        let is_empty = std::fs::read_dir(folder).map_err(&at)?.next().is_none();
+        return if is_empty {
+            Ok(())
+        } else {
+            Err(refused("is there already, and no demo made it".into()))
+        };
+    };
+    let foreign = marker.foreign(demo_ledger).map_err(&at)?;
+    if !foreign.is_empty() {
+        let names: Vec<String> = foreign.iter().map(|name| shown(Path::new(name))).collect();
+        return Err(refused(format!(
+            "holds what the demo did not make or what was changed since: {}",
+            names.join(", ")
+        )));
+    }
+    if let Some(holder) = holder_of(&folder.join(LEDGER)) {
+        return Err(refused(format!("is in use by {holder}")));
+    }
+    marker.clear().map_err(at)
+}
+
+/// The id of a ledger in which there is no job but one of a demo.
+fn demo_ledger(path: &Path) -> Option<String> {
+    let reader = Reader::open(path).ok()?;
+    let is_played = match reader.job().ok()? {
+        Some(pinned) => BaseUrl::parse(&pinned.job.tenant).is_ok_and(|base| base.is_loopback()),
+        None => true,
+    };
+    let has_other_lists = reader.lists().ok()?.len() > 1;
+    reader.ledger_id().ok().filter(|_| is_played && !has_other_lists)
 }
 
 impl Stage {
+    /// Makes the folder, or clears it of what an earlier demo made.
     fn set(folder: &Path) -> Result<Self, Failure> {
-        let stage = Self {
-            list: folder.join("customers.csv"),
-            ledger: folder.join("rollbook.db"),
-            audit: folder.join("audit.csv"),
+        let at = |error: std::io::Error| {
+            let message = format!("cannot use {}: {error}", shown(folder));
+            Failure::new(Kind::Usage, message).hint("--folder names another place")
         };
-        let failed = |error: std::io::Error| {
-            Failure::new(Kind::Usage, format!("cannot make {}: {error}", folder.display()))
-                .hint("--folder names another place")
-        };
-        match std::fs::create_dir(folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                // Only what an earlier demo left is cleared away; anything else there is somebody's.
-                if !stage.list.is_file() || !stage.ledger.is_file() {
-                    return Err(Failure::new(
-                        Kind::Usage,
-                        format!("{} exists and is not a demo's folder", folder.display()),
-                    )
-                    .hint("--folder names another place"));
-                }
-                std::fs::remove_dir_all(folder).map_err(failed)?;
-                std::fs::create_dir(folder).map_err(failed)?;
-            }
-            other => other.map_err(failed)?,
+        match files::make_folder(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => clear(folder, at)?,
+            other => other.map_err(at)?,
         }
-        Ok(stage)
+        let ledger = folder.join(LEDGER);
+        let mut marker = Marker::make(folder).map_err(at)?;
+        // Made and noted before the first run, which may be interrupted.
+        drop(Ledger::create(&ledger, "demo")?);
+        let id = Reader::open(&ledger)?.ledger_id()?;
+        marker.note_ledger(LEDGER, &id).map_err(at)?;
+        Ok(Self {
+            list: folder.join(LIST),
+            ledger,
+            audit: folder.join(AUDIT),
+            marker,
+        })
     }
 
-    fn write_list(&self, options: &Options) -> Result<u64, Failure> {
+    fn write_list(&mut self, options: &Options) -> Result<u64, Failure> {
         let list = realistic_list(options, LISTED_PEOPLE);
-        super::sandbox::write_list(&self.list, &list)?;
+        let output = Output::create(&self.list, &Keep::default(), false, Marker::OWNER);
+        let output = output.map_err(|error| unwritable(&self.list, &error, "with another --folder"))?;
+        super::sandbox::complete(&self.list, output, &list)?;
+        self.note(LIST);
         Ok(list.lines().count() as u64 - 1)
     }
 
+    /// Notes a file of the demo. One that is not noted stays, the next time.
+    fn note(&mut self, name: &str) {
+        if let Err(error) = self.marker.note_file(name) {
+            say(format_args!(
+                "note: the next demo will leave {name} alone: {error}"
+            ));
+        }
+    }
+
     /// Shows a command as it would be typed, and starts it: this very program, as a process of its own.
-    fn begin(&self, sandbox: &Sandbox, arguments: &[&str]) -> Result<Child, Failure> {
-        let typed: Vec<String> = arguments
-            .iter()
-            .map(|argument| summary::quoted(argument))
-            .collect();
+    fn begin(&self, sandbox: &Sandbox, arguments: &[&dyn AsRef<OsStr>]) -> Result<Child, Failure> {
+        let arguments: Vec<&OsStr> = arguments.iter().map(|argument| argument.as_ref()).collect();
+        let typed: Vec<String> = arguments.iter().map(summary::quoted).collect();
         tell!("\n$ rollbook {}", typed.join(" "));
         let failed = |error: std::io::Error| {
             Failure::new(Kind::Unexpected, format!("cannot start the child: {error}"))
@@ -163,7 +230,7 @@ impl Stage {
 }
 
 fn quoted(path: &Path) -> String {
-    summary::quoted(&path.display().to_string())
+    summary::quoted(path)
 }
 
 /// Waits for a child and gives its exit code.

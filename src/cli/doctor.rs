@@ -1,11 +1,12 @@
 //! `doctor`: is the ledger sound, and does the connection work? Changes nothing.
 
 use super::args::{Common, ConnectionArgs};
-use super::error::{Failure, Kind};
+use super::error::{Failure, Kind, shown};
 use super::job::print;
 use super::look::GENTLE;
 use super::settings;
 use crate::ledger::{LedgerError, Reader, holder_of};
+use crate::model::text::printable;
 use crate::runner::preflight;
 use std::process::ExitCode;
 
@@ -28,14 +29,14 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
     let reader = match Reader::open(path) {
         Ok(reader) => reader,
         Err(LedgerError::Missing(_)) => {
-            print(&format!("ledger      {}: there is none yet\n", path.display()))?;
+            print(&format!("ledger      {}: there is none yet\n", shown(path)))?;
             return Ok(0);
         }
         Err(error) => return Err(error.into()),
     };
-    print(&format!("ledger      {}\n", path.display()))?;
+    print(&format!("ledger      {}\n", shown(path)))?;
     if let Some(holder) = holder_of(path) {
-        print(&format!("in use by   {holder}\n"))?;
+        print(&format!("in use by   {}\n", printable(&holder)))?;
     }
     // Asked before the ledger stands still for us, and told where it is sound enough to be believed.
     let lost = reader.has_lost_requests(path);
@@ -44,7 +45,7 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
     let damage = reader.structural_damage()?;
     verdict("the file's structure is sound", damage.len() as u64, &mut failed)?;
     for line in &damage {
-        print(&format!("            {line}\n"))?;
+        print(&format!("            {}\n", printable(line)))?;
     }
     if damage.is_empty() {
         let lost = lost?;
@@ -86,7 +87,10 @@ fn check_connection(args: &ConnectionArgs) -> Result<bool, Failure> {
     })?;
     match &answer {
         Ok(()) => print(&format!("ok          {base} accepts the token\n"))?,
-        Err(objection) => print(&format!("BROKEN      {base}: {objection}\n"))?,
+        Err(objection) => print(&format!(
+            "BROKEN      {base}: {}\n",
+            printable(&objection.to_string())
+        ))?,
     }
     Ok(answer.is_ok())
 }

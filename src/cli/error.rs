@@ -3,14 +3,18 @@
 use crate::api::base_url::BaseUrlError;
 use crate::api::client::ClientError;
 use crate::audit::export::ExportError;
+use crate::files::OutputError;
 use crate::input::ListError;
 use crate::ledger::{LedgerError, now_ms};
 use crate::model::outcome::BAD_CERTIFICATE;
+use crate::model::text::{printable, printable_bytes};
 use crate::runner::count::CountError;
 use crate::runner::ingest::IngestError;
 use crate::runner::preflight::Objection;
 use crate::ui::format::clock;
 use crate::ui::say;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What to do where a gateway refuses.
@@ -63,11 +67,38 @@ impl Failure {
 
     /// Shows it and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        say(format_args!("error: {}", self.message));
+        say(format_args!("error: {}", printable(&self.message)));
         for hint in &self.hints {
-            say(format_args!("hint: {hint}"));
+            say(format_args!("hint: {}", printable(hint)));
         }
         ExitCode::from(self.kind as u8)
+    }
+}
+
+/// A path as people read it.
+pub fn shown(path: &Path) -> String {
+    printable_bytes(path.as_os_str().as_encoded_bytes())
+}
+
+/// A file that cannot be written. `other` is what to type for another one.
+pub fn unwritable(path: &Path, error: &OutputError, other: &str) -> Failure {
+    let failure = |kind| Failure::new(kind, format!("cannot write {}: {error}", shown(path)));
+    match error {
+        OutputError::Exists => {
+            failure(Kind::Usage).hint(format!("name a file that is not there yet: {other}"))
+        }
+        OutputError::Kept(_) => {
+            failure(Kind::Usage).hint(format!("nothing was touched; name another file: {other}"))
+        }
+        OutputError::NoFile(_) => failure(Kind::Usage).hint(format!("name a file: {other}")),
+        OutputError::Failed(error) => match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::FileTooLarge | ErrorKind::QuotaExceeded => {
+                failure(Kind::Unexpected).hint("nothing was lost: make room and run the same command again")
+            }
+            _ => failure(Kind::Usage).hint(format!(
+                "name a file in a folder that can be written, such as {other}"
+            )),
+        },
     }
 }
 

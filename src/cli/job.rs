@@ -5,7 +5,8 @@
 //! lists are taken in and the job is pinned in one transaction, which is kept only once somebody has said yes.
 
 use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResumeArgs, RunArgs};
-use super::error::{Failure, Kind};
+use super::error::{Failure, Kind, shown};
+use super::export::free_name;
 use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{ending, settings, signals};
@@ -18,6 +19,7 @@ use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
 use crate::model::spent::CommandTime;
+use crate::model::text::{printable_json, printable_lines};
 use crate::runner::context::RunSettings;
 use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
@@ -343,17 +345,17 @@ impl Undertaking<'_> {
     fn print(&self, summary: &Summary, time: &CommandTime, requests: u64) -> Result<(), Failure> {
         if self.run.json {
             let run = summary::run_object(time, requests);
-            return print(&format!("{}\n", summary.to_json(Some(run))));
+            return print_json(&format!("{}\n", summary.to_json(Some(run))));
         }
         if self.common.quiet {
             return Ok(());
         }
-        let ledger = self.common.ledger.display().to_string();
+        let ledger = &self.common.ledger;
         print(&format!(
             "{}{}{}",
             summary::table(summary),
             summary::time(time),
-            summary::next(summary, &ledger)
+            summary::next(summary, ledger, &free_name(ledger))
         ))
     }
 }
@@ -371,7 +373,7 @@ fn check_place(ledger: Option<&Ledger>, run: &RunArgs, common: &Common) -> Resul
             Kind::Usage,
             format!(
                 "nothing was copied: {} is where it was last used",
-                common.ledger.display()
+                shown(&common.ledger)
             ),
         )
         .hint("leave --adopt out; nothing was changed")),
@@ -437,17 +439,27 @@ pub fn spent_early() -> Failure {
 pub fn print_summary(path: &Path, json: bool) -> Result<(), Failure> {
     let summary = Summary::read(&Reader::open(path)?)?;
     if json {
-        return print(&format!("{}\n", summary.to_json(None)));
+        return print_json(&format!("{}\n", summary.to_json(None)));
     }
     print(&format!(
         "{}{}",
         summary::table(&summary),
-        summary::next(&summary, &path.display().to_string())
+        summary::next(&summary, path, &free_name(path))
     ))
 }
 
-/// Writes an answer to stdout. A reader that has gone (`| head`) is no failure.
+/// Writes an answer to stdout, of which nothing steers the terminal.
 pub fn print(text: &str) -> Result<(), Failure> {
+    write_out(&printable_lines(text))
+}
+
+/// Writes an answer for scripts to stdout: JSON.
+pub fn print_json(text: &str) -> Result<(), Failure> {
+    write_out(&printable_json(text))
+}
+
+/// A reader that has gone (`| head`) is no failure.
+fn write_out(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
             Kind::Unexpected,

@@ -1,20 +1,18 @@
-//! `status`, `export`, `batches` and `statuses`: looking, which changes nothing.
+//! `status`, `batches` and `statuses`: looking, which changes nothing.
 
-use super::args::{Common, ExportArgs, JsonArg, StatusesArgs};
-use super::error::{Failure, Kind};
-use super::job::{print, print_summary};
+use super::args::{Common, JsonArg, StatusesArgs};
+use super::error::Failure;
+use super::job::{print, print_json, print_summary};
 use super::settings;
+use crate::api::StatusDefinition;
 use crate::api::pacing::PaceSettings;
-use crate::audit::export::{ExportError, export};
-use crate::audit::output::Aside;
 use crate::ledger::{BatchRow, Reader, holder_of};
 use crate::model::rate::{Rate, Span};
 use crate::model::reserve::Reserve;
+use crate::model::text::printable;
 use crate::runner::preflight;
-use crate::ui::format::{count, counted, moment};
-use crate::ui::say;
+use crate::ui::format::{count, moment};
 use std::fmt::Write;
-use std::io;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 
@@ -29,46 +27,17 @@ pub fn status(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `export`.
-pub fn export_rows(args: &ExportArgs, common: &Common) -> Result<ExitCode, Failure> {
-    let reader = Reader::open(&common.ledger)?;
-    let (format, rows) = (args.format.into(), args.rows.into());
-    let Some(path) = &args.output else {
-        return match export(&reader, format, rows, io::stdout().lock()) {
-            Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Ok(ExitCode::SUCCESS)
-            }
-            other => Ok(other.map(|_| ExitCode::SUCCESS)?),
-        };
-    };
-    let failed = |error: io::Error| {
-        Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display()))
-            .hint("--output takes a file in a folder that can be written")
-    };
-    let mut file = Aside::create(path).map_err(failed)?;
-    let written = export(&reader, format, rows, &mut file)?;
-    file.finish().map_err(failed)?;
-    if !common.quiet {
-        say(format_args!(
-            "{}: {}",
-            path.display(),
-            counted(written, "row", "rows")
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 /// `batches`.
 pub fn batches(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
     let batches = Reader::open(&common.ledger)?.batches()?;
-    let text = if args.json {
-        batches.iter().map(|batch| format!("{}\n", json(batch))).collect()
+    if args.json {
+        let lines = batches.iter().map(|batch| format!("{}\n", json(batch)));
+        print_json(&lines.collect::<String>())?;
     } else if batches.is_empty() {
-        "No batches yet.\n".into()
+        print("No batches yet.\n")?;
     } else {
-        table(&batches)
-    };
-    print(&text)?;
+        print(&table(&batches))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,7 +65,7 @@ fn table(batches: &[BatchRow]) -> String {
             batch.batch_id.as_ref().map(|id| id.as_str()).unwrap_or_default(),
             notes.join("; "),
         );
-        let _ = writeln!(text, "{}", line.trim_end());
+        let _ = writeln!(text, "{}", printable(line.trim_end()));
     }
     text
 }
@@ -129,22 +98,23 @@ pub fn statuses(args: &StatusesArgs) -> Result<ExitCode, Failure> {
         Ok::<_, Failure>(preflight::statuses(&tenant).await?)
     })?;
     defined.sort_by(|one, other| one.handle.cmp(&other.handle));
-    let width = defined
+    if args.output.json {
+        let line = |status: &StatusDefinition| {
+            let object = serde_json::json!({"handle": status.handle.as_str(), "name": status.name});
+            format!("{object}\n")
+        };
+        print_json(&defined.iter().map(line).collect::<String>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = defined
         .iter()
-        .map(|status| status.handle.as_str().chars().count())
-        .max()
-        .unwrap_or(0);
-    let line = |status: &crate::api::StatusDefinition| {
-        if args.output.json {
-            format!(
-                "{}\n",
-                serde_json::json!({"handle": status.handle.as_str(), "name": status.name})
-            )
-        } else {
-            format!("{:<width$}  {}\n", status.handle.as_str(), status.name)
-        }
-    };
-    print(&defined.iter().map(line).collect::<String>())?;
+        .map(|status| (printable(status.handle.as_str()), printable(&status.name)));
+    let rows: Vec<_> = rows.collect();
+    let width = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
+    let lines = rows
+        .iter()
+        .map(|(handle, name)| format!("{handle:<width$}  {name}\n"));
+    print(&lines.collect::<String>())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod ending;
 mod error;
+mod export;
 mod job;
 mod look;
 mod plan;
@@ -19,6 +20,8 @@ mod signals;
 mod until;
 
 use crate::model::ids::Action;
+use crate::model::text::printable_lines;
+use crate::ui::say;
 use args::{Cli, Verb};
 use clap::Parser;
 use std::process::ExitCode;
@@ -34,10 +37,25 @@ fn leave_no_core() {
     let _ = setrlimit(Resource::Core, nothing);
 }
 
+/// Shows the help that was asked for, or what is wrong with the arguments. These may be the names of files, which a
+/// pattern of the shell has put there.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match printable_lines(&text) {
+        // In colour, and help on stdout. Where it cannot be written there is nobody to tell.
+        std::borrow::Cow::Borrowed(_) => drop(error.print()),
+        std::borrow::Cow::Owned(text) => say(text.trim_end()),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+}
+
 /// Parses the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
     leave_no_core();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let common = &cli.common;
     let done = match &cli.verb {
         Verb::Demo(args) => demo::demo(args),
@@ -47,12 +65,12 @@ pub fn main() -> ExitCode {
         Verb::Remove(args) => job::start(Action::Remove, args, common),
         Verb::Resume(args) => job::resume(args, common),
         Verb::Status(args) => look::status(*args, common),
-        Verb::Export(args) => look::export_rows(args, common),
+        Verb::Export(args) => export::export_rows(args, common),
         Verb::Batches(args) => look::batches(*args, common),
         Verb::Settle(args) => settle::settle(args, common),
         Verb::Statuses(args) => look::statuses(args),
         Verb::Doctor(args) => doctor::doctor(args, common),
-        Verb::Sandbox(args) => sandbox::serve(args),
+        Verb::Sandbox(args) => sandbox::serve(args, common),
     };
     done.unwrap_or_else(|failure| failure.report())
 }

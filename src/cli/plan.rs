@@ -2,7 +2,7 @@
 
 use super::args::{Common, PlanArgs};
 use super::error::{Failure, Kind};
-use super::job::{no_list, print, stopped_early};
+use super::job::{no_list, print, print_json, stopped_early};
 use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{settings, signals};
@@ -74,11 +74,11 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
     });
     screen.close();
     let planned = planned?;
-    print(&if args.run.json {
-        format!("{:#}\n", object(&planned))
+    if args.run.json {
+        print_json(&format!("{:#}\n", object(&planned)))?;
     } else {
-        text(&planned).trim_start_matches('\n').to_owned()
-    })?;
+        print(text(&planned).trim_start_matches('\n'))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,7 @@
 //! What a run with these arguments will take, as `plan` says it and as somebody says yes to it.
 
 use super::args::{Common, ResolveArg, RunArgs};
-use super::error::Failure;
+use super::error::{Failure, shown};
 use super::job::{Stop, spent_early, stopped_early};
 use super::settings;
 use crate::api::Paced;
@@ -43,7 +43,7 @@ pub async fn reckon(
     let choice = way::choose(run.resolve.into(), &surveyed.survey, emails, first);
     let run_settings = settings::run_settings(run, choice.way, &surveyed);
     let plan = Plan::new(
-        (job.clone(), common.ledger.display().to_string()),
+        (job.clone(), shown(&common.ledger)),
         (work, reused),
         (&run_settings, settings::pace(run)),
         choice,

@@ -1,7 +1,7 @@
 //! `--reuse`: what an earlier ledger of the same tenant knows is not asked for again.
 
 use super::args::ReuseArgs;
-use super::error::{Failure, Kind};
+use super::error::{Failure, Kind, shown};
 use crate::ledger::{LedgerError, Loading, Offer, OtherLedger, ReuseError, Reused, Terms};
 use crate::model::ids::Job;
 use crate::runner::event::Events;
@@ -63,7 +63,7 @@ impl<'a> Reuse<'a> {
         events.notice(format!(
             "--reuse: {} with their profiles{not_found} are taken from {} and not looked up again",
             counted(reused.resolved + reused.same_profile, "entry", "entries"),
-            self.path.display()
+            shown(self.path)
         ));
         if reused.ahead > 0 {
             events.notice(format!(
@@ -99,7 +99,7 @@ impl From<ReuseError> for Failure {
                     .hint("update rollbook, or leave --reuse out: everybody is looked up then"),
                 _ => failure(Kind::Ledger).hint(format!(
                     "`rollbook doctor --ledger {}` says more about it; without --reuse everybody is looked up",
-                    quoted(&path.display().to_string())
+                    quoted(path)
                 )),
             },
         }

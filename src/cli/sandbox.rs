@@ -1,15 +1,17 @@
 //! `sandbox`: the embedded tenant as a process of its own.
 
-use super::args::parse_time;
-use super::error::{Failure, Kind};
+use super::args::{Common, parse_time};
+use super::error::{Failure, Kind, unwritable};
 use super::job::print;
 use super::{settings, signals};
+use crate::files::{Keep, Output, OutputError, open_or_make};
 use crate::sandbox::{
-    CountStyle, EnvelopeStyle, FilterMode, ListFilter, Options, RateChange, RateKind, RateLimit,
+    CountStyle, EnvelopeStyle, FilterMode, ListFilter, OpenFile, Options, RateChange, RateKind, RateLimit,
     RetryAfterStyle, Sandbox, SandboxError, Seen, UnknownIds, realistic_list,
 };
 use crate::ui::say;
 use clap::Args;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -125,9 +127,9 @@ pub struct SandboxArgs {
 }
 
 impl SandboxArgs {
-    fn options(&self) -> Options {
+    fn options(&self) -> Result<Options, Failure> {
         let defaults = Options::default();
-        Options {
+        Ok(Options {
             port: self.port,
             profiles: self.profiles,
             seed: self.seed,
@@ -159,41 +161,99 @@ impl SandboxArgs {
             lose_answers_percent: self.lose_answers,
             drop_writes_percent: self.drop_writes,
             drop_handle_effect: self.drop_handle_effect,
-            state: self.state.clone(),
-            journal: self.journal.clone(),
+            state: self.state.as_deref().map(open).transpose()?,
+            journal: self.journal.as_deref().map(open).transpose()?,
             statuses: defaults.statuses,
             page_default: defaults.page_default,
-        }
+        })
     }
 }
 
 impl From<SandboxError> for Failure {
     fn from(error: SandboxError) -> Self {
-        Self::new(Kind::Usage, format!("the sandbox cannot start: {error}"))
+        let failure = Self::new(Kind::Usage, format!("the sandbox cannot start: {error}"));
+        match error {
+            SandboxError::Foreign(_) => failure.hint("nothing was touched; name another file"),
+            _ => failure,
+        }
     }
 }
 
-/// Writes a list for trying things out.
-pub fn write_list(path: &Path, list: &str) -> Result<(), Failure> {
-    std::fs::write(path, list)
-        .map_err(|error| Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display())))
+/// Opens a file that the sandbox goes on with, or makes it.
+fn open(path: &Path) -> Result<OpenFile, Failure> {
+    let file =
+        open_or_make(path).map_err(|error| unwritable(path, &error.into(), "one that is not there yet"))?;
+    Ok(OpenFile::new(path, file))
 }
 
-/// Writes what the server saw, for whoever measures its clients.
-fn write_arrivals(path: &Path, sandbox: &Sandbox) -> Result<(), Failure> {
-    let line = |seen: &Seen| format!("{:.6} {}\n", seen.at.as_secs_f64(), seen.status);
-    write_list(path, &sandbox.requests().iter().map(line).collect::<String>())
+/// Whether a file holds what the server saw in an earlier run, so that it may be replaced.
+fn is_arrivals(path: &Path) -> bool {
+    let is_arrival = |line: &str| {
+        let parts = line.split_once(' ').zip(line.split_once('.'));
+        parts.is_some_and(|((at, status), (_, fraction))| {
+            at.parse::<f64>().is_ok() && status.parse::<u16>().is_ok() && fraction.len() == "000000 200".len()
+        })
+    };
+    std::fs::read_to_string(path).is_ok_and(|text| text.lines().all(is_arrival))
+}
+
+/// The outputs of a sandbox, refused before anything is made.
+struct Outputs<'a> {
+    args: &'a SandboxArgs,
+    keep: Keep,
+}
+
+impl Outputs<'_> {
+    /// Begins the list for trying things out; `None` where the file holds it already.
+    fn list(&self, options: &Options) -> Result<Option<(&Path, String, Output)>, Failure> {
+        let Some(path) = self.args.list.as_deref() else {
+            return Ok(None);
+        };
+        let list = realistic_list(options, options.profiles.div_ceil(2));
+        if std::fs::read(path).is_ok_and(|there| there == list.as_bytes()) {
+            return Ok(None);
+        }
+        let output = self.begin(path, false, "--list")?;
+        Ok(Some((path, list, output)))
+    }
+
+    /// Begins the file for what the server saw, for whoever measures its clients.
+    fn arrivals(&self) -> Result<Option<(&Path, Output)>, Failure> {
+        let Some(path) = self.args.arrivals.as_deref() else {
+            return Ok(None);
+        };
+        Ok(Some((path, self.begin(path, is_arrivals(path), "--arrivals")?)))
+    }
+
+    fn begin(&self, path: &Path, replaces: bool, flag: &str) -> Result<Output, Failure> {
+        let other = format!("{flag} FILE");
+        Output::create(path, &self.keep, replaces, "sandbox")
+            .map_err(|error| unwritable(path, &error, &other))
+    }
+}
+
+/// Writes a file that was begun.
+pub fn complete(path: &Path, mut output: Output, text: &str) -> Result<(), Failure> {
+    let written = output.write_all(text.as_bytes()).map_err(OutputError::from);
+    let written = written.and_then(|()| output.finish());
+    written.map_err(|error| unwritable(path, &error, "another one"))
 }
 
 /// `sandbox`: serves until it is told to stop.
-pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
+pub fn serve(args: &SandboxArgs, common: &Common) -> Result<ExitCode, Failure> {
     settings::runtime()?.block_on(async {
         let mut stop = signals::stop_on_signals();
-        let options = args.options();
-        if let Some(path) = &args.list {
-            write_list(path, &realistic_list(&options, options.profiles.div_ceil(2)))?;
-        }
+        let outputs = Outputs {
+            args,
+            keep: Keep::ledger(&common.ledger),
+        };
+        outputs.arrivals()?;
+        let options = args.options()?;
+        let list = outputs.list(&options)?;
         let sandbox = Sandbox::start(options).await?;
+        if let Some((path, list, output)) = list {
+            complete(path, output, &list)?;
+        }
         print(&format!(
             "# The embedded tenant, {} profiles. Ctrl-C ends it. In another terminal:\n\
              export OMNEO_BASE_URL={} OMNEO_TOKEN={}\n",
@@ -205,8 +265,13 @@ pub fn serve(args: &SandboxArgs) -> Result<ExitCode, Failure> {
         if stop.wait_for(|stopped| *stopped).await.is_err() {
             std::future::pending::<()>().await;
         }
-        if let Some(path) = &args.arrivals {
-            write_arrivals(path, &sandbox)?;
+        if let Some((path, output)) = outputs.arrivals()? {
+            let line = |seen: &Seen| format!("{:.6} {}\n", seen.at.as_secs_f64(), seen.status);
+            complete(
+                path,
+                output,
+                &sandbox.requests().iter().map(line).collect::<String>(),
+            )?;
         }
         say(format_args!(
             "{} requests, {} writes accepted, busiest second {}",

@@ -1,7 +1,7 @@
 //! From arguments and environment to what a run needs: the tenant's address, the token, the lists.
 
 use super::args::{ConnectionArgs, ProgressArg, RunArgs};
-use super::error::{Failure, Kind};
+use super::error::{Failure, Kind, shown};
 use crate::api::base_url::BaseUrl;
 use crate::api::client::{Client, Timeouts};
 use crate::api::pacing::{Budget, Gate, PaceSettings, Unshared};
@@ -105,7 +105,7 @@ fn token_from(path: &Path) -> Result<SecretString, Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(
             Kind::Usage,
-            format!("cannot read the token from {}: {error}", path.display()),
+            format!("cannot read the token from {}: {error}", shown(path)),
         )
         .hint("--token-file names a file that holds the token and nothing else")
     };

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use encoding_rs::WINDOWS_1252;
 
 use super::record::{Flaw, Record};
-use crate::model::email::{Email, is_invisible};
+use crate::model::email::Email;
+use crate::model::text;
 
 /// How much of a rejected cell or row is shown.
 pub const EXCERPT_LIMIT_CHARACTERS: usize = 200;
@@ -226,21 +227,10 @@ pub(super) fn decode(cell: &[u8]) -> String {
 
 /// Makes foreign text safe for a terminal and a report: what steers or hides is escaped, what is long is cut.
 pub(super) fn printable(text: &str, limit_characters: usize) -> String {
-    let mut shown = String::new();
-    for (count, character) in text.chars().enumerate() {
-        if count == limit_characters {
-            shown.push('…');
-            break;
-        }
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else if is_invisible(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
+    match text.char_indices().nth(limit_characters) {
+        Some((end, _)) => format!("{}…", text::printable(&text[..end])),
+        None => text::printable(text).into_owned(),
     }
-    shown
 }
 
 fn row_excerpt(record: Record<'_>, delimiter: u8) -> String {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ListError;
 use super::stream::{CHUNK_BYTES, Stream};
+use crate::model::text::printable_bytes;
 
 /// Where a list comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +21,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// The name for people: the path as it was given, or `(stdin)`. Control characters are escaped.
+    /// The name for people: the path as it was given, or `(stdin)`. What steers a terminal is escaped, and so is what
+    /// is no text, so that two files never have one name.
     pub fn name(&self) -> String {
         match self {
-            Source::File(path) => super::row::printable(&path.to_string_lossy(), usize::MAX),
+            Source::File(path) => printable_bytes(path.as_os_str().as_encoded_bytes()),
             Source::Stdin => "(stdin)".to_string(),
         }
     }

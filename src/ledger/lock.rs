@@ -5,9 +5,10 @@
 //! process dies, however it dies, so there are no stale locks; the file's text only tells people who it is.
 
 use super::error::LedgerError;
-use std::fs::{File, OpenOptions, TryLockError};
+use crate::files;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,14 +55,7 @@ impl Lock {
         }
         let mut tries = 0;
         loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&beside)
-                .map_err(failed)?;
+            let mut file = files::open_or_make(&beside).map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
                 // `status` takes it for an instant to see who holds it; that instant passes.
@@ -206,9 +200,7 @@ pub fn holder_of(path: &Path) -> Option<String> {
 }
 
 pub(super) fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
+    files::companion(path, ".lock")
 }
 
 fn holder(file: &mut File) -> String {

@@ -4,8 +4,7 @@ use super::error::LedgerError;
 use rusqlite::Connection;
 use std::path::Path;
 
-/// What marks a SQLite file as a rollbook ledger: `RLBK`.
-pub const APPLICATION_ID: i64 = 0x524C_424B;
+pub use crate::files::LEDGER_APPLICATION_ID as APPLICATION_ID;
 
 /// All migrations in order; a ledger's `user_version` says how many it has seen.
 pub const MIGRATIONS: &[&str] = &[

@@ -7,9 +7,10 @@ use super::error::LedgerError;
 use super::lock::Lock;
 use super::migrate::{self, MIGRATIONS};
 use super::{safety, wal};
+use crate::files;
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{File, OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,19 +69,14 @@ impl Ledger {
     pub fn create(path: &Path, verb: &str) -> Result<Self, LedgerError> {
         safety::check_folder(path)?;
         let mut lock = Lock::take(path, verb)?;
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| match error.kind() {
-                // Somebody made it since this process looked.
-                std::io::ErrorKind::AlreadyExists => LedgerError::Locked {
-                    path: path.to_owned(),
-                    holder: "another process, which has just made it".into(),
-                },
-                _ => LedgerError::from_make(path, &error),
-            })?;
+        files::make_new(path).map_err(|error| match error.kind() {
+            // Somebody made it since this process looked.
+            std::io::ErrorKind::AlreadyExists => LedgerError::Locked {
+                path: path.to_owned(),
+                holder: "another process, which has just made it".into(),
+            },
+            _ => LedgerError::from_make(path, &error),
+        })?;
         lock.hold(path)?;
         let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
             furnish(path, &mut connection)?;
@@ -91,7 +87,7 @@ impl Ledger {
             Err(error) => {
                 // What could not be furnished holds nothing, and would only be in the way. The lock is still
                 // ours, so it is not somebody else's ledger by now.
-                remove_with_companions(path);
+                let _ = files::remove_ledger(path);
                 Err(error)
             }
         }
@@ -137,7 +133,7 @@ impl Ledger {
         drop(connection);
         if kept == Ok(0) {
             // An empty ledger that stays behind would be a nuisance and no loss.
-            remove_with_companions(&path);
+            let _ = files::remove_ledger(&path);
         }
     }
 }
@@ -153,23 +149,6 @@ fn furnish(path: &Path, connection: &mut Connection) -> Result<(), LedgerError> 
     // From here on the file and its name must survive a power cut: everything later builds on them.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     sync_with_folder(path)
-}
-
-/// Removes a ledger that holds nothing. Only while its lock is held, and the lock's own file last: once that is
-/// gone another process may begin a ledger here, and nothing of it may be taken away. The ledger goes first, and
-/// for good before its log does: without the log it would be a damaged one, and a log without a ledger is nothing.
-fn remove_with_companions(path: &Path) {
-    let _ = std::fs::remove_file(path);
-    let _ = File::open(safety::folder_of(path)).and_then(|folder| folder.sync_all());
-    for ending in ["-wal", "-shm", "-journal", ".lock"] {
-        let _ = std::fs::remove_file(companion(path, ending));
-    }
-}
-
-fn companion(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// Opens a ledger for reading; a run may be going on beside it.
@@ -241,7 +220,7 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
 /// Whether a crash left a journal that takes all there is in the file back: its first page. Only the making of a
 /// ledger uses such a journal, and a reader cannot carry it out.
 fn is_half_made(path: &Path, bytes: u64) -> bool {
-    bytes <= PAGE_SIZE_BYTES as u64 && companion(path, "-journal").exists()
+    bytes <= PAGE_SIZE_BYTES as u64 && files::companion(path, "-journal").exists()
 }
 
 /// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes
@@ -383,7 +362,7 @@ mod tests {
         first_page.resize(PAGE_SIZE_BYTES as usize, 0);
         std::fs::write(&path, first_page).unwrap();
         let journal = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-        std::fs::write(companion(&path, "-journal"), journal).unwrap();
+        std::fs::write(files::companion(&path, "-journal"), journal).unwrap();
         let refusal = open_for_reading(&path).map(drop).unwrap_err();
         assert!(matches!(refusal, LedgerError::Missing(_)), "{refusal}");
     }

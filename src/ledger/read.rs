@@ -200,6 +200,12 @@ impl Reader {
         batch_counts(&self.connection)
     }
 
+    /// What tells this ledger from all others.
+    pub fn ledger_id(&self) -> Result<String, LedgerError> {
+        let id = "SELECT ledger_id FROM meta";
+        Ok(self.connection.query_row(id, [], |row| row.get(0))?)
+    }
+
     /// Members that were chosen at random and seen, over all settled batches.
     pub fn sampled(&self) -> Result<u64, LedgerError> {
         let sampled = "SELECT coalesce(sum(sampled), 0) FROM batch";

@@ -2,6 +2,7 @@
 
 use super::error::LedgerError;
 use super::migrate::APPLICATION_ID;
+pub(super) use crate::files::folder_of;
 use std::fs::{File, Metadata, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -46,14 +47,6 @@ pub(super) fn check_folder(path: &Path) -> Result<(), LedgerError> {
                 "lies on a network file system ({name}), whose locks and syncs cannot be relied on; use a local disk"
             ),
         )),
-    }
-}
-
-/// The folder that a path lies in.
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }
 

@@ -17,5 +17,6 @@ pub mod reserve;
 pub mod resume;
 pub mod sample;
 pub mod spent;
+pub mod text;
 pub mod walk;
 pub mod way;

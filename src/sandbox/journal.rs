@@ -4,16 +4,21 @@
 //! hands the lines back in order and leaves the replaying to its caller.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Seek, Write as _};
+use std::fs::{File, TryLockError};
+use std::io::{self, BufRead, BufReader, Read as _, Seek, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::SandboxError;
-use super::options::Options;
+use super::options::{OpenFile, Options};
 use super::queue::{Applied, Write};
+
+/// How the two files begin.
+const STATE_HEAD: &str = "{\"line\":\"header\"";
+const JOURNAL_HEAD: &str = "{\"batch_id\":";
 
 /// One line of the state file: something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,8 +87,8 @@ impl Header {
 /// The open files of a tenant.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    state: Option<File>,
-    journal: Option<File>,
+    state: Option<Arc<File>>,
+    journal: Option<Arc<File>>,
     /// Set by the first failed append. After half a line nothing may follow, or the file could not be read again.
     broken: bool,
 }
@@ -93,20 +98,24 @@ impl Books {
     pub(super) fn open(options: &Options) -> Result<(Self, Vec<Line>), SandboxError> {
         let mut books = Self::default();
         let mut remembered = Vec::new();
-        if let Some(path) = &options.state {
-            let (file, lines) = open_state(path, options)?;
-            books.state = Some(file);
-            remembered = lines;
+        // Both are looked at before anything is written.
+        if let Some(OpenFile { path, file }) = &options.journal {
+            read_lines::<Write>(path, file, JOURNAL_HEAD)?;
         }
-        if let Some(path) = &options.journal {
-            books.journal = Some(open_journal(path, &remembered)?);
+        if let Some(OpenFile { path, file }) = &options.state {
+            remembered = take_up_state(path, file, options)?;
+            books.state = Some(Arc::clone(file));
+        }
+        if let Some(OpenFile { path, file }) = &options.journal {
+            take_up_journal(path, file, &remembered)?;
+            books.journal = Some(Arc::clone(file));
         }
         Ok((books, remembered))
     }
 
     /// Appends a line to the state file, if there is one.
     pub(super) fn note(&mut self, line: &Line) -> io::Result<()> {
-        self.guarded(|books| match &mut books.state {
+        self.guarded(|books| match &books.state {
             Some(file) => append(file, line),
             None => Ok(()),
         })
@@ -117,7 +126,7 @@ impl Books {
         if self.state.is_some() {
             self.note(&Line::Accepted(write.clone()))?;
         }
-        self.guarded(|books| match &mut books.journal {
+        self.guarded(|books| match &books.journal {
             Some(file) => append(file, write),
             None => Ok(()),
         })
@@ -132,7 +141,7 @@ impl Books {
 }
 
 /// Hands a whole line to the operating system at once, so that killing this process cannot lose or split it.
-fn append(file: &mut File, line: &impl Serialize) -> io::Result<()> {
+fn append(mut file: &File, line: &impl Serialize) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     file.write_all(&bytes)
@@ -145,55 +154,47 @@ fn trouble(path: &Path, source: io::Error) -> SandboxError {
     }
 }
 
-fn open_file(path: &Path) -> Result<File, SandboxError> {
-    let mut choices = OpenOptions::new();
-    choices.create(true).truncate(false).read(true).write(true);
-    choices.open(path).map_err(|source| trouble(path, source))
-}
-
 /// Cuts a file after its whole lines and goes on writing there.
-fn cut(path: &Path, file: &mut File, whole: u64) -> Result<(), SandboxError> {
+fn cut(path: &Path, mut file: &File, whole: u64) -> Result<(), SandboxError> {
     file.set_len(whole)
         .and_then(|()| file.seek(io::SeekFrom::Start(whole)))
         .map(|_| ())
         .map_err(|source| trouble(path, source))
 }
 
-/// Opens the journal and adds the writes that only the state file has.
+/// Takes the journal up and adds the writes that only the state file has.
 ///
 /// A server that was killed between its two files has taken a write that the journal does not know of.
-fn open_journal(path: &Path, remembered: &[Line]) -> Result<File, SandboxError> {
-    let mut file = open_file(path)?;
-    let (written, whole) = read_lines::<Write>(path, &file)?;
-    cut(path, &mut file, whole)?;
+fn take_up_journal(path: &Path, file: &File, remembered: &[Line]) -> Result<(), SandboxError> {
+    let (written, whole) = read_lines::<Write>(path, file, JOURNAL_HEAD)?;
+    cut(path, file, whole)?;
     let known: HashSet<&str> = written.iter().map(|write| write.batch_id.as_str()).collect();
     for line in remembered {
         if let Line::Accepted(write) = line
             && !known.contains(write.batch_id.as_str())
         {
-            append(&mut file, write).map_err(|source| trouble(path, source))?;
+            append(file, write).map_err(|source| trouble(path, source))?;
         }
     }
-    Ok(file)
+    Ok(())
 }
 
-fn open_state(path: &Path, options: &Options) -> Result<(File, Vec<Line>), SandboxError> {
-    let mut file = open_file(path)?;
+fn take_up_state(path: &Path, file: &File, options: &Options) -> Result<Vec<Line>, SandboxError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(SandboxError::StateInUse(path.to_owned())),
         Err(TryLockError::Error(source)) => return Err(trouble(path, source)),
     }
-    let (mut lines, whole) = read_lines(path, &file)?;
-    cut(path, &mut file, whole)?;
+    let (mut lines, whole) = read_lines(path, file, STATE_HEAD)?;
     let wanted = Header::of(options);
     if lines.is_empty() {
-        append(&mut file, &Line::Header(wanted)).map_err(|source| trouble(path, source))?;
-        return Ok((file, lines));
+        cut(path, file, 0)?;
+        append(file, &Line::Header(wanted)).map_err(|source| trouble(path, source))?;
+        return Ok(lines);
     }
     match lines.remove(0) {
         Line::Header(saved) => match wanted.difference(&saved) {
-            None => Ok((file, lines)),
+            None => cut(path, file, whole).map(|()| lines),
             Some(field) => Err(SandboxError::StateMismatch {
                 path: path.to_owned(),
                 field,
@@ -212,8 +213,21 @@ fn corrupt(path: &Path, line: usize) -> SandboxError {
 
 /// Reads the whole lines of a file, and how many bytes they take.
 ///
-/// A last line without its end was being written when the server died. Nobody was told of it, so it never happened.
-fn read_lines<T: DeserializeOwned>(path: &Path, file: &File) -> Result<(Vec<T>, u64), SandboxError> {
+/// A last line without its end was being written when the server died. Nobody was told of it, so it never happened. A
+/// file that does not begin with `head`, as far as it goes, is none of the sandbox's.
+fn read_lines<T: DeserializeOwned>(
+    path: &Path,
+    mut file: &File,
+    head: &str,
+) -> Result<(Vec<T>, u64), SandboxError> {
+    let mut beginning = Vec::new();
+    file.seek(io::SeekFrom::Start(0))
+        .and_then(|_| file.take(head.len() as u64).read_to_end(&mut beginning))
+        .and_then(|_| file.seek(io::SeekFrom::Start(0)))
+        .map_err(|source| trouble(path, source))?;
+    if !head.as_bytes().starts_with(&beginning) {
+        return Err(SandboxError::Foreign(path.to_owned()));
+    }
     let mut reader = BufReader::new(file);
     let (mut lines, mut whole) = (Vec::new(), 0);
     let mut bytes = Vec::new();
@@ -234,7 +248,7 @@ fn read_lines<T: DeserializeOwned>(path: &Path, file: &File) -> Result<(Vec<T>, 
 /// Reads the writes in a journal file that another process may still be appending to.
 pub fn read_journal(path: &Path) -> Result<Vec<Write>, SandboxError> {
     let file = File::open(path).map_err(|source| trouble(path, source))?;
-    read_lines(path, &file).map(|(writes, _)| writes)
+    read_lines(path, &file, JOURNAL_HEAD).map(|(writes, _)| writes)
 }
 
 #[cfg(test)]
@@ -244,10 +258,21 @@ mod tests {
     use std::fs;
     use std::time::UNIX_EPOCH;
 
+    fn opened(path: &Path) -> Option<OpenFile> {
+        let mut choices = File::options();
+        let file = choices
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path);
+        Some(OpenFile::new(path, file.unwrap()))
+    }
+
     fn options(path: &Path) -> Options {
         Options {
             profiles: 10,
-            state: Some(path.to_owned()),
+            state: opened(path),
             ..Options::default()
         }
     }
@@ -286,6 +311,31 @@ mod tests {
         fs::write(&path, r#"{"line":"hea"#).unwrap();
         assert!(Books::open(&options(&path)).unwrap().1.is_empty());
         assert!(Books::open(&options(&path)).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = folder.path().join("list.csv");
+        for text in [
+            "ann@example.com",
+            "email\nann@example.com\n",
+            "{\"line\":\"shown\"}\n",
+            "{}",
+        ] {
+            fs::write(&foreign, text).unwrap();
+            let state = folder.path().join("state.jsonl");
+            let journal = Options {
+                journal: opened(&foreign),
+                ..options(&state)
+            };
+            for options in [options(&foreign), journal] {
+                let error = Books::open(&options).unwrap_err();
+                assert!(matches!(error, SandboxError::Foreign(_)), "{error}");
+            }
+            assert_eq!(fs::read_to_string(&foreign).unwrap(), text);
+            assert_eq!(fs::metadata(state).unwrap().len(), 0, "nothing was begun");
+        }
     }
 
     #[test]
@@ -330,7 +380,7 @@ mod tests {
         let path = folder.path().join("state.jsonl");
         let journal = folder.path().join("journal.jsonl");
         let options = Options {
-            journal: Some(journal.clone()),
+            journal: opened(&journal),
             ..options(&path)
         };
         let write = |batch_id: &str| Write {

@@ -53,7 +53,7 @@ pub use self::journal::read_journal;
 pub use self::listing::realistic_list;
 pub use self::log::{Route, Seen};
 pub use self::options::{
-    CountStyle, EnvelopeStyle, FilterMode, ListFilter, Options, RateChange, RateKind, RateLimit,
+    CountStyle, EnvelopeStyle, FilterMode, ListFilter, OpenFile, Options, RateChange, RateKind, RateLimit,
     RetryAfterStyle, UnknownIds, UnknownWord,
 };
 pub use self::people::{Person, person};
@@ -101,6 +101,9 @@ pub enum SandboxError {
         /// The first option that differs.
         field: &'static str,
     },
+    /// A file that is there was not made by a sandbox.
+    #[error("{} was not made by a sandbox", .0.display())]
+    Foreign(PathBuf),
     /// A line of a file makes no sense.
     #[error("{} is damaged at line {line}", path.display())]
     StateCorrupt {

@@ -4,8 +4,10 @@
 //! possible answer. This file holds choices only; it may not know how any of them is carried out.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The status handles a tenant has unless told otherwise: more than one page of fifteen.
@@ -102,9 +104,26 @@ pub struct Options {
     /// Whether batches succeed without changing any profile, as if the handle had been deleted unseen.
     pub drop_handle_effect: bool,
     /// The file that keeps the tenant's memory across restarts.
-    pub state: Option<PathBuf>,
+    pub state: Option<OpenFile>,
     /// The file that gets one JSON line for every accepted write, for readers in another process.
-    pub journal: Option<PathBuf>,
+    pub journal: Option<OpenFile>,
+}
+
+/// A file of the tenant's, opened by the caller for reading and writing: the sandbox makes and replaces none.
+#[derive(Debug, Clone)]
+pub struct OpenFile {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<File>,
+}
+
+impl OpenFile {
+    /// A file; the path is for messages.
+    pub fn new(path: &Path, file: File) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+        }
+    }
 }
 
 impl Default for Options {

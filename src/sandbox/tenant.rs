@@ -283,6 +283,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::OpenFile;
     use super::*;
     use std::path::Path;
 
@@ -305,7 +306,16 @@ mod tests {
             profiles: 100,
             apply_delay: Duration::from_secs(60),
             show_delay: Duration::from_secs(60),
-            state: Some(path.to_owned()),
+            state: Some(OpenFile::new(
+                path,
+                std::fs::File::options()
+                    .create(true)
+                    .truncate(false)
+                    .read(true)
+                    .write(true)
+                    .open(path)
+                    .unwrap(),
+            )),
             ..Options::default()
         }
     }

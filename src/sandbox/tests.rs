@@ -282,6 +282,17 @@ async fn latency_comes_after_the_arrival_and_the_deed() {
     assert!(sandbox.requests()[0].at < Duration::from_secs(5));
 }
 
+fn opened(path: &std::path::Path) -> OpenFile {
+    let mut choices = std::fs::File::options();
+    let file = choices
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path);
+    OpenFile::new(path, file.unwrap())
+}
+
 #[tokio::test]
 async fn a_stopped_tenant_starts_again_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
@@ -289,8 +300,8 @@ async fn a_stopped_tenant_starts_again_where_it_was() {
     let mut options = Options {
         profiles: 100,
         apply_delay: Duration::from_millis(400),
-        state: Some(state),
-        journal: Some(journal.clone()),
+        state: Some(opened(&state)),
+        journal: Some(opened(&journal)),
         ..Options::default()
     };
     let sandbox = Sandbox::start(options.clone()).await.unwrap();

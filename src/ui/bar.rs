@@ -4,6 +4,7 @@ use super::format::{count, duration, rate};
 use super::plain::told;
 use super::{Renderer, say};
 use crate::model::entry::EntryState;
+use crate::model::text::printable;
 use crate::runner::event::{Event, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -33,7 +34,7 @@ impl Bar {
         bar.set_length(length);
         bar.set_position(position);
         bar.set_prefix(stage);
-        bar.set_message(message);
+        bar.set_message(printable(&message).into_owned());
     }
 
     fn say(&self, line: &str) {

@@ -3,6 +3,7 @@
 use super::{Renderer, say};
 use crate::ledger::Loaded;
 use crate::model::entry::EntryState;
+use crate::model::text::printable_json;
 use crate::runner::event::{Event, Progress};
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ pub(super) struct Json;
 
 impl Renderer for Json {
     fn render(&mut self, event: &Event) {
-        say(object(event));
+        say(printable_json(&object(event).to_string()));
     }
 }
 

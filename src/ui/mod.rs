@@ -10,15 +10,16 @@ mod plain;
 pub mod plan;
 pub mod summary;
 
+use crate::model::text::printable_lines;
 use crate::runner::event::{Event, Events};
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-/// Writes a line to stderr. A log on a full disk, or one that nobody reads any more, must not end a run, and
-/// `eprintln!` would.
-pub fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Writes a line to stderr, or several, of which nothing steers the terminal. A log on a full disk, or one that nobody
+/// reads any more, must not end a run, and `eprintln!` would.
+pub fn say(lines: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{}", printable_lines(&lines.to_string()));
 }
 
 /// How progress is shown.

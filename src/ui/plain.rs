@@ -4,6 +4,7 @@ use super::format::{count, counted, duration, rate};
 use super::{Renderer, say};
 use crate::ledger::Loaded;
 use crate::model::entry::EntryState;
+use crate::model::text::printable;
 use crate::runner::event::{Event, Progress};
 use std::time::{Duration, Instant};
 
@@ -54,8 +55,16 @@ impl Renderer for Plain {
     }
 }
 
-/// What an event other than progress says, where it is worth a line. Each batch is worth one to the verbose.
+/// What an event other than progress says, where it is worth a line. Each batch is worth one to the verbose. A plan
+/// takes several.
 pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
+    match event {
+        Event::Planned(plan) => Some(super::plan::text(plan)),
+        other => told_in_a_line(other, verbose).map(|line| printable(&line).into_owned()),
+    }
+}
+
+fn told_in_a_line(event: &Event, verbose: bool) -> Option<String> {
     match event {
         Event::ListRead { list, layout, loaded } => Some(match loaded {
             Loaded::New(counts) => format!(
@@ -74,7 +83,6 @@ pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
             counted(progress.total(), "entry", "entries"),
             counted(progress.in_doubt, "batch", "batches"),
         )),
-        Event::Planned(plan) => Some(super::plan::text(plan)),
         Event::Notice(line) => Some(format!("note: {line}")),
         Event::Stopping { why, under_way: 0 } => Some(format!("Stopping: {why}.")),
         Event::Stopping { why, under_way } => Some(format!(
@@ -91,7 +99,11 @@ pub(super) fn told(event: &Event, verbose: bool) -> Option<String> {
         )),
         // The end of a run is told by its summary.
         Event::Ended { .. } => None,
-        Event::Loading { .. } | Event::Began { .. } | Event::Accepted { .. } | Event::Progress(_) => None,
+        Event::Loading { .. }
+        | Event::Planned(_)
+        | Event::Began { .. }
+        | Event::Accepted { .. }
+        | Event::Progress(_) => None,
     }
 }
 
@@ -116,7 +128,7 @@ fn line(progress: &Progress) -> String {
         line += &format!(", about {} left", duration(left));
     }
     if let Some(waiting) = &progress.waiting {
-        line += &format!(" (waiting: {waiting})");
+        line += &format!(" (waiting: {})", printable(waiting));
     }
     line
 }

@@ -3,6 +3,7 @@
 use super::format::{clock, count, counted, duration};
 use crate::ledger::now_ms;
 use crate::model::rate::Rate;
+use crate::model::text::printable;
 use crate::model::way::Way;
 use crate::runner::event::Plan;
 use serde_json::{Value, json};
@@ -13,8 +14,8 @@ pub fn text(plan: &Plan) -> String {
     let mut text = format!(
         "\nPlan      {} {}\nat        {}\nledger    {}\nentries   {}\n\n",
         plan.job.action,
-        plan.job.handles_text(),
-        plan.job.tenant,
+        printable(&plan.job.handles_text()),
+        printable(&plan.job.tenant),
         plan.ledger,
         entries(plan),
     );
@@ -80,7 +81,7 @@ fn way(plan: &Plan) -> String {
     };
     match plan.choice.because.as_str() {
         "" => way,
-        because => format!("{way}: {because}"),
+        because => format!("{way}: {}", printable(because)),
     }
 }
 

@@ -5,8 +5,12 @@ use crate::audit::summary::Summary;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
 use crate::model::spent::{Cause, CommandTime};
+use crate::model::text::printable;
 use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 /// The whole table. It adds up: rows = entries + repeats + rejected, and the states add up to the entries.
@@ -18,8 +22,8 @@ pub fn table(summary: &Summary) -> String {
             text,
             "Job       {} {} at {}",
             job.action,
-            job.handles_text(),
-            job.tenant
+            printable(&job.handles_text()),
+            printable(&job.tenant)
         );
     }
     lists(&mut text, summary);
@@ -38,7 +42,7 @@ fn lists(text: &mut String, summary: &Summary) {
     let names: Vec<&str> = summary.lists.iter().map(|list| list.name.as_str()).collect();
     let named = match names.as_slice() {
         [] => "none yet".to_owned(),
-        [one] => (*one).to_owned(),
+        [one] => printable(one).into_owned(),
         several => counted(several.len() as u64, "list", "lists"),
     };
     let _ = writeln!(text, "Lists     {named}");
@@ -69,7 +73,7 @@ fn entries(text: &mut String, summary: &Summary) {
             .rows
             .iter()
             .filter(|row| row.0 == state && !row.1.is_empty())
-            .map(|row| format!("{} {}", count(row.2), row.1))
+            .map(|row| format!("{} {}", count(row.2), printable(&row.1)))
             .collect();
         let line = format!("  {state:<10}{:>width$}   {}", count(number), reasons.join(" · "));
         let _ = writeln!(text, "{}", line.trim_end());
@@ -163,11 +167,11 @@ pub fn run_object(time: &CommandTime, requests: u64) -> Value {
     })
 }
 
-/// What to type next.
-pub fn next(summary: &Summary, ledger: &str) -> String {
-    let command = |verb: &str| match ledger {
-        "rollbook.db" => format!("rollbook {verb}"),
-        other => format!("rollbook --ledger {} {verb}", quoted(other)),
+/// What to type next. `audit` is a name for an export that no file has.
+pub fn next(summary: &Summary, ledger: &Path, audit: &Path) -> String {
+    let command = |verb: &str| match ledger.to_str() {
+        Some("rollbook.db") => format!("rollbook {verb}"),
+        _ => format!("rollbook --ledger {} {verb}", quoted(ledger)),
     };
     if summary.job.is_none() {
         return format!("Next      {}   begins\n", command("assign --status HANDLE"));
@@ -189,7 +193,7 @@ pub fn next(summary: &Summary, ledger: &str) -> String {
         commands.push((command("export --rows rejected"), "shows the rejected rows"));
     }
     commands.push((
-        command("export --format csv > audit.csv"),
+        command(&format!("export -o {}", quoted(audit))),
         "says what became of every entry",
     ));
     let width = commands
@@ -205,13 +209,22 @@ pub fn next(summary: &Summary, ledger: &str) -> String {
     text
 }
 
-/// A path as a shell takes it.
-pub fn quoted(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
-    if !path.is_empty() && path.bytes().all(plain) {
-        path.to_owned()
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
+/// An argument as a shell takes it, also one that is no text or that would steer a terminal.
+pub fn quoted(argument: impl AsRef<OsStr>) -> String {
+    let bytes = argument.as_ref().as_encoded_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(byte);
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && bytes.iter().all(is_plain) => text.to_owned(),
+        Ok(text) if matches!(printable(text), Cow::Borrowed(_)) => {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+        _ => {
+            let escaped = bytes.iter().map(|byte| match byte {
+                b' '..=b'~' if !matches!(byte, b'\'' | b'\\') => char::from(*byte).to_string(),
+                _ => format!("\\x{byte:02x}"),
+            });
+            format!("$'{}'", escaped.collect::<String>())
+        }
     }
 }
 
@@ -219,6 +232,16 @@ pub fn quoted(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::spent::Spent;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn an_argument_is_quoted_as_a_shell_takes_it() {
+        assert_eq!(quoted("out/vip.audit.csv"), "out/vip.audit.csv");
+        assert_eq!(quoted("it's new é"), r"'it'\''s new é'");
+        assert_eq!(quoted(""), "''");
+        assert_eq!(quoted("a\u{1b}[2J\\'"), r"$'a\x1b[2J\x5c\x27'");
+        assert_eq!(quoted(OsStr::from_bytes(b"caf\xe9.csv")), r"$'caf\xe9.csv'");
+    }
 
     #[test]
     fn the_time_is_told_in_one_line_that_adds_up() {

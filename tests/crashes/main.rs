@@ -4,6 +4,11 @@
 //! `ROLLBOOK_PROOF=full cargo test --release --test crashes -- --nocapture` runs the whole, of which an ordinary
 //! `cargo test` runs a share. `ROLLBOOK_SEED` repeats what chance chose.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make and remove files of their own"
+)]
+
 mod answers;
 mod gate;
 mod loopback;

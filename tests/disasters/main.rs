@@ -2,6 +2,11 @@
 //!
 //! `share.rs` says how much is run; `ROLLBOOK_SEED=n` repeats one world.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make and remove files of their own"
+)]
+
 mod cases;
 mod copies;
 mod disk;

@@ -5,11 +5,12 @@
 //! at logout, is made anew with what it said. It never holds anything but numbers.
 
 use super::record::{Micros, Record};
+use crate::files;
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest, Sha256};
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -159,27 +160,14 @@ impl Budget {
 fn open_in(folder: &Path, path: &Path) -> Result<(File, Identity), Unshared> {
     let failed =
         |what: &str, error: io::Error| Unshared::Unusable(format!("{what} {}: {error}", folder.display()));
-    let mut maker = DirBuilder::new();
-    maker
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| failed("cannot make", error))?;
+    files::make_private_folder(folder).map_err(|error| failed("cannot make", error))?;
     let there = std::fs::metadata(folder).map_err(|error| failed("cannot look at", error))?;
     check_owner(&there, folder)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32)
-        .open(path)
-        .map_err(|error| failed("cannot write in", error))?;
+    let file = files::open_or_make(path).map_err(|error| failed("cannot write in", error))?;
     let there = file
         .metadata()
         .map_err(|error| failed("cannot look into", error))?;
-    if !there.is_file() || there.file_type().is_fifo() {
+    if !there.is_file() {
         return Err(Unshared::Unusable(format!("{} is no plain file", path.display())));
     }
     check_owner(&there, path)?;

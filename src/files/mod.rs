@@ -1,0 +1,28 @@
+//! Every file that the program makes, replaces or removes, and the rule whose it is.
+//!
+//! A file belongs to a person unless the program can show that it made it. So:
+//!
+//! - A new file takes a name that nothing has, and appears complete ([`Output`]).
+//! - A file that is there is replaced only where a person says so (`--force`), and never where it is a ledger or one of
+//!   its companions, a list that was loaded, or what holds a token ([`Keep`], `kind.rs`).
+//! - A device or a pipe is written through, and a link is followed: the node stays (`target.rs`).
+//! - Only what was made here is removed: a file that was left half-written by a process that is gone ([`leftovers`]),
+//!   and what a demo made, as its marker says ([`Marker`]).
+//!
+//! The functions of `std::fs` that make, replace or remove files stand nowhere else: `clippy.toml` forbids them.
+
+mod keep;
+mod kind;
+mod leftovers;
+mod make;
+mod marker;
+mod output;
+mod target;
+
+pub use keep::{Keep, LEDGER_COMPANIONS, companion};
+pub use kind::{Kind, LEDGER_APPLICATION_ID, kind_of};
+pub use leftovers::{leftovers, remove_leftovers};
+pub use make::{make_folder, make_new, make_private_folder, open_or_make, remove_ledger};
+pub use marker::Marker;
+pub use output::{Output, OutputError};
+pub use target::folder_of;

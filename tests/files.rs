@@ -1,0 +1,297 @@
+//! Files that belong to a person: what an output may replace, what it leaves, and what is written through.
+
+use super::support::{Ran, Scene};
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::Path;
+
+/// A scene with a loaded list.
+fn loaded() -> Scene {
+    let scene = Scene::offline();
+    scene.write("list.txt", "ann@example.com\nbob@example.com\n");
+    scene.run(&["load", "list.txt"]).expect(0);
+    scene
+}
+
+/// Every byte of every file in the folder, and where links lead.
+fn digests(scene: &Scene) -> BTreeMap<String, Vec<u8>> {
+    let names = scene.names().into_iter().map(|name| {
+        let path = scene.path(&name);
+        let content = match std::fs::read_link(&path) {
+            Ok(to) => to.into_os_string().into_encoded_bytes(),
+            Err(_) if path.is_file() => std::fs::read(&path).unwrap(),
+            Err(_) => Vec::new(),
+        };
+        (name, content)
+    });
+    names.collect()
+}
+
+/// An export that must be refused and touch nothing.
+#[track_caller]
+fn refused_untouched(scene: &Scene, arguments: &[&str], words: &[&str]) {
+    let before = digests(scene);
+    scene.run(arguments).refused(2, words);
+    assert_eq!(digests(scene), before, "{arguments:?}");
+}
+
+#[test]
+fn no_export_replaces_the_ledger_or_what_belongs_to_it() {
+    let scene = loaded();
+    std::fs::create_dir(scene.path("sub")).unwrap();
+    symlink("rollbook.db", scene.path("link.csv")).unwrap();
+    symlink("rollbook.db-wal", scene.path("dangling.csv")).unwrap();
+    symlink(".", scene.path("here")).unwrap();
+    std::fs::hard_link(scene.path("rollbook.db"), scene.path("hard.csv")).unwrap();
+    std::fs::hard_link(scene.path("rollbook.db.lock"), scene.path("second.csv")).unwrap();
+    let absolute = scene.path("rollbook.db");
+    for name in [
+        "rollbook.db",
+        "./rollbook.db",
+        ".//sub/..//rollbook.db",
+        "here/rollbook.db",
+        "ROLLBOOK.DB",
+        "rollbook.db-wal",
+        "rollbook.db-shm",
+        "rollbook.db-journal",
+        "rollbook.db.lock",
+        "link.csv",
+        "dangling.csv",
+        "hard.csv",
+        "second.csv",
+        absolute.to_str().unwrap(),
+    ] {
+        refused_untouched(&scene, &["export", "-o", name], &["cannot write"]);
+        refused_untouched(
+            &scene,
+            &["export", "-o", name, "--force"],
+            &["ledger", "-o rollbook.audit.csv"],
+        );
+    }
+    scene.run(&["status"]).expect(0);
+}
+
+#[test]
+fn no_export_replaces_another_ledger_a_list_or_a_token() {
+    let scene = loaded();
+    scene.run(&["load", "--ledger", "other.db", "list.txt"]).expect(0);
+    scene.write("token", "12|abcdefghijklmnopqrstuvwxyz01\n");
+    scene.write("database", "SQLite format 3\0 of somebody else");
+    for name in ["other.db", "other.db-wal", "other.db.lock", "token", "database"] {
+        refused_untouched(
+            &scene,
+            &["export", "--force", "-o", name],
+            &["nothing was touched"],
+        );
+    }
+}
+
+#[test]
+fn stdout_that_leads_to_the_ledger_is_refused() {
+    let scene = loaded();
+    let before = digests(&scene);
+    for name in ["rollbook.db", "rollbook.db.lock"] {
+        for arguments in [&["export"][..], &["export", "-o", "/dev/stdout"]] {
+            let file = std::fs::OpenOptions::new()
+                .append(true)
+                .open(scene.path(name))
+                .unwrap();
+            let ran = scene.command(arguments).stdout(file).output().unwrap();
+            Ran::from(ran).refused(2, &["ledger"]);
+        }
+    }
+    assert_eq!(digests(&scene), before);
+}
+
+#[test]
+fn a_file_that_is_there_stays_unless_it_is_said_that_it_may_go() {
+    let scene = loaded();
+    scene.write("audit.csv", "an earlier audit");
+    refused_untouched(
+        &scene,
+        &["export", "-o", "audit.csv"],
+        &["--force", "-o rollbook.audit.csv"],
+    );
+    scene.run(&["export", "--force", "-o", "audit.csv"]).expect(0);
+    let now = std::fs::read_to_string(scene.path("audit.csv")).unwrap();
+    assert!(now.starts_with("email,state,"), "{now}");
+    refused_untouched(
+        &scene,
+        &["export", "--force", "-o", "none/audit.csv"],
+        &["none/audit.csv"],
+    );
+    std::fs::create_dir(scene.path("folder")).unwrap();
+    refused_untouched(&scene, &["export", "--force", "-o", "folder"], &["a folder"]);
+    let ran = scene.run(&["export", "--force"]).expect(2);
+    assert!(ran.stderr.contains("--output"), "{}", ran.stderr);
+}
+
+#[test]
+fn devices_pipes_and_links_keep_their_node() {
+    let scene = loaded();
+    symlink("/dev/full", scene.path("full")).unwrap();
+    symlink("/dev/null", scene.path("null")).unwrap();
+    symlink("old.csv", scene.path("link")).unwrap();
+    symlink("new.csv", scene.path("free")).unwrap();
+    scene.write("old.csv", "old");
+    scene
+        .run(&["export", "-o", "full"])
+        .refused(1, &["No space left on device"]);
+    scene.run(&["export", "-o", "null"]).expect(0);
+    scene.run(&["export", "-o", "/dev/null"]).expect(0);
+    assert!(
+        std::fs::metadata("/dev/null")
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
+    scene.run(&["export", "-o", "free"]).expect(0);
+    scene.run(&["export", "--force", "-o", "link"]).expect(0);
+    let audit = scene.run(&["export"]).expect(0).stdout;
+    for name in ["old.csv", "new.csv"] {
+        assert_eq!(std::fs::read_to_string(scene.path(name)).unwrap(), audit);
+    }
+    for (link, to) in [
+        ("full", "/dev/full"),
+        ("null", "/dev/null"),
+        ("link", "old.csv"),
+        ("free", "new.csv"),
+    ] {
+        assert_eq!(std::fs::read_link(scene.path(link)).unwrap(), Path::new(to));
+    }
+    assert_eq!(
+        scene.run(&["export", "-o", "/dev/stdout"]).expect(0).stdout,
+        audit
+    );
+    assert!(scene.names().iter().all(|name| !name.contains("partial")));
+}
+
+#[test]
+fn a_named_pipe_is_written_through() {
+    let scene = loaded();
+    let pipe = scene.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).unwrap()
+    });
+    scene.run(&["export", "-o", "pipe"]).expect(0);
+    assert_eq!(reader.join().unwrap(), scene.run(&["export"]).expect(0).stdout);
+    assert!(std::fs::symlink_metadata(pipe).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn stdout_as_a_file_is_written_where_it_stands() {
+    let scene = loaded();
+    let script = "{ echo before; \"$0\" export -o /dev/stdout; echo after; } > all.txt";
+    let program = scene.command(&[]).get_program().to_owned();
+    let ran = std::process::Command::new("/bin/sh")
+        .current_dir(scene.path(""))
+        .args(["-c", script])
+        .arg(program)
+        .output()
+        .unwrap();
+    Ran::from(ran).expect(0);
+    let all = std::fs::read_to_string(scene.path("all.txt")).unwrap();
+    assert!(all.starts_with("before\nemail,state,"), "{all}");
+    assert!(
+        all.contains("bob@example.com") && all.ends_with("\nafter\n"),
+        "{all}"
+    );
+}
+
+#[test]
+fn the_name_that_is_suggested_is_the_ledgers_and_is_free() {
+    let scene = Scene::offline();
+    scene.write("list.txt", "ann@example.com\n");
+    let load = ["load", "--ledger", "vip.db", "list.txt"];
+    let told = scene.run(&load).expect(0).stdout;
+    assert!(!told.contains('>'), "{told}");
+    let assigned = |told: &str| told.contains("rollbook --ledger vip.db assign");
+    assert!(assigned(&told), "{told}");
+    // The same command as a summary shows it, typed.
+    let hint = |name: &str| {
+        let ran = scene
+            .run(&["export", "--ledger", "vip.db", "-o", "list.txt"])
+            .expect(2);
+        assert!(ran.stderr.contains(&format!("-o {name}")), "{}", ran.stderr);
+        scene.run(&["export", "--ledger", "vip.db", "-o", name]).expect(0);
+    };
+    hint("vip.audit.csv");
+    hint("vip.audit-2.csv");
+    hint("vip.audit-3.csv");
+}
+
+/// A sandbox that must be refused and touch nothing.
+#[track_caller]
+fn no_sandbox(scene: &Scene, arguments: &[&str]) {
+    let start = ["sandbox", "--port", "0", "--profiles", "20"];
+    refused_untouched(scene, &[&start[..], arguments].concat(), &[arguments[1]]);
+}
+
+#[test]
+fn a_sandbox_writes_over_nothing_that_it_did_not_make() {
+    let scene = loaded();
+    scene.write("customers.csv", "email\nann@example.com\n");
+    scene.write("token", "12|abcdefghijklmnopqrstuvwxyz01");
+    scene.write("lines.jsonl", "{\"a\":1}\n");
+    symlink("customers.csv", scene.path("link.csv")).unwrap();
+    for name in [
+        "customers.csv",
+        "token",
+        "lines.jsonl",
+        "link.csv",
+        "rollbook.db",
+        "rollbook.db.lock",
+    ] {
+        for flag in ["--list", "--state", "--journal", "--arrivals"] {
+            no_sandbox(&scene, &[flag, name]);
+        }
+    }
+    // Nothing of what it would make is made where another file is refused.
+    no_sandbox(&scene, &["--arrivals", "customers.csv", "--list", "new.csv"]);
+    no_sandbox(&scene, &["--list", "rollbook.db-wal"]);
+}
+
+#[test]
+fn a_sandbox_goes_on_with_what_it_made() {
+    let scene = Scene::offline();
+    let arguments = [
+        "sandbox",
+        "--port",
+        "0",
+        "--profiles",
+        "20",
+        "--list",
+        "list.csv",
+        "--state",
+        "state.jsonl",
+        "--journal",
+        "journal.jsonl",
+        "--arrivals",
+        "arrivals",
+    ];
+    let run = || {
+        let mut child = scene
+            .command(&arguments)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("OMNEO_TOKEN") {
+            assert!(
+                std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0,
+                "{line}"
+            );
+        }
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        digests(&scene)
+    };
+    let first = run();
+    assert_eq!(first.len(), 4, "{:?}", first.keys());
+    assert_eq!(run(), first);
+}
