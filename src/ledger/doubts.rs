@@ -2,75 +2,65 @@
 
 use super::error::LedgerError;
 use super::open::Ledger;
+use super::read::SealedMember;
 use super::time::now_ms;
 use super::write::Transaction;
 use super::writer::Writer;
 use crate::model::batch::{self, BatchEvent, BatchState};
 use crate::model::doubt::Later;
-use crate::model::ids::{BatchId, BatchNo};
+use crate::model::ids::{BatchId, BatchNo, ProfileId};
+use crate::model::listing::{Span, Standing};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
 
-/// A batch in doubt, as a look at it begins.
+/// Accepted batches, the newest, by which the tenant's list is calibrated.
+const ACCEPTED_LAST: i64 = 20;
+
+/// A batch in doubt, as looking at it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// Whether a member was ever seen with any of the change.
-    pub moved: bool,
-    /// How long nothing may be concluded from absence, as an earlier run reckoned it.
-    pub quiet: Duration,
-    /// The longest time that the tenant was seen to take over any batch of this ledger.
-    pub longest: Duration,
+    /// Whether a member was ever observed with any of the change.
+    pub effect_seen: bool,
+    /// The maximum request lifetime, as an earlier look reckoned it.
+    pub lifetime: Duration,
     /// Whether a person has ruled that this attempt never arrived.
     pub ruled_absent: bool,
-    /// Other batches of the same size without a batch id that may have arrived.
-    pub twins: u64,
+    /// Whether a member was found absent by evidence before.
+    pub absent_before: bool,
     /// Whether the tenant's list of batches could be read in any run of this ledger.
     pub list_is_readable: bool,
+    /// The request left after all attempts below this one had been answered; `None` where it was the original's.
+    pub began: Option<i64>,
+    /// When the request left, by the wall clock, in milliseconds since 1970 UTC.
+    pub sent_at: Option<i64>,
+    /// Its age at the last look that did not show it.
+    pub unfinished: Duration,
 }
 
-/// What a batch in the tenant's list is to a batch in doubt.
+/// An accepted batch, as far as the time is concerned that the tenant takes over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It was born before the doubtful request left, and so was all that stands below it.
-    Before,
-    /// Another batch of this ledger.
-    Known,
-    /// Nobody that we know for certain.
-    Unknown,
-}
-
-impl Standing {
-    /// What a batch is that goes by several ids.
-    fn of_all(
-        ids: &[BatchId],
-        standing: impl Fn(&BatchId) -> Result<Self, LedgerError>,
-    ) -> Result<Self, LedgerError> {
-        let standings: Vec<Self> = ids.iter().map(standing).collect::<Result<_, _>>()?;
-        let known = [Self::Before, Self::Known];
-        let known = known.into_iter().find(|known| standings.contains(known));
-        Ok(known.unwrap_or(Self::Unknown))
-    }
-
-    fn new(before: bool, known: bool) -> Self {
-        match (before, known) {
-            (true, _) => Self::Before,
-            (false, true) => Self::Known,
-            (false, false) => Self::Unknown,
-        }
-    }
+pub struct Unfinished {
+    /// Its age at the last look at which it was not finished.
+    pub age: Duration,
+    /// When it was accepted, by the wall clock, in milliseconds since 1970 UTC.
+    pub since: Option<i64>,
 }
 
 /// Why a batch is sent once more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
-    /// How long it was waited for.
-    pub quiet: Duration,
+    /// The maximum request lifetime, which it was waited for.
+    pub lifetime: Duration,
+    /// How far apart the two looks were that showed nothing.
+    pub looks_apart: Duration,
     /// Members that were looked at and showed nothing.
     pub members: usize,
     /// What batches sent later had shown.
     pub later: Later,
     /// Whether the tenant's list was readable and held nothing that could be it.
     pub listed: bool,
+    /// The profile on which a change of this job was observed by a look of the same kind.
+    pub effect_seen_on: Option<ProfileId>,
 }
 
 /// What a person decides about a held batch.
@@ -166,41 +156,99 @@ impl Writer {
             .await
     }
 
-    /// What these batches of the tenant's list are to a batch in doubt, in their order.
-    ///
-    /// Each is given by all the ids that it goes by: one of them is the one of its 202.
+    /// What these batches of the tenant's list are to this ledger, in their order, and under which of their ids it knows
+    /// them. Each is given by all the ids that it goes by: one of them may be that of its 202.
     pub async fn recognise(
         &self,
-        no: BatchNo,
         rows: Vec<Vec<BatchId>>,
-    ) -> Result<Vec<Standing>, LedgerError> {
+    ) -> Result<Vec<(Option<BatchId>, Standing)>, LedgerError> {
         self.vital(move |transaction| {
-            let standing = |id: &BatchId| standing(transaction.connection, no, id);
-            rows.iter().map(|ids| Standing::of_all(ids, standing)).collect()
+            let known = |ids: &Vec<BatchId>| {
+                for id in ids {
+                    let standing = standing(transaction.connection, id)?;
+                    if standing != Standing::Unknown {
+                        return Ok((Some(id.clone()), standing));
+                    }
+                }
+                Ok((None, Standing::Unknown))
+            };
+            rows.iter().map(known).collect()
         })
         .await
     }
 
-    /// What these batches of the tenant's list are to the whole ledger, in their order: those that were accepted, or
-    /// listed when a run began, are older than whatever a copy of it does not know.
-    pub async fn recognise_any(&self, rows: Vec<Vec<BatchId>>) -> Result<Vec<Standing>, LedgerError> {
-        self.vital(move |transaction| {
-            let standing = |id: &BatchId| standing_at_all(transaction.connection, id);
-            rows.iter().map(|ids| Standing::of_all(ids, standing)).collect()
+    /// The batches that were accepted or identified last, with their attempts, newest first.
+    pub async fn accepted_last(&self) -> Result<Vec<(BatchId, i64)>, LedgerError> {
+        self.vital(|transaction| accepted_last(transaction.connection))
+            .await
+    }
+
+    /// The batch that was accepted and settled last, under the id that the tenant gave it.
+    pub async fn last_settled(&self) -> Result<Option<(BatchId, BatchNo)>, LedgerError> {
+        self.vital(|transaction| {
+            let last =
+                "SELECT answer.batch_id, batch.id FROM answer JOIN attempt ON attempt.id = answer.attempt
+                JOIN batch ON batch.id = attempt.batch
+                WHERE class = 'accepted' AND answer.batch_id IS NOT NULL AND batch.state = 3
+                ORDER BY answer.attempt DESC LIMIT 1";
+            let named =
+                |row: &rusqlite::Row<'_>| Ok((BatchId::new(row.get::<_, String>(0)?), BatchNo(row.get(1)?)));
+            Ok(transaction.connection.query_row(last, [], named).optional()?)
         })
         .await
     }
 
-    /// Writes down how long nothing may be concluded from absence; that never becomes less. Vital.
-    pub async fn require_quiet(&self, no: BatchNo, quiet: Duration) -> Result<(), LedgerError> {
+    /// The longest time that the tenant took over any batch of this ledger, as far as that is known.
+    pub async fn longest_processing_time(&self) -> Result<Duration, LedgerError> {
+        self.vital(|transaction| longest_processing_time(transaction.connection))
+            .await
+    }
+
+    /// Writes the maximum request lifetime of a batch down; that never becomes less. Vital.
+    pub async fn require_lifetime(&self, no: BatchNo, lifetime: Duration) -> Result<(), LedgerError> {
         self.vital(move |transaction| {
             transaction.connection.execute(
                 "UPDATE batch SET quiet_ms = max(quiet_ms, ?2) WHERE id = ?1",
-                params![no.0, millis(quiet)],
+                params![no.0, millis(lifetime)],
             )?;
             Ok(())
         })
         .await
+    }
+
+    /// What is known of the time that the tenant takes over a batch that it is not known to have finished.
+    pub async fn unfinished(&self, no: BatchNo) -> Result<Unfinished, LedgerError> {
+        self.vital(move |transaction| {
+            let unfinished = transaction.connection.query_row(
+                "SELECT unfinished_ms, coalesce(answered_at, sent_at) FROM batch WHERE id = ?1",
+                params![no.0],
+                |row| {
+                    let age = Duration::from_millis(super::read::unsigned(row, 0)?);
+                    let since = row.get(1)?;
+                    Ok(Unfinished { age, since })
+                },
+            )?;
+            Ok(unfinished)
+        })
+        .await
+    }
+
+    /// Writes down how old a batch was when a look did not show it finished; that never becomes less. Repeatable.
+    pub async fn was_unfinished(&self, no: BatchNo, age: Duration) -> Result<(), LedgerError> {
+        self.repeatable(move |transaction| {
+            transaction.connection.execute(
+                "UPDATE batch SET unfinished_ms = max(unfinished_ms, ?2) WHERE id = ?1",
+                params![no.0, millis(age)],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Entries that were confirmed last, of those that this ledger looked up itself.
+    pub async fn confirmed_last(&self, limit: usize) -> Result<Vec<SealedMember>, LedgerError> {
+        self.vital(move |transaction| super::read::confirmed_last(transaction.connection, limit))
+            .await
     }
 
     /// Writes down that a member of a batch in doubt was seen with some of the change. Vital: absence must never
@@ -215,14 +263,13 @@ impl Writer {
         .await
     }
 
-    /// Adopts the id under which the tenant lists a batch; one that was found `by_size` alone remains a possible
-    /// id of every other doubt of that size. Vital.
-    pub async fn find(&self, no: BatchNo, id: BatchId, by_size: bool) -> Result<(), LedgerError> {
+    /// Adopts the id under which the tenant lists a batch. Vital.
+    pub async fn find(&self, no: BatchNo, id: BatchId) -> Result<(), LedgerError> {
         self.vital(move |transaction| {
             transaction.batch_event(no, BatchEvent::Find)?;
             transaction.connection.execute(
-                "UPDATE batch SET batch_id = ?2, rung = 'found', by_size = ?3 WHERE id = ?1",
-                params![no.0, id.as_str(), by_size],
+                "UPDATE batch SET batch_id = ?2, rung = 'found' WHERE id = ?1",
+                params![no.0, id.as_str()],
             )?;
             Ok(())
         })
@@ -235,14 +282,20 @@ impl Writer {
             .await
     }
 
-    /// Notes the newest batch in the tenant's list before this run sends anything; `None` where it holds none.
-    pub async fn baseline(&self, newest: Option<BatchId>) -> Result<(), LedgerError> {
+    /// Notes the batches at the top of the tenant's list before this run sends anything; none where it holds none.
+    pub async fn baseline(&self, listed: Vec<BatchId>) -> Result<(), LedgerError> {
         self.vital(move |transaction| {
-            let newest = newest.as_ref().map_or("", BatchId::as_str);
+            let newest = listed.first().map_or("", BatchId::as_str);
             transaction.connection.execute(
                 "UPDATE run SET newest_batch = ?2 WHERE id = ?1",
                 params![transaction.run, newest],
             )?;
+            let mut note = transaction
+                .connection
+                .prepare_cached("INSERT OR IGNORE INTO listed_before (batch_id, run) VALUES (?1, ?2)")?;
+            for id in &listed {
+                note.execute(params![id.as_str(), transaction.run])?;
+            }
             Ok(())
         })
         .await
@@ -258,27 +311,38 @@ impl Transaction<'_> {
             Later::Applied => "applied",
         };
         self.connection.execute(
-            "INSERT INTO absence (batch, attempt, run, quiet_ms, members, later, listed, ruling, concluded_at)
+            "INSERT INTO absence (batch, attempt, run, quiet_ms, members, later, listed, ruling, concluded_at,
+                 effect_seen_on, looks_apart_ms)
              VALUES (?1, (SELECT max(id) FROM attempt WHERE batch = ?1), ?2, ?3, ?4, ?5, ?6, (
                  SELECT max(ruling.id) FROM ruling WHERE ruling.batch = ?1 AND verdict = 'absent'
-                 AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE batch = ?1)), ?7)",
+                 AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE batch = ?1)), ?7, ?8, ?9)",
             params![
                 no.0,
                 self.run,
-                millis(absence.quiet),
+                millis(absence.lifetime),
                 absence.members as i64,
                 later,
                 if absence.listed { "nothing" } else { "unreadable" },
-                now_ms()
+                now_ms(),
+                absence.effect_seen_on.as_ref().map(ProfileId::as_str),
+                millis(absence.looks_apart),
             ],
         )?;
+        let absence = self.connection.last_insert_rowid();
         let ruled: bool = self.connection.query_row(
             "SELECT ruling IS NOT NULL FROM absence WHERE id = ?1",
-            params![self.connection.last_insert_rowid()],
+            params![absence],
             |row| row.get(0),
         )?;
+        if !ruled {
+            self.connection.execute(
+                "INSERT OR IGNORE INTO absent_profile (profile_id, absence)
+                 SELECT profile_id, ?2 FROM entry WHERE batch = ?1 AND profile_id IS NOT NULL",
+                params![no.0, absence],
+            )?;
+        }
         self.connection.execute(
-            "UPDATE batch SET rung = ?2, moved = 0, detail = NULL WHERE id = ?1",
+            "UPDATE batch SET rung = ?2, moved = 0, unfinished_ms = 0, detail = NULL WHERE id = ?1",
             params![no.0, if ruled { "ruled_absent" } else { "absent" }],
         )?;
         Ok(())
@@ -288,27 +352,56 @@ impl Transaction<'_> {
 fn doubt(connection: &Connection, no: BatchNo) -> Result<Doubt, LedgerError> {
     let doubt = connection
         .prepare_cached(
-            "SELECT moved, quiet_ms, (SELECT coalesce(max(took_ms), 0) FROM batch),
+            "SELECT moved, quiet_ms,
                  EXISTS (SELECT 1 FROM ruling WHERE ruling.batch = batch.id AND verdict = 'absent'
                      AND ruling.attempt IS (SELECT max(id) FROM attempt WHERE attempt.batch = batch.id))
                      AND NOT (SELECT adopting FROM meta),
-                 (SELECT count(*) FROM batch AS other WHERE other.state IN (1, 5, 6) AND other.size = batch.size
-                     AND other.id <> batch.id),
-                 EXISTS (SELECT 1 FROM run WHERE newest_batch IS NOT NULL)
+                 EXISTS (SELECT 1 FROM entry JOIN absent_profile USING (profile_id) WHERE entry.batch = batch.id),
+                 EXISTS (SELECT 1 FROM run WHERE newest_batch IS NOT NULL),
+                 (SELECT coalesce(oldest_open, id) FROM attempt
+                     WHERE id = (SELECT max(id) FROM attempt WHERE attempt.batch = batch.id)),
+                 sent_at, unfinished_ms
              FROM batch WHERE id = ?1",
         )?
         .query_row(params![no.0], |row| {
-            let ms = |column| Ok::<_, rusqlite::Error>(Duration::from_millis(super::read::unsigned(row, column)?));
+            let ms = |column| {
+                Ok::<_, rusqlite::Error>(Duration::from_millis(super::read::unsigned(row, column)?))
+            };
             Ok(Doubt {
-                moved: row.get(0)?,
-                quiet: ms(1)?,
-                longest: ms(2)?,
-                ruled_absent: row.get(3)?,
-                twins: super::read::unsigned(row, 4)?,
-                list_is_readable: row.get(5)?,
+                effect_seen: row.get(0)?,
+                lifetime: ms(1)?,
+                ruled_absent: row.get(2)?,
+                absent_before: row.get(3)?,
+                list_is_readable: row.get(4)?,
+                began: row.get(5)?,
+                sent_at: row.get(6)?,
+                unfinished: ms(7)?,
             })
         })?;
     Ok(doubt)
+}
+
+/// Of batches that took effect. One that was found unfinished, and was not watched when it finished, took at least as long
+/// as it had until then.
+pub(super) fn longest_processing_time(connection: &Connection) -> Result<Duration, LedgerError> {
+    let longest =
+        "SELECT coalesce(max(max(coalesce(took_ms, 0), unfinished_ms)), 0) FROM batch WHERE state = 3
+        AND EXISTS (SELECT 1 FROM entry WHERE entry.batch = batch.id AND entry.state = 3)";
+    let ms = connection.query_row(longest, [], |row| super::read::unsigned(row, 0))?;
+    Ok(Duration::from_millis(ms))
+}
+
+fn accepted_last(connection: &Connection) -> Result<Vec<(BatchId, i64)>, LedgerError> {
+    let mut query = connection.prepare_cached(
+        "SELECT batch_id, attempt FROM answer WHERE class = 'accepted' AND batch_id IS NOT NULL
+         UNION SELECT batch_id, (SELECT max(id) FROM attempt WHERE attempt.batch = batch.id) AS attempt FROM batch
+             WHERE rung = 'found' AND NOT by_size AND batch_id IS NOT NULL AND attempt IS NOT NULL
+         ORDER BY attempt DESC LIMIT ?1",
+    )?;
+    let rows = query.query_map(params![ACCEPTED_LAST], |row| {
+        Ok((BatchId::new(row.get::<_, String>(0)?), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Settled batches count as applied where members were read back; one that was merely called a success says nothing.
@@ -338,29 +431,43 @@ fn later(connection: &Connection, no: BatchNo) -> Result<Later, LedgerError> {
 }
 
 /// Judged by the order in which the ledger wrote things down: no clock, ours or the tenant's, has a say.
-fn standing(connection: &Connection, no: BatchNo, id: &BatchId) -> Result<Standing, LedgerError> {
-    let (before, known): (bool, bool) = connection
+fn standing(connection: &Connection, id: &BatchId) -> Result<Standing, LedgerError> {
+    let accepted = connection
         .prepare_cached(
-            "WITH doubtful AS (SELECT run, coalesce(oldest_open, id) AS bound FROM attempt
-                 WHERE id = (SELECT max(id) FROM attempt WHERE batch = ?1))
-             SELECT EXISTS (SELECT 1 FROM doubtful JOIN run ON run.id = doubtful.run WHERE run.newest_batch = ?2)
-                 OR EXISTS (SELECT 1 FROM doubtful JOIN answer ON answer.attempt < doubtful.bound
-                     WHERE answer.batch_id = ?2 AND class = 'accepted'),
-                 EXISTS (SELECT 1 FROM batch WHERE batch_id = ?2 AND NOT by_size)",
+            "SELECT attempt.id, coalesce(oldest_open, attempt.id), members FROM answer
+             JOIN attempt ON attempt.id = answer.attempt
+             WHERE answer.batch_id = ?1 AND class = 'accepted' ORDER BY attempt.id LIMIT 1",
         )?
-        .query_row(params![no.0, id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(Standing::new(before, known))
-}
-
-fn standing_at_all(connection: &Connection, id: &BatchId) -> Result<Standing, LedgerError> {
-    let (before, known): (bool, bool) = connection
+        .query_row(params![id.as_str()], |row| {
+            let span = Span {
+                answered: row.get(0)?,
+                began: Some(row.get(1)?),
+            };
+            Ok(Standing::Accepted(span, super::read::unsigned(row, 2)?))
+        })
+        .optional()?;
+    if let Some(accepted) = accepted {
+        return Ok(accepted);
+    }
+    let (found, listed): (bool, Option<i64>) = connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM run WHERE newest_batch = ?1)
-                 OR EXISTS (SELECT 1 FROM answer WHERE batch_id = ?1 AND class = 'accepted'),
-                 EXISTS (SELECT 1 FROM batch WHERE batch_id = ?1)",
+            "WITH listed (run) AS (SELECT run FROM listed_before WHERE batch_id = ?1
+                 UNION SELECT id FROM run WHERE newest_batch = ?1)
+             SELECT EXISTS (SELECT 1 FROM batch WHERE batch_id = ?1 AND NOT by_size),
+                 (SELECT coalesce(max(attempt.id), 0) FROM attempt WHERE run < (SELECT min(run) FROM listed)
+                     HAVING EXISTS (SELECT 1 FROM listed))",
         )?
-        .query_row(params![id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(Standing::new(before, known))
+        .query_row(params![id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .unwrap_or_default();
+    Ok(match listed {
+        _ if found => Standing::Found,
+        Some(answered) => Standing::Baseline(Span {
+            answered,
+            began: None,
+        }),
+        None => Standing::Unknown,
+    })
 }
 
 fn millis(time: Duration) -> i64 {
@@ -372,7 +479,7 @@ mod tests {
     use super::*;
     use crate::ledger::{AnswerRecord, ListIdentity, MemberFate, Settlement};
     use crate::model::entry::Evidence;
-    use crate::model::ids::{EntryId, ProfileId};
+    use crate::model::ids::EntryId;
 
     const PEOPLE: [&str; 3] = ["ann@example.com", "bob@example.com", "cid@example.com"];
 
@@ -498,11 +605,14 @@ mod tests {
         let (writer, [no, ..]) = sealed(&path).await;
         writer.depart(no).await.unwrap();
         writer.batch_event(no, BatchEvent::LoseSight).await.unwrap();
-        assert!(!writer.doubt(no).await.unwrap().moved);
+        assert!(!writer.doubt(no).await.unwrap().effect_seen);
         writer.moved(no).await.unwrap();
         let longer = Duration::from_secs(90);
-        writer.require_quiet(no, longer).await.unwrap();
-        writer.require_quiet(no, Duration::from_secs(60)).await.unwrap();
+        writer.require_lifetime(no, longer).await.unwrap();
+        writer
+            .require_lifetime(no, Duration::from_secs(60))
+            .await
+            .unwrap();
         drop(writer);
         let later = Ledger::open(&path, "resume").unwrap().unwrap();
         let doubt = later
@@ -511,7 +621,7 @@ mod tests {
             .doubt(no)
             .await
             .unwrap();
-        assert!(doubt.moved);
-        assert_eq!(doubt.quiet, longer, "it only grows");
+        assert!(doubt.effect_seen);
+        assert_eq!(doubt.lifetime, longer, "it only grows");
     }
 }

@@ -5,9 +5,9 @@
 //! that this is a copy, or one that was restored over a later state. Adopting it throws away what may be out of
 //! date, and doubts what may have been sent.
 
+use super::doubts::longest_processing_time;
 use super::error::LedgerError;
 use super::open::Ledger;
-use super::read::unsigned;
 use super::scans::FORGET_SCAN;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
@@ -161,12 +161,12 @@ impl super::Writer {
     /// The longest time that the tenant was seen to take over a batch, where an adoption is not finished.
     pub async fn adoption(&self) -> Result<Option<Duration>, LedgerError> {
         self.vital(|transaction| {
-            let (adopting, ms): (bool, u64) = transaction.connection.query_row(
-                "SELECT adopting, (SELECT coalesce(max(took_ms), 0) FROM batch) FROM meta",
-                [],
-                |row| Ok((row.get(0)?, unsigned(row, 1)?)),
-            )?;
-            Ok(adopting.then_some(Duration::from_millis(ms)))
+            let adopting: bool =
+                transaction
+                    .connection
+                    .query_row("SELECT adopting FROM meta", [], |row| row.get(0))?;
+            let longest = longest_processing_time(transaction.connection)?;
+            Ok(adopting.then_some(longest))
         })
         .await
     }

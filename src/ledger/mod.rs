@@ -43,7 +43,7 @@ mod walk;
 mod write;
 mod writer;
 
-pub use doubts::{Absence, Doubt, RulingError, Standing, Verdict};
+pub use doubts::{Absence, Doubt, RulingError, Unfinished, Verdict};
 pub use error::LedgerError;
 pub use lists::{ListRow, Unnamed};
 pub use load::{ListCounts, ListIdentity, Loaded, Loading};

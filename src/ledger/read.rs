@@ -379,17 +379,35 @@ pub(super) fn members(connection: &Connection, no: BatchNo) -> Result<Vec<Sealed
             row.get::<_, bool>(4)?,
         ))
     })?;
-    rows.map(|row| {
-        let (id, profile, held, email, reused) = row?;
-        Ok(SealedMember {
-            id,
-            email: Email::from_ledger(&email),
-            profile: ProfileId::new(profile),
-            held: handles_from_json(&held)?,
-            reused,
-        })
+    rows.map(|row| sealed_member(row?)).collect()
+}
+
+fn sealed_member(
+    (id, profile, held, email, reused): (EntryId, String, String, String, bool),
+) -> Result<SealedMember, LedgerError> {
+    Ok(SealedMember {
+        id,
+        email: Email::from_ledger(&email),
+        profile: ProfileId::new(profile),
+        held: handles_from_json(&held)?,
+        reused,
     })
-    .collect()
+}
+
+/// Confirmed entries that this ledger looked up itself, the last ones first.
+pub(super) fn confirmed_last(
+    connection: &Connection,
+    limit: usize,
+) -> Result<Vec<SealedMember>, LedgerError> {
+    let mut query = connection.prepare_cached(
+        "SELECT entry.id, profile_id, held, email FROM batch JOIN entry ON entry.batch = batch.id
+         WHERE batch.state = 3 AND entry.state = 3 AND reused IS NULL AND profile_id IS NOT NULL AND held IS NOT NULL
+         ORDER BY batch.id DESC LIMIT ?1",
+    )?;
+    let rows = query.query_map(params![limit as i64], |row| {
+        Ok((EntryId(row.get(0)?), row.get(1)?, row.get(2)?, row.get(3)?, false))
+    })?;
+    rows.map(|row| sealed_member(row?)).collect()
 }
 
 pub(super) fn accepted(connection: &Connection, no: BatchNo) -> Result<Accepted, LedgerError> {

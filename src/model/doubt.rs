@@ -1,49 +1,48 @@
-//! The ladder on which a batch in doubt is decided: by evidence, rung after rung, and never by guessing.
+//! The theory of evidence: what decides a batch in doubt. `docs/guarantee.md` says the same for people.
 //!
-//! *Found*: the tenant's own list holds it. *Reached*: all members, which had been seen without the change, show
-//! it. *Absent*: the request can no longer take effect, and then nobody shows it. What none of these decides in
-//! time is *held*, and a person may rule. The first two need no assumption about the tenant. The third
-//! rests on one, the quiet period, and on the order of things: looking *before* the request can no longer
-//! arrive, and sending again because nothing is there yet, is how duplicates are made. Pure: what was seen comes
-//! in, what follows goes out.
+//! There are three verdicts. *It happened*: all members, which had been observed without the change, show it; where the
+//! tenant's list holds a batch for exactly these members, under the id of that batch. *It did not happen and cannot
+//! happen any more*: the maximum request lifetime is over, and then nobody shows any of the change, at a tenant at which
+//! such looks and such a list have been calibrated with batches that are known to have happened. *Not known*: everything
+//! else. Time alone turns *not known* into nothing: it is held, and a person rules.
+//!
+//! Absence is looked for only *after* the request can no longer take effect: looking before, and sending again because
+//! nothing is there yet, is how duplicates are made. Pure: what was observed comes in, what follows goes out.
 
-use super::ids::{BatchId, ProfileId};
+use super::ids::{Action, BatchId, ProfileId};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// How often the longest time that the tenant has taken over a batch goes into the quiet period.
+/// How often the longest completed processing time goes into the maximum request lifetime.
 const LONGEST_TIMES: u32 = 3;
 
-/// How far up the ladder a run may go by itself.
+/// How far a run may conclude by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InDoubt {
-    /// All of it: what is shown to be absent is sent again.
+    /// What is shown to be absent is sent again.
     Verify,
-    /// Not to absence, which rests on an assumption about the tenant: such a batch is held.
+    /// Absence rests on an assumption about the tenant, so it is not concluded: such a batch is held.
     Hold,
 }
 
 /// What the tenant's list of batches says about one that is in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
-    /// The tenant does not let it be read: no evidence either way.
+    /// The tenant has never let it be read: no evidence either way.
     Unreadable,
-    /// It can be read at other times, or not far enough back now: it might hold this batch.
-    Unclear,
-    /// No batch in it could be this one.
+    /// It is not known to show what was accepted, or was not read far enough: it might hold this batch. Why.
+    Unclear(&'static str),
+    /// It shows what was accepted, was read far enough, and no batch in it could be this one.
     Nothing,
-    /// Exactly one batch could be this one. `identified`: it names exactly our members.
-    One {
+    /// Its items name exactly our members. What it does to them no list says: it may be another job's.
+    Identified {
         /// The tenant's id.
         id: BatchId,
-        /// Whether its items leave no doubt about whom it is for. What it does to them no list says: it may be
-        /// another job's, for the same people.
-        identified: bool,
-        /// Whether the tenant has finished with it.
+        /// Whether the tenant has finished with it, and with all others that could be it.
         finished: bool,
     },
-    /// Several could be it.
-    Several {
+    /// It holds batches that could be it.
+    Possible {
         /// Whether the tenant has finished with all of them.
         finished: bool,
     },
@@ -61,7 +60,7 @@ pub enum Later {
     Applied,
 }
 
-/// How many members were seen how, in one look.
+/// How many members were observed how, in one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sightings {
     /// With the whole change, now or in an earlier look.
@@ -72,7 +71,7 @@ pub struct Sightings {
     pub unchanged: usize,
     /// The profile is gone.
     pub gone: usize,
-    /// Not asked, or the tenant would not say.
+    /// Not asked, or there was no answer that says anything.
     pub unknown: usize,
 }
 
@@ -83,12 +82,16 @@ pub struct Evidence {
     pub listed: Listed,
     /// The members.
     pub seen: Sightings,
-    /// Whether any member was ever seen with any of the change since the request left.
-    pub moved: bool,
-    /// Whether the quiet period had ended before this look began.
-    pub quiet: bool,
+    /// Whether any member was ever observed with any of the change since the request left.
+    pub effect_seen: bool,
+    /// Whether the maximum request lifetime was over before this look began.
+    pub lifetime_over: bool,
     /// Batches that were sent later, as they stood before this look began.
     pub later: Later,
+    /// Whether each handle of the change was observed on a profile that has it from this job, by a look of this kind.
+    pub looks_calibrated: bool,
+    /// Whether a member was found absent by evidence before, in this batch or in another.
+    pub absent_before: bool,
     /// Whether a person has ruled that it never arrived.
     pub ruled_absent: bool,
     /// Whether the time for looking is over.
@@ -98,13 +101,8 @@ pub struct Evidence {
 /// What follows from the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is this batch of the tenant's.
-    Found {
-        /// The tenant's id.
-        id: BatchId,
-        /// Whether nothing but its size and its time speaks for it, beside the members.
-        by_size: bool,
-    },
+    /// All members show the change, and it is this batch of the tenant's.
+    Found(BatchId),
     /// All members show the change.
     Reached,
     /// No member can have been reached, as all their profiles are gone.
@@ -117,6 +115,17 @@ pub enum Decision {
     Hold(String),
 }
 
+impl Decision {
+    /// Whether it rests on what profiles lack, so that one look, which a stale replica may have answered, is not enough.
+    pub fn rests_on_lack(&self, action: Action, seen: &Sightings) -> bool {
+        match self {
+            Self::Absent | Self::Gone => true,
+            Self::Found(_) | Self::Reached => action == Action::Remove || seen.gone > 0,
+            Self::Wait | Self::Hold(_) => false,
+        }
+    }
+}
+
 impl Sightings {
     /// Whether everybody who still exists shows the change, and somebody does.
     fn all_changed(&self) -> bool {
@@ -124,7 +133,7 @@ impl Sightings {
     }
 
     /// Whether everybody who still exists was asked and shows none of it, and somebody was.
-    fn none_changed(&self) -> bool {
+    pub fn none_changed(&self) -> bool {
         self.unchanged > 0 && self.changed + self.partly + self.unknown == 0
     }
 
@@ -133,103 +142,112 @@ impl Sightings {
     }
 }
 
-impl Evidence {
-    /// Whether any of the change shows, or ever did.
-    fn any_changed(&self) -> bool {
-        self.moved || self.seen.changed + self.seen.partly > 0
-    }
-
-    /// Whether everybody was asked, and none of the change shows, or ever did.
-    fn nothing_changed(&self) -> bool {
-        !self.moved && self.seen.none_changed()
-    }
-}
-
-/// Takes the first rung that gives evidence.
+/// Says what follows.
 pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
     let seen = &evidence.seen;
-    match &evidence.listed {
-        Listed::One { id, identified, .. }
-            if seen.all_changed() || (*identified && (evidence.any_changed() || seen.all_gone())) =>
-        {
-            return Decision::Found {
-                id: id.clone(),
-                by_size: !identified,
-            };
-        }
-        _ if seen.all_changed() => return Decision::Reached,
-        // It is over and has done nothing here: no reason to doubt the word of a person who says that it was not ours.
-        Listed::One { finished: true, .. } | Listed::Several { finished: true }
-            if evidence.ruled_absent && evidence.nothing_changed() =>
-        {
-            return Decision::Absent;
-        }
-        Listed::One { .. } | Listed::Several { .. } => {}
-        Listed::Nothing | Listed::Unreadable | Listed::Unclear => {
-            if seen.all_gone() {
-                return Decision::Gone;
-            }
-            let by_ruling = evidence.ruled_absent && seen.none_changed();
-            if by_ruling || (in_doubt == InDoubt::Verify && is_absent(evidence)) {
-                return Decision::Absent;
-            }
-        }
+    if seen.all_changed() {
+        return match &evidence.listed {
+            Listed::Identified { id, .. } => Decision::Found(id.clone()),
+            _ => Decision::Reached,
+        };
     }
-    if evidence.time_is_up || evidence.ruled_absent {
-        Decision::Hold(why_undecided(evidence, in_doubt))
+    if seen.all_gone() {
+        return Decision::Gone;
+    }
+    let obstacle = if evidence.ruled_absent {
+        obstacle_to_ruling(evidence)
     } else {
-        Decision::Wait
+        obstacle_to_absence(evidence, in_doubt)
+    };
+    match obstacle {
+        None => Decision::Absent,
+        Some(why) if evidence.time_is_up || evidence.ruled_absent => {
+            Decision::Hold(format!("{why} ({})", counts(seen)))
+        }
+        Some(_) => Decision::Wait,
     }
 }
 
-/// Whether the request can no longer take effect and has had none.
-///
-/// The order is what makes it safe: first it can no longer arrive, and what was sent later has been applied,
-/// and only *then* everybody is looked at. One member that ever showed any of the change is enough against it.
-fn is_absent(evidence: &Evidence) -> bool {
-    // What might be listed might have arrived.
-    let unlisted = matches!(evidence.listed, Listed::Nothing | Listed::Unreadable);
-    unlisted && evidence.quiet && evidence.later != Later::Waiting && evidence.nothing_changed()
+/// What speaks against a person's word that the request never arrived. What is over and shows nothing here does not.
+fn obstacle_to_ruling(evidence: &Evidence) -> Option<&'static str> {
+    let Evidence { seen, listed, .. } = evidence;
+    match listed {
+        _ if seen.changed + seen.partly > 0 => {
+            Some("it was ruled absent, but some of its profiles show the change")
+        }
+        Listed::Identified { finished, .. } | Listed::Possible { finished } if !finished => {
+            Some("it was ruled absent, but the tenant still works on a batch that could be it")
+        }
+        Listed::Identified { .. } | Listed::Possible { .. } if evidence.effect_seen => {
+            Some("it was ruled absent, but some of its profiles have shown the change")
+        }
+        _ if !seen.none_changed() => Some(NOT_EVERYBODY),
+        _ => None,
+    }
 }
 
-fn why_undecided(evidence: &Evidence, in_doubt: InDoubt) -> String {
+const NOT_EVERYBODY: &str = "not every profile could be looked at";
+
+/// The first thing that is missing before the request is known to have had no effect and to have none any more.
+fn obstacle_to_absence(evidence: &Evidence, in_doubt: InDoubt) -> Option<&'static str> {
+    let seen = &evidence.seen;
+    match &evidence.listed {
+        Listed::Identified { finished: true, .. } => Some(
+            "the tenant has finished a batch for exactly its profiles, and not all of them show the change: it may have \
+             been another job's",
+        ),
+        Listed::Identified { finished: false, .. } => {
+            Some("the tenant has not finished with a batch for exactly its profiles")
+        }
+        Listed::Possible { finished: true } => Some("the tenant lists a batch that could be it"),
+        Listed::Possible { finished: false } => {
+            Some("the tenant lists a batch that could be it, and has not finished with it")
+        }
+        Listed::Unclear(why) => Some(why),
+        _ if evidence.effect_seen || seen.changed + seen.partly > 0 => {
+            Some("some of its profiles show or have shown the change, so it may have arrived")
+        }
+        _ if in_doubt == InDoubt::Hold => {
+            Some("its profiles do not show the change, and --in-doubt hold goes no further")
+        }
+        _ if evidence.absent_before => Some(
+            "it, or one of its profiles, was found absent once and sent again already: a second time a person decides",
+        ),
+        _ if !evidence.lifetime_over => Some(
+            "its request could still take effect: the maximum request lifetime was not over in the time allowed",
+        ),
+        _ if evidence.later == Later::Waiting => Some("the tenant has not finished with other batches yet"),
+        _ if !seen.none_changed() => Some(NOT_EVERYBODY),
+        _ if !evidence.looks_calibrated => {
+            Some("no profile has shown a change of this job yet, so that none does here proves nothing")
+        }
+        Listed::Nothing | Listed::Unreadable => None,
+    }
+}
+
+fn counts(seen: &Sightings) -> String {
     let Sightings {
         changed,
         partly,
         unchanged,
         gone,
         unknown,
-    } = evidence.seen;
-    let why = match &evidence.listed {
-        Listed::Several { .. } => "the tenant lists several batches that could be it",
-        Listed::One { .. } => {
-            "the tenant lists a batch that could be it, and its profiles do not show the change"
-        }
-        Listed::Unclear => "the tenant's list of batches could not be read far enough back",
-        _ if evidence.ruled_absent => "it was ruled absent, but some of its profiles show the change",
-        _ if evidence.moved => "some of its profiles show or have shown the change, so it may have arrived",
-        _ if in_doubt == InDoubt::Hold => {
-            "its profiles do not show the change, and --in-doubt hold goes no further"
-        }
-        _ if !evidence.quiet => {
-            "its request could still arrive: the quiet period was not over in the time allowed"
-        }
-        _ if evidence.later == Later::Waiting => "the tenant has not finished with other batches yet",
-        _ => "not every profile could be looked at",
-    };
+    } = *seen;
     let mut counts = format!("{} with the change, {} without", changed + partly, unchanged);
     for (number, what) in [(gone, "gone"), (unknown, "not asked")] {
         if number > 0 {
             counts += &format!(", {number} {what}");
         }
     }
-    format!("{why} ({counts})")
+    counts
 }
 
-/// How long nothing may be concluded from absence. `least` covers the life of the request itself; `longest` is
-/// the longest time that the tenant was seen to take over a batch.
-pub fn quiet_period(least: Duration, longest: Duration) -> Duration {
-    least.saturating_add(longest.saturating_mul(LONGEST_TIMES))
+/// The time after which an unanswered request can no longer take effect, from all that is known by now.
+///
+/// `base` covers the life of the request itself, `longest` is the longest completed processing time, and `unshown` the
+/// greatest age of an accepted batch that does not show yet: as slow as with that one the tenant may be with this one.
+pub fn maximum_request_lifetime(base: Duration, longest: Duration, unshown: Duration) -> Duration {
+    base.saturating_add(longest.saturating_mul(LONGEST_TIMES).max(unshown))
 }
 
 /// Whether a batch in the tenant's list can be ours, judged by the ids that its items name.
@@ -245,8 +263,9 @@ pub enum Match {
 
 /// Compares the items of a listed batch with the members of ours.
 ///
-/// Which of an item's ids is the profile's is documented nowhere, and it may be none of them; so an item speaks
-/// against us only where it names an id that looks like our profiles' and is not one of them.
+/// Which of an item's ids is the profile's is documented nowhere, and it may be none of them. So an item speaks against
+/// us only where it names an id that looks like our profiles' and is not one of them; and that counts only where the
+/// items of a batch that is known to be ours have been recognised.
 pub fn compare(items: &[Vec<ProfileId>], members: &HashSet<&ProfileId>) -> Match {
     let is_ours = |item: &&Vec<ProfileId>| item.iter().any(|id| members.contains(id));
     let alike = |id: &ProfileId| {
@@ -282,116 +301,138 @@ fn same_shape(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
+    const VERIFY: InDoubt = InDoubt::Verify;
+
+    fn seen(changed: usize, partly: usize, unchanged: usize, gone: usize, unknown: usize) -> Sightings {
+        Sightings {
+            changed,
+            partly,
+            unchanged,
+            gone,
+            unknown,
+        }
+    }
+
+    /// Everything that absence needs.
     fn evidence() -> Evidence {
         Evidence {
             listed: Listed::Nothing,
-            seen: Sightings {
-                unchanged: 3,
-                ..Sightings::default()
-            },
-            moved: false,
-            quiet: true,
+            seen: seen(0, 0, 3, 0, 0),
+            effect_seen: false,
+            lifetime_over: true,
             later: Later::Applied,
+            looks_calibrated: true,
+            absent_before: false,
             ruled_absent: false,
             time_is_up: false,
         }
     }
 
-    fn one(identified: bool) -> Listed {
-        Listed::One {
-            id: BatchId::new("b"),
-            identified,
-            finished: false,
+    fn identified(finished: bool) -> Listed {
+        let id = BatchId::new("b");
+        Listed::Identified { id, finished }
+    }
+
+    fn held(decision: Decision) -> String {
+        match decision {
+            Decision::Hold(why) => why,
+            other => panic!("{other:?} and not held"),
         }
     }
 
-    /// Every condition of absence alone keeps a batch from being sent again.
+    /// Every condition of absence alone keeps a batch from being sent again, and people are told which it was.
     #[test]
     fn absence_needs_every_one_of_its_conditions() {
-        let verify = InDoubt::Verify;
-        assert_eq!(decide(&evidence(), verify), Decision::Absent);
+        assert_eq!(decide(&evidence(), VERIFY), Decision::Absent);
         let unreadable = Evidence {
             listed: Listed::Unreadable,
             later: Later::None,
             ..evidence()
         };
-        assert_eq!(decide(&unreadable, verify), Decision::Absent);
+        assert_eq!(decide(&unreadable, VERIFY), Decision::Absent);
         assert_eq!(decide(&evidence(), InDoubt::Hold), Decision::Wait);
-        let spoilt: [fn(&mut Evidence); 9] = [
-            |e| e.quiet = false,
-            |e| e.moved = true,
-            |e| e.later = Later::Waiting,
-            |e| e.listed = Listed::Several { finished: true },
-            |e| e.listed = Listed::Unclear,
-            |e| e.seen.changed = 1,
-            |e| e.seen.partly = 1,
-            |e| e.seen.unknown = 1,
-            |e| e.seen.unchanged = 0,
+        type Spoil = fn(&mut Evidence);
+        let spoilt: [(Spoil, &str); 14] = [
+            (|e| e.lifetime_over = false, "maximum request lifetime"),
+            (|e| e.effect_seen = true, "show or have shown"),
+            (|e| e.later = Later::Waiting, "other batches"),
+            (|e| e.looks_calibrated = false, "proves nothing"),
+            (|e| e.absent_before = true, "a person decides"),
+            (
+                |e| e.listed = Listed::Possible { finished: true },
+                "lists a batch that could be it",
+            ),
+            (
+                |e| e.listed = Listed::Possible { finished: false },
+                "has not finished with it",
+            ),
+            (|e| e.listed = identified(true), "another job's"),
+            (|e| e.listed = identified(false), "has not finished with a batch"),
+            (|e| e.listed = Listed::Unclear("it is cut"), "it is cut"),
+            (|e| e.seen.changed = 1, "show or have shown"),
+            (|e| e.seen.partly = 1, "show or have shown"),
+            (|e| e.seen.unknown = 1, "not every profile"),
+            (|e| e.seen = seen(0, 0, 0, 1, 1), "not every profile"),
         ];
-        for (number, spoil) in spoilt.into_iter().enumerate() {
+        for (spoil, why) in spoilt {
             let mut evidence = evidence();
             spoil(&mut evidence);
-            assert_eq!(decide(&evidence, verify), Decision::Wait, "condition {number}");
+            assert_eq!(decide(&evidence, VERIFY), Decision::Wait, "{why}");
             evidence.time_is_up = true;
-            assert!(
-                matches!(decide(&evidence, verify), Decision::Hold(_)),
-                "condition {number}"
-            );
+            let told = held(decide(&evidence, VERIFY));
+            assert!(told.contains(why), "{why}: {told}");
         }
+        let mut counted = evidence();
+        (counted.seen, counted.time_is_up) = (seen(1, 2, 4, 8, 16), true);
+        let told = held(decide(&counted, VERIFY));
+        assert!(
+            told.ends_with("(3 with the change, 4 without, 8 gone, 16 not asked)"),
+            "{told}"
+        );
     }
 
+    /// A batch is ours only where it is for exactly our members and all of them show the whole change.
     #[test]
-    fn what_the_tenant_lists_is_found_once_it_is_certain() {
-        let all = Sightings {
-            changed: 3,
-            ..Sightings::default()
-        };
-        let listed = |listed, seen| Evidence {
+    fn who_shows_a_part_of_the_change_identifies_nothing() {
+        let look = |listed: Listed, seen| Evidence {
             listed,
             seen,
             ..evidence()
         };
-        let found = |by_size| {
-            let id = BatchId::new("b");
-            Decision::Found { id, by_size }
-        };
-        let some = Sightings {
-            changed: 1,
-            unchanged: 2,
-            ..Sightings::default()
-        };
-        assert_eq!(decide(&listed(one(true), some), InDoubt::Hold), found(false));
-        assert_eq!(decide(&listed(one(false), all), InDoubt::Verify), found(true));
-        assert_eq!(
-            decide(&listed(one(false), evidence().seen), InDoubt::Verify),
-            Decision::Wait
-        );
-        assert_eq!(
-            decide(&listed(Listed::Several { finished: true }, all), InDoubt::Verify),
-            Decision::Reached
-        );
-        assert_eq!(
-            decide(&listed(Listed::Unreadable, all), InDoubt::Hold),
-            Decision::Reached
-        );
+        let found = Decision::Found(BatchId::new("b"));
+        for finished in [true, false] {
+            let all = look(identified(finished), seen(3, 0, 0, 0, 0));
+            assert_eq!(decide(&all, InDoubt::Hold), found);
+            for partly in [
+                seen(0, 3, 0, 0, 0),
+                seen(2, 1, 0, 0, 0),
+                seen(2, 0, 1, 0, 0),
+                seen(0, 1, 2, 0, 0),
+            ] {
+                let mut partly = look(identified(finished), partly);
+                assert_eq!(decide(&partly, VERIFY), Decision::Wait);
+                partly.time_is_up = true;
+                held(decide(&partly, VERIFY));
+            }
+        }
+        for listed in [
+            Listed::Possible { finished: true },
+            Listed::Unreadable,
+            Listed::Unclear("it is cut"),
+            Listed::Nothing,
+        ] {
+            let all = look(listed, seen(3, 0, 0, 0, 0));
+            assert_eq!(decide(&all, InDoubt::Hold), Decision::Reached);
+        }
     }
 
     #[test]
     fn some_are_not_all_and_the_gone_say_nothing() {
-        let look = |changed, unchanged, gone| Evidence {
-            seen: Sightings {
-                changed,
-                unchanged,
-                gone,
-                ..Sightings::default()
-            },
-            moved: changed > 0,
-            ..evidence()
-        };
-        assert_eq!(decide(&look(2, 1, 0), InDoubt::Verify), Decision::Wait);
-        assert_eq!(decide(&look(2, 0, 1), InDoubt::Verify), Decision::Reached);
-        assert_eq!(decide(&look(0, 2, 1), InDoubt::Verify), Decision::Absent);
-        assert_eq!(decide(&look(0, 0, 3), InDoubt::Verify), Decision::Gone);
+        let decided = |seen| decide(&Evidence { seen, ..evidence() }, VERIFY);
+        assert_eq!(decided(seen(2, 0, 1, 0, 0)), Decision::Wait);
+        assert_eq!(decided(seen(2, 0, 0, 1, 0)), Decision::Reached);
+        assert_eq!(decided(seen(0, 0, 2, 1, 0)), Decision::Absent);
+        assert_eq!(decided(seen(0, 0, 0, 3, 0)), Decision::Gone);
     }
 
     #[test]
@@ -399,13 +440,7 @@ mod tests {
         for number in 0..3_usize.pow(5) {
             let [changed, partly, unchanged, gone, unknown] =
                 [1, 3, 9, 27, 81].map(|digit| number / digit % 3);
-            let seen = Sightings {
-                changed,
-                partly,
-                unchanged,
-                gone,
-                unknown,
-            };
+            let seen = seen(changed, partly, unchanged, gone, unknown);
             let none = |counts: &[usize]| counts.iter().all(|count| *count == 0);
             assert_eq!(
                 seen.all_changed(),
@@ -425,147 +460,49 @@ mod tests {
         }
     }
 
-    /// Whoever rules needs to know what kept the batch from being decided.
     #[test]
-    fn a_held_batch_says_what_is_missing() {
-        let held = |spoil: fn(&mut Evidence), in_doubt| {
-            let mut evidence = evidence();
-            spoil(&mut evidence);
-            why_undecided(&evidence, in_doubt)
-        };
-        let verify = |spoil| held(spoil, InDoubt::Verify);
-        let counts = "(0 with the change, 3 without)";
-        for (why, expected) in [
-            (
-                verify(|e| e.listed = Listed::Several { finished: false }),
-                "lists several batches that could be it",
-            ),
-            (
-                verify(|e| e.listed = one(false)),
-                "lists a batch that could be it",
-            ),
-            (
-                verify(|e| e.listed = Listed::Unclear),
-                "could not be read far enough back",
-            ),
-            (verify(|e| e.ruled_absent = true), "it was ruled absent, but"),
-            (
-                verify(|e| e.moved = true),
-                "show or have shown the change, so it may have arrived",
-            ),
-            (held(|_| {}, InDoubt::Hold), "--in-doubt hold goes no further"),
-            (verify(|e| e.quiet = false), "the quiet period was not over"),
-            (
-                verify(|e| e.later = Later::Waiting),
-                "the tenant has not finished with other batches yet",
-            ),
-            (verify(|_| {}), "not every profile could be looked at"),
-        ] {
-            assert!(
-                why.contains(expected) && why.ends_with(counts),
-                "{expected}: {why}"
-            );
-        }
-        let why = verify(|e| {
-            e.seen = Sightings {
-                changed: 1,
-                partly: 2,
-                unchanged: 4,
-                gone: 8,
-                unknown: 16,
-            }
-        });
-        assert!(
-            why.ends_with("(3 with the change, 4 without, 8 gone, 16 not asked)"),
-            "{why}"
-        );
+    fn what_rests_on_lack_is_looked_at_twice() {
+        let all = seen(3, 0, 0, 0, 0);
+        let rests = |decision: Decision, action| decision.rests_on_lack(action, &all);
+        assert!(!rests(Decision::Reached, Action::Assign));
+        assert!(!rests(Decision::Found(BatchId::new("b")), Action::Assign));
+        assert!(rests(Decision::Reached, Action::Remove));
+        assert!(rests(Decision::Absent, Action::Assign));
+        assert!(Decision::Reached.rests_on_lack(Action::Assign, &seen(2, 0, 0, 1, 0)));
     }
 
     #[test]
     fn a_ruling_is_acted_on_only_where_the_profiles_agree() {
         let ruled = Evidence {
             ruled_absent: true,
-            quiet: false,
+            lifetime_over: false,
+            looks_calibrated: false,
+            absent_before: true,
+            listed: Listed::Unclear("it is cut"),
             ..evidence()
         };
         assert_eq!(decide(&ruled, InDoubt::Hold), Decision::Absent);
         let mut contradicted = ruled.clone();
         contradicted.seen.changed = 1;
-        let Decision::Hold(why) = decide(&contradicted, InDoubt::Verify) else {
-            panic!("sent again although a profile shows the change");
-        };
+        let why = held(decide(&contradicted, VERIFY));
         assert!(
             why.contains("ruled absent") && why.contains("1 with the change"),
             "{why}"
         );
-        let mut listed = Evidence {
-            listed: one(true),
-            ..ruled
-        };
-        assert!(
-            matches!(decide(&listed, InDoubt::Verify), Decision::Hold(_)),
-            "it may still do it"
-        );
-        let Listed::One { finished, .. } = &mut listed.listed else {
-            unreachable!()
-        };
-        *finished = true;
-        assert_eq!(decide(&listed, InDoubt::Verify), Decision::Absent);
-        for finished in [true, false] {
-            let several = Evidence {
-                listed: Listed::Several { finished },
-                ..listed.clone()
-            };
-            let sent_again = decide(&several, InDoubt::Verify) == Decision::Absent;
-            assert_eq!(sent_again, finished, "any of them may still do it");
-        }
-        listed.moved = true;
-        assert!(matches!(decide(&listed, InDoubt::Verify), Decision::Found { .. }));
-    }
-
-    #[test]
-    fn a_listed_batch_for_the_same_people_need_not_be_this_one() {
-        let listed = |seen: Sightings| Evidence {
-            listed: one(true),
-            seen,
-            ..evidence()
-        };
-        let unchanged = Sightings {
-            unchanged: 3,
-            ..Sightings::default()
-        };
-        assert_eq!(decide(&listed(unchanged), InDoubt::Verify), Decision::Wait);
-        let mut over = listed(unchanged);
-        over.listed = Listed::One {
-            id: BatchId::new("b"),
-            identified: true,
-            finished: true,
-        };
-        assert_eq!(decide(&over, InDoubt::Verify), Decision::Wait, "nobody has ruled");
-        over.ruled_absent = true;
-        over.seen.changed = 1;
-        assert!(matches!(decide(&over, InDoubt::Verify), Decision::Found { .. }));
-        for seen in [
-            Sightings {
-                changed: 1,
-                unchanged: 2,
-                ..unchanged
-            },
-            Sightings {
-                partly: 1,
-                unchanged: 2,
-                ..unchanged
-            },
-            Sightings {
-                unchanged: 0,
-                gone: 3,
-                ..unchanged
-            },
+        for (listed, finished) in [
+            (identified(true), true),
+            (identified(false), false),
+            (Listed::Possible { finished: true }, true),
+            (Listed::Possible { finished: false }, false),
         ] {
-            assert!(
-                matches!(decide(&listed(seen), InDoubt::Verify), Decision::Found { .. }),
-                "{seen:?}"
-            );
+            let mut listed = Evidence {
+                listed,
+                ..ruled.clone()
+            };
+            let sent_again = decide(&listed, VERIFY) == Decision::Absent;
+            assert_eq!(sent_again, finished, "any of them may still do it");
+            listed.effect_seen = true;
+            held(decide(&listed, VERIFY));
         }
     }
 
@@ -592,9 +529,17 @@ mod tests {
     }
 
     #[test]
-    fn the_quiet_period_grows_with_what_the_tenant_has_shown() {
+    fn the_lifetime_grows_with_what_the_tenant_has_shown() {
         let seconds = Duration::from_secs;
-        assert_eq!(quiet_period(seconds(75), Duration::ZERO), seconds(75));
-        assert_eq!(quiet_period(seconds(75), seconds(40)), seconds(195));
+        let lifetime =
+            |longest, unshown| maximum_request_lifetime(seconds(75), seconds(longest), seconds(unshown));
+        assert_eq!(lifetime(0, 0), seconds(75));
+        assert_eq!(lifetime(40, 0), seconds(195));
+        assert_eq!(
+            lifetime(40, 101),
+            seconds(195),
+            "three times what was completed is more"
+        );
+        assert_eq!(lifetime(0, 101), seconds(176), "what is not over counts once");
     }
 }

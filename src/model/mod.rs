@@ -10,6 +10,7 @@ pub mod entry;
 pub mod forecast;
 pub mod grouping;
 pub mod ids;
+pub mod listing;
 pub mod lookup;
 pub mod outcome;
 pub mod rate;

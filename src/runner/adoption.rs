@@ -1,20 +1,25 @@
 //! Waiting, in a copy of a ledger, for what its original has sent.
 //!
 //! The copy has never heard of the batches that left after it was made, and knows them by their effect alone. So nobody
-//! is looked up before that can be seen: requests that are still on their way get the quiet period to arrive, what the
+//! is looked up before that can show: requests that are still on their way get the maximum request lifetime, what the
 //! tenant's list calls unfinished has as long as any batch to be finished, and what has only just been finished gets a
-//! quiet period to show. Where the list cannot be read, the quiet period has to do.
+//! lifetime to show. The list is read to its end unless its order is calibrated. Where it cannot be read, the lifetime has
+//! to do.
 
 use super::context::{Context, GaveUp, Halt};
-use super::doubt::{ANEW_LIMIT, LIST_PAGES_LIMIT, list_page};
+use super::doubt::ANEW_LIMIT;
+use super::listing::{ListRead, read_list};
 use super::look::Patience;
 use crate::api::pacing::Class;
-use crate::api::{BatchProgress, ListedBatch, Tenant};
-use crate::ledger::Standing;
+use crate::api::{BatchProgress, Tenant};
 use crate::model::ids::BatchId;
+use crate::model::listing::{Reading, Standing};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Batches of the list that are asked for alone in one look, where it does not call them finished.
+const ASKED_LIMIT: usize = 20;
 
 /// Batches in the tenant's list that this ledger does not know and that are younger than whatever it knows.
 #[derive(Default)]
@@ -25,27 +30,17 @@ struct Unknown {
     over: HashSet<BatchId>,
 }
 
-impl Unknown {
-    fn add(&mut self, id: BatchId, progress: BatchProgress) {
-        match progress {
-            BatchProgress::Pending => self.pending += 1,
-            BatchProgress::Unknown => self.unclear += 1,
-            BatchProgress::Success | BatchProgress::Failed => drop(self.over.insert(id)),
-        }
-    }
-}
-
 /// Returns when all that the original may have sent shows.
-pub async fn outlast_original<T: Tenant>(context: &Context<T>, quiet: Duration) -> Result<(), Halt> {
+pub async fn outlast_original<T: Tenant>(context: &Context<T>, lifetime: Duration) -> Result<(), Halt> {
     let before = look(context).await?;
-    keep_quiet(context, quiet).await;
+    pass(context, lifetime).await;
     let after = look_until_finished(context).await?;
     if !after.over.is_subset(&before.over) {
         context.events.notice(format!(
             "what the tenant has finished of late gets another {} s to show",
-            quiet.as_secs()
+            lifetime.as_secs()
         ));
-        keep_quiet(context, quiet).await;
+        pass(context, lifetime).await;
     }
     Ok(())
 }
@@ -74,56 +69,53 @@ async fn look_until_finished<T: Tenant>(context: &Context<T>) -> Result<Unknown,
     }
 }
 
-/// While the tenant was away, it may have worked on nothing either: none of that time was quiet.
-async fn keep_quiet<T: Tenant>(context: &Context<T>, quiet: Duration) {
+/// While the tenant was away, it may have worked on nothing either: none of that time counts.
+async fn pass<T: Tenant>(context: &Context<T>, lifetime: Duration) {
     for _ in 0..=ANEW_LIMIT {
         let began = Instant::now();
-        tokio::time::sleep(quiet).await;
+        tokio::time::sleep(lifetime).await;
         if context.time_since(began).await.is_some() {
             return;
         }
     }
 }
 
-/// What the tenant's list holds down to the first batch that was accepted before the copy was made.
+/// What the tenant's list holds down to what was accepted before the copy was made. What of it cannot be read is unclear.
 async fn look<T: Tenant>(context: &Context<T>) -> Result<Unknown, Halt> {
     let mut unknown = Unknown::default();
-    for number in 1..=LIST_PAGES_LIMIT {
-        let page = match list_page(context, number).await {
-            Ok(page) => page,
-            Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => return Ok(unknown),
-            Err(GaveUp::Halt(halt)) => return Err(halt),
+    // Whatever the copy knows was answered before it was made.
+    let began = Some(i64::MAX);
+    let reading = match read_list(context, began).await? {
+        ListRead::Missing => return Ok(unknown),
+        ListRead::Failed => Reading::default(),
+        ListRead::Rows(reading) => reading,
+    };
+    if !(reading.whole || reading.reaches_before(began)) {
+        unknown.unclear += 1;
+    }
+    let rows = reading.rows.into_iter();
+    for (number, row) in rows.filter(|row| row.standing == Standing::Unknown).enumerate() {
+        let progress = match row.finished {
+            Some(true) => BatchProgress::Success,
+            _ if number < ASKED_LIMIT => progress(context, &row.id).await?,
+            _ => BatchProgress::Unknown,
         };
-        let ids = page.items.iter().map(ListedBatch::ids).collect();
-        let standings = context.ledger.recognise_any(ids).await?;
-        for (batch, standing) in page.items.into_iter().zip(standings) {
-            match standing {
-                Standing::Before => return Ok(unknown),
-                Standing::Known => {}
-                Standing::Unknown => {
-                    let progress = progress(context, &batch).await?;
-                    unknown.add(batch.id, progress);
-                }
-            }
-        }
-        if !page.more {
-            break;
+        match progress {
+            BatchProgress::Pending => unknown.pending += 1,
+            BatchProgress::Unknown => unknown.unclear += 1,
+            BatchProgress::Success | BatchProgress::Failed => drop(unknown.over.insert(row.id)),
         }
     }
     Ok(unknown)
 }
 
-async fn progress<T: Tenant>(context: &Context<T>, batch: &ListedBatch) -> Result<BatchProgress, Halt> {
-    if let Some(progress) = batch.progress {
-        return Ok(progress);
-    }
-    let id = &batch.id;
-    match context
+async fn progress<T: Tenant>(context: &Context<T>, id: &BatchId) -> Result<BatchProgress, Halt> {
+    let report = context
         .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
-        .await
-    {
+        .await;
+    match report {
         Ok(report) => Ok(report.progress),
-        Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(BatchProgress::Unknown),
         Err(GaveUp::Halt(halt)) => Err(halt),
+        Err(_) => Ok(BatchProgress::Unknown),
     }
 }

@@ -5,13 +5,14 @@
 
 use super::event::Events;
 use super::limits::Limits;
+use super::processing::Processing;
 use super::readback::Together;
 use crate::api::pacing::Class;
 use crate::api::{Paced, Page, Slice, Tenant, Wanted};
 use crate::ledger::{LedgerError, Writer};
 use crate::model::backoff::LONGEST_RETRY_AFTER;
 use crate::model::doubt::InDoubt;
-use crate::model::ids::{BatchNo, Handle, Job};
+use crate::model::ids::{BatchNo, Handle, Job, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
@@ -25,6 +26,13 @@ use tokio::time::Instant;
 
 /// Worthless answers to one question before it is given up.
 const SPOILED_LIMIT: u32 = 8;
+
+/// The same where a batch is settled: what it has to say is learned from its members then.
+const SPOILED_SETTLING_LIMIT: u32 = 3;
+
+/// Failures of other kinds in a row, of a question about a batch or a profile, before somebody asks whether it is the
+/// tenant or the question.
+const SUSPICIOUS_FAILURES: u32 = 8;
 
 /// Answers about another thing than was asked for before that is taken to be gone.
 const ELSEWHERE_LIMIT: u32 = 3;
@@ -58,16 +66,24 @@ pub struct RunSettings {
     pub dry_run: bool,
     /// How much is read back.
     pub confirm: Confirm,
-    /// How long a batch may stay unclear before the run goes on without it. One in doubt has its quiet period beside
-    /// that, unless this is shorter than any.
+    /// How long a batch may stay unclear before the run goes on without it.
     pub settle_deadline: Duration,
     /// How far a batch in doubt is cleared up without a person.
     pub in_doubt: InDoubt,
-    /// The least quiet period: how long after sight of a request was lost it might still take effect, if the
-    /// tenant takes no time at all. What it was seen to take comes on top.
+    /// The least maximum request lifetime: how long after sight of a request was lost it might still take effect, if
+    /// the tenant takes no time at all. What it was seen to take comes on top.
     pub quiet: Duration,
     /// When it ends by itself.
     pub limits: Limits,
+}
+
+/// What this run has seen to be evidence, on changes that are known to have been made.
+#[derive(Default)]
+pub struct Calibrated {
+    /// Handles whose change a look at a single profile has shown, and on which profile.
+    pub handles: HashMap<Handle, ProfileId>,
+    /// Whether the items of a batch of ours named its profiles.
+    pub items: bool,
 }
 
 /// What every stage is given.
@@ -90,8 +106,14 @@ pub struct Context<T> {
     pub usual_time: Arc<Mutex<Option<Duration>>>,
     /// When this process last slept longer than it had wanted to: it was stopped, or the machine was.
     pub overslept: Arc<Mutex<Option<Instant>>>,
-    /// Batches in doubt, and when the quiet period of each is over: what a run that does nothing waits for.
-    pub quiet_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
+    /// Batches in doubt, and when the maximum lifetime of each request is over: what a run that does nothing waits for.
+    pub lifetime_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
+    /// Accepted batches that are looked at, and when that ends at the latest.
+    pub settle_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
+    /// How long the tenant has been taking over batches that are not known to be finished.
+    pub processing: Processing,
+    /// What kinds of evidence are known to show what happened.
+    pub calibrated: Arc<Mutex<Calibrated>>,
     /// Questions that were asked through this context: a stage that is to be measured gets one of its own.
     pub asked: Arc<AtomicU64>,
     /// Becomes true when no new work is to be taken, for whatever reason: nobody waits or asks on then.
@@ -110,7 +132,10 @@ impl<T> Clone for Context<T> {
             together: self.together.clone(),
             usual_time: self.usual_time.clone(),
             overslept: self.overslept.clone(),
-            quiet_ends: self.quiet_ends.clone(),
+            lifetime_ends: self.lifetime_ends.clone(),
+            settle_ends: self.settle_ends.clone(),
+            processing: self.processing.clone(),
+            calibrated: self.calibrated.clone(),
             asked: self.asked.clone(),
             stop: self.stop.clone(),
         }
@@ -232,13 +257,18 @@ impl<T: Tenant> Context<T> {
         Ok(())
     }
 
+    /// When this process was last held up, or the tenant away.
+    pub async fn disturbed(&self) -> Option<Instant> {
+        let outage_ended = self.tenant.gate().caught_up().await.outage_ended;
+        let overslept = *self.overslept.lock().unwrap_or_else(PoisonError::into_inner);
+        overslept.max(outage_ended)
+    }
+
     /// The time since an instant, as far as it says something about the tenant: not where this process was held up
     /// meanwhile, or the tenant was away.
     pub async fn time_since(&self, instant: Instant) -> Option<Duration> {
-        let outage_ended = self.tenant.gate().caught_up().await.outage_ended;
-        let overslept = *self.overslept.lock().unwrap_or_else(PoisonError::into_inner);
-        let disturbed = overslept.max(outage_ended);
-        disturbed
+        self.disturbed()
+            .await
             .is_none_or(|disturbed| disturbed < instant)
             .then(|| instant.elapsed())
     }
@@ -247,6 +277,11 @@ impl<T: Tenant> Context<T> {
 /// Asks for nobody: the question whose right answer is known.
 pub async fn find_nobody<T: Tenant>(tenant: Arc<T>) -> Result<Page<Found>, ReadFailure> {
     tenant.profiles(Wanted::Email(NOBODY), Slice::usual(1)).await
+}
+
+/// Whether the tenant answers others, so that it is one question that it gives no answer to.
+async fn is_this_question<T: Tenant>(tenant: &Paced<T>, class: Class, successes_before: u64) -> bool {
+    tenant.gate().view().successes > successes_before || tenant.read(class, find_nobody).await.is_ok()
 }
 
 /// Asks again for as long as that makes sense. `unreachable_limit` bounds the tries at a tenant that cannot be
@@ -261,9 +296,17 @@ pub async fn ask_patiently<T: Tenant, R, F>(
 where
     F: Future<Output = Result<R, ReadFailure>>,
 {
-    let (mut spoiled, mut unreachable, mut elsewhere) = (0, 0, 0);
+    let (mut spoiled, mut unreachable, mut elsewhere, mut tries) = (0, 0, 0, 0);
     let mut successes_before = 0;
     loop {
+        // No question is asked without a bound, be it that the tenant answers every other one.
+        let suspicious = class == Class::Settle && tries > 0 && tries % SUSPICIOUS_FAILURES == 0;
+        if suspicious && tenant.read(class, find_nobody).await.is_ok() {
+            return Err(GaveUp::Refused(
+                "the tenant answers other questions and not this one".into(),
+            ));
+        }
+        tries += 1;
         let answer = match unreachable_limit {
             Some(_) => tenant.read_soon(class, IMPATIENT_WAIT_LIMIT, &question).await,
             None => tenant.read(class, &question).await,
@@ -287,6 +330,13 @@ where
                 if spoiled == 1 {
                     // Counted from here: what went well before says nothing about an outage that began since.
                     successes_before = tenant.gate().view().successes;
+                }
+                let of_a_batch = class == Class::Settle && spoiled >= SPOILED_SETTLING_LIMIT;
+                if of_a_batch
+                    && spoiled < SPOILED_LIMIT
+                    && is_this_question(tenant, class, successes_before).await
+                {
+                    return Err(GaveUp::Refused(why));
                 }
                 if spoiled >= SPOILED_LIMIT || unreachable_limit.is_some_and(|limit| spoiled >= limit) {
                     // Did others get through meanwhile? Then it is this question; else it is the tenant.

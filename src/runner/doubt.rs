@@ -3,35 +3,37 @@
 //! The evidence is gathered here, look by look; what follows from it stands in [`crate::model::doubt`]. Three
 //! things are asked, and all of them are reads: the tenant's list of batches, the batch's members, and the ledger
 //! about what was sent later. What a look saw of the change is on the disk before anything is concluded, so that
-//! no restart forgets it. The quiet period is counted on the monotonic clock of this process, from when sight was
-//! lost or the process began: a restart waits all of it again.
+//! no restart forgets it. The maximum request lifetime is reckoned anew at every look, from all that is known by then;
+//! it is counted on the monotonic clock of this process, from when sight was lost or the process began: a restart waits
+//! all of it again. What rests on a lack is concluded only where two whole looks, some time apart, agree.
 //!
 //! If the power goes after absence was concluded, the batch is sealed, with the absence beside it in the same
 //! transaction, and is sent; before, it is in doubt, and everything is asked again.
 
 use super::context::{Context, GaveUp, Halt};
-use super::look::{MISSES_A_LOOK, Patience, Sight, look_at};
+use super::lifetime::{looks_apart, processing_time, request_lifetime, was_unfinished};
+use super::listing::{ListRead, is_finished, items_are_recognised, read_list};
+use super::look::{MISSES_A_LOOK, Patience, Sight, look_at, shows_alone};
+use crate::api::Tenant;
 use crate::api::pacing::Class;
-use crate::api::{BatchProgress, ListedBatch, Page, Tenant};
-use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement, Standing};
-use crate::model::doubt::{self, Decision, Evidence, Later, Listed, Match, Sightings};
-use crate::model::ids::{BatchId, BatchNo, ProfileId};
+use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement};
+use crate::model::doubt::{self, Decision, Evidence, InDoubt, Later, Listed, Match, Sightings};
+use crate::model::ids::{BatchId, BatchNo, Handle, ProfileId};
 use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Pages of the tenant's list that are read to get back to the time of a doubt.
-pub const LIST_PAGES_LIMIT: u32 = 20;
-/// Tries at a page of the list before a look goes on without it.
-const LIST_TRIES: u32 = 3;
 /// Batches in the list that are compared with ours, item by item, in one look.
 const CANDIDATES_LIMIT: usize = 5;
-/// How often a quiet period begins anew before nothing is waited for any more: a tenant that goes away again and again
+/// How often a lifetime begins anew before nothing is waited for any more: a tenant that goes away again and again
 /// would otherwise keep a run going for ever.
 pub const ANEW_LIMIT: u32 = 10;
-/// How much longer than the quiet period a batch is looked at that an earlier run waited for in vain.
+/// How much longer than the lifetime a batch is looked at that an earlier run waited for in vain.
 const LAST_LOOK: Duration = Duration::from_secs(5);
+/// Confirmed entries among which one is chosen to see whether looks show changes, and how many are tried for a handle.
+const EXAMPLES: usize = 100;
+const EXAMPLES_TRIED: usize = 3;
 
 /// How the clearing up of a batch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,88 +59,75 @@ pub struct Doubted {
     pub again: bool,
 }
 
-/// Asks for the newest batch in the tenant's list, before this run sends anything.
-///
-/// Whatever stands below it later is older than all that the run sends; the order of the list says so, and no
-/// clock is asked.
-pub async fn note_baseline<T: Tenant>(context: &Context<T>) -> Result<(), Halt> {
-    match list_page(context, 1).await {
-        Ok(page) => {
-            let newest = page.items.into_iter().next().map(|batch| batch.id);
-            Ok(context.ledger.baseline(newest).await?)
-        }
-        // A list that cannot be read is a rung less, and no reason not to go on.
-        Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(()),
-        Err(GaveUp::Halt(halt)) => Err(halt),
-    }
-}
-
-/// A page of the tenant's list. Whoever answers this question with errors, and no other, is soon asked no more.
-pub async fn list_page<T: Tenant>(context: &Context<T>, number: u32) -> Result<Page<ListedBatch>, GaveUp> {
-    let page = context
-        .ask_within(Class::Settle, Some(LIST_TRIES), |tenant| async move {
-            tenant.batches(number).await
-        })
-        .await;
-    match page {
-        Err(GaveUp::Halt(halt @ (Halt::Outage(_) | Halt::Later(_)))) => {
-            Err(GaveUp::Refused(halt.to_string()))
-        }
-        page => page,
-    }
-}
-
 /// Looks at a batch in doubt until it is decided or the time is up.
 pub async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Result<Cleared, Halt> {
     let cleared = look_until_decided(context, doubted).await;
-    quiet_ends(context).remove(&doubted.no);
+    lifetime_ends(context).remove(&doubted.no);
+    if !matches!(cleared, Ok(Cleared::Found)) {
+        context.processing.over(doubted.no);
+    }
     cleared
 }
 
-/// Batches that are being cleared up, and when the quiet period of each is over.
-pub fn quiet_ends<T>(context: &Context<T>) -> MutexGuard<'_, HashMap<BatchNo, Instant>> {
-    context.quiet_ends.lock().unwrap_or_else(PoisonError::into_inner)
+/// Batches that are being cleared up, and when the maximum request lifetime of each is over.
+pub fn lifetime_ends<T>(context: &Context<T>) -> MutexGuard<'_, HashMap<BatchNo, Instant>> {
+    context
+        .lifetime_ends
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Result<Cleared, Halt> {
     let no = doubted.no;
     let doubt = context.ledger.doubt(no).await?;
-    let least = doubt::quiet_period(context.settings.quiet, doubt.longest);
-    let quiet = doubt.quiet.max(least);
-    context.ledger.require_quiet(no, quiet).await?;
-    let ends = doubted.since + quiet;
-    quiet_ends(context).insert(no, ends);
+    context
+        .processing
+        .watch(no, doubt.unfinished, doubt.sent_at, false);
     let members = context.ledger.members(no).await?;
     let mut look = Look {
         context,
         no,
-        quiet,
-        quiet_ends: ends,
+        lifetime: doubt.lifetime,
+        counted_from: doubted.since,
         anew: 0,
-        others_end: None,
-        moved: doubt.moved,
+        effect_seen: doubt.effect_seen,
         foreign: HashSet::new(),
         seen: vec![None; members.len()],
         members,
         doubt,
     };
+    look.reckon_lifetime().await?;
     let mut patience = Patience::new(look.time(doubted));
+    let mut decided: Option<(Decision, Instant)> = None;
     loop {
         let time_is_up = patience.is_over() && look.ahead().is_none();
+        let began = Instant::now();
         let evidence = look.gather(time_is_up).await?;
-        match doubt::decide(&evidence, context.settings.in_doubt) {
+        let decision = doubt::decide(&evidence, context.settings.in_doubt);
+        if decision.rests_on_lack(context.job.action, &evidence.seen) {
+            let apart = looks_apart(context);
+            if !matches!(&decided, Some((before, at)) if *before == decision && began >= *at + apart) {
+                decided = Some((decision, began));
+                look.forget();
+                context.pause(apart).await?;
+                continue;
+            }
+        }
+        let looks_apart = decided.take().map_or(Duration::ZERO, |(_, at)| began - at);
+        match decision {
             Decision::Wait => {}
-            Decision::Found { id, by_size } => {
-                context.ledger.find(no, id, by_size).await?;
+            Decision::Found(id) => {
+                context.ledger.find(no, id).await?;
                 return Ok(Cleared::Found);
             }
-            Decision::Reached | Decision::Gone => return look.reached(doubted.since).await,
-            Decision::Absent => return look.absent(&evidence, quiet).await,
+            Decision::Reached | Decision::Gone => return look.reached(began).await,
+            Decision::Absent => return look.absent(&evidence, looks_apart).await,
             Decision::Hold(why) => {
                 context.ledger.hold(no, why.clone()).await?;
                 return Ok(Cleared::Held(why));
             }
         }
+        was_unfinished(context, no, began).await?;
         match look.ahead() {
             Some(ends) => patience.next_look_by(context, ends).await?,
             None => drop(patience.next_look(context).await?),
@@ -154,96 +143,99 @@ struct Look<'c, T> {
     members: Vec<SealedMember>,
     /// The last sight of each member; those with the change, and the gone, are not asked again.
     seen: Vec<Option<Sight>>,
-    moved: bool,
-    quiet: Duration,
-    quiet_ends: Instant,
-    /// How often the quiet period began anew after an outage.
+    effect_seen: bool,
+    /// The maximum request lifetime, and from when on it is counted.
+    lifetime: Duration,
+    counted_from: Instant,
+    /// How often it began anew after an outage.
     anew: u32,
-    /// Until when other batches are waited for that the tenant still works on, where it does.
-    others_end: Option<Instant>,
     /// Batches in the list that turned out to be somebody else's.
     foreign: HashSet<BatchId>,
 }
 
 impl<T: Tenant> Look<'_, T> {
-    /// How long to look, beside the quiet period where that is waited for. What an earlier run gave up on is only
-    /// looked at for as long as something new can come of it.
+    /// How long to look. What an earlier run gave up on is only looked at for as long as something new can come of it.
     fn time(&self, doubted: Doubted) -> Duration {
-        let settings = &self.context.settings;
-        let verify = settings.in_doubt == doubt::InDoubt::Verify;
-        if self.doubt.ruled_absent || (doubted.again && (self.moved || !verify)) {
+        let deadline = self.context.settings.settle_deadline;
+        if self.doubt.ruled_absent || (doubted.again && !self.may_become_absent()) {
             Duration::ZERO
-        } else if doubted.again && self.waits_for_quiet() {
-            settings.settle_deadline.min(LAST_LOOK)
+        } else if doubted.again {
+            deadline.min(LAST_LOOK)
         } else {
-            settings.settle_deadline
+            deadline
         }
     }
 
-    /// Whether the end of the quiet period can bring what decides, and is waited for.
-    ///
-    /// The deadline bounds how long a tenant may leave open what it could show. Before the end of the quiet period
-    /// nothing can show that a request never arrived, and how long that is depends on how slow the tenant was seen
-    /// to be: a deadline that counted this time, too, would at a slow tenant hold every batch that was lost, in this
-    /// run and in each that follows. One that is shorter than any quiet period says that nobody wants to wait.
-    fn waits_for_quiet(&self) -> bool {
+    /// Whether the end of the lifetime can bring what decides, and is waited for: not beyond the deadline.
+    fn may_become_absent(&self) -> bool {
         let settings = &self.context.settings;
-        settings.in_doubt == doubt::InDoubt::Verify
-            && settings.settle_deadline >= settings.quiet
-            && !self.moved
+        settings.in_doubt == InDoubt::Verify
+            && self.lifetime <= settings.settle_deadline
+            && !self.effect_seen
             && !self.doubt.ruled_absent
+            && !self.doubt.absent_before
     }
 
-    /// The end of the quiet period, or of the time that other batches have, where it is waited for and still ahead.
+    /// The end of the lifetime, where it is waited for and still ahead.
     fn ahead(&self) -> Option<Instant> {
-        let ends = self.others_end.unwrap_or(self.quiet_ends).max(self.quiet_ends);
-        let may_become_quiet = self.anew < ANEW_LIMIT;
-        (self.waits_for_quiet() && may_become_quiet && ends > Instant::now()).then_some(ends)
-    }
-
-    /// Those that the tenant is working on have as long to be settled as this one has to be decided, and until then
-    /// nothing can be absent.
-    fn mind_others(&mut self, later: Later) {
-        let deadline = self.context.settings.settle_deadline;
-        let end = || self.quiet_ends.max(Instant::now()) + deadline;
-        self.others_end = match later {
-            Later::Waiting => Some(self.others_end.unwrap_or_else(end)),
-            Later::None | Later::Applied => None,
-        };
+        let ends = self.counted_from + self.lifetime;
+        (self.may_become_absent() && self.anew < ANEW_LIMIT && ends > Instant::now()).then_some(ends)
     }
 
     /// One look at everything. What must be known *before* the members are looked at is asked first.
     async fn gather(&mut self, time_is_up: bool) -> Result<Evidence, Halt> {
         self.begin_anew_after_an_outage().await;
+        self.reckon_lifetime().await?;
         let began = Instant::now();
-        let quiet = began >= self.quiet_ends;
+        let over = began >= self.counted_from + self.lifetime;
         let later = self.context.ledger.later(self.no).await?;
-        self.mind_others(later);
         let listed = self.listed().await?;
-        let ripe = quiet && later != Later::Waiting;
+        let ripe = over && later != Later::Waiting;
         self.look_at_members(ripe || time_is_up || self.doubt.ruled_absent)
             .await?;
+        let seen = self.count();
+        let looks_calibrated = ripe && seen.none_changed() && self.looks_are_calibrated().await?;
+        // What was learned during this look may have made the lifetime longer.
+        self.reckon_lifetime().await?;
+        let over = over && began >= self.counted_from + self.lifetime;
         Ok(Evidence {
             listed,
-            seen: self.count(),
-            moved: self.moved,
-            // An outage that this look sat through may have begun before the period was over.
-            quiet: quiet && self.context.time_since(began).await.is_some(),
+            seen,
+            effect_seen: self.effect_seen,
+            // An outage that this look sat through may have begun before the lifetime was over.
+            lifetime_over: over && self.context.time_since(began).await.is_some(),
             later,
+            looks_calibrated,
+            absent_before: self.doubt.absent_before,
             ruled_absent: self.doubt.ruled_absent,
             time_is_up,
         })
     }
 
-    /// While the tenant was away it may not have worked on anything either: none of that time was quiet.
-    async fn begin_anew_after_an_outage(&mut self) {
-        if let Some(ended) = self.context.tenant.gate().caught_up().await.outage_ended {
-            if ended + self.quiet > self.quiet_ends {
-                self.quiet_ends = ended + self.quiet;
-                self.anew += 1;
-            }
-            quiet_ends(self.context).insert(self.no, self.quiet_ends);
+    /// From all that is known by now; it never becomes less.
+    async fn reckon_lifetime(&mut self) -> Result<(), Halt> {
+        let lifetime = request_lifetime(self.context).await?;
+        if lifetime > self.lifetime {
+            self.lifetime = lifetime;
+            self.context.ledger.require_lifetime(self.no, lifetime).await?;
         }
+        lifetime_ends(self.context).insert(self.no, self.counted_from + self.lifetime);
+        Ok(())
+    }
+
+    /// While the tenant was away it may not have worked on anything either: none of that time counts.
+    async fn begin_anew_after_an_outage(&mut self) {
+        if let Some(ended) = self.context.tenant.gate().caught_up().await.outage_ended
+            && ended > self.counted_from
+        {
+            self.counted_from = ended;
+            self.anew += 1;
+        }
+    }
+
+    /// Everybody is asked again.
+    fn forget(&mut self) {
+        self.seen.fill(None);
     }
 
     /// Looks at those who have not shown the change. Unless `everybody` is to be asked, a few who show nothing
@@ -258,13 +250,13 @@ impl<T: Tenant> Look<'_, T> {
             if self.seen[position].is_some() {
                 continue;
             }
-            if misses >= MISSES_A_LOOK && (!everybody || self.moved) {
+            if misses >= MISSES_A_LOOK && (!everybody || self.effect_seen) {
                 break;
             }
             let sight = look_at(self.context, &self.members[position]).await?;
             self.seen[position] = Some(sight);
-            if (sight.shows_all() || sight == Sight::Partly) && !self.moved {
-                self.moved = true;
+            if (sight.shows_all() || sight == Sight::Partly) && !self.effect_seen {
+                self.effect_seen = true;
                 self.context.ledger.moved(self.no).await?;
             }
             misses += usize::from(sight.fate().is_none());
@@ -285,91 +277,98 @@ impl<T: Tenant> Look<'_, T> {
                 Some(Sight::Changed | Sight::Renamed | Sight::Partly) => &mut seen.partly,
                 Some(Sight::Unchanged) => &mut seen.unchanged,
                 Some(Sight::Gone) => &mut seen.gone,
-                Some(Sight::Unanswered) | None => &mut seen.unknown,
+                Some(Sight::Stale | Sight::Unanswered) | None => &mut seen.unknown,
             } += 1;
         }
         seen
     }
 
+    /// Whether a look at a single profile shows a change of this job, for each handle that this batch changes: nobody
+    /// can be called unchanged by a kind of look that has never shown a change.
+    async fn looks_are_calibrated(&self) -> Result<bool, Halt> {
+        let job = &self.context.job;
+        let needed = |member: &SealedMember| job.action.needed(&job.handles, &member.held);
+        let wanted: HashSet<Handle> = self.members.iter().flat_map(needed).collect();
+        let is_known = |handle: &Handle| self.calibrated_on(handle).is_some();
+        if wanted.iter().all(is_known) {
+            return Ok(true);
+        }
+        let examples = self.context.ledger.confirmed_last(EXAMPLES).await?;
+        for handle in wanted {
+            let got_it = |example: &&SealedMember| needed(example).contains(&handle);
+            for example in examples.iter().filter(got_it).take(EXAMPLES_TRIED) {
+                if self.calibrated_on(&handle).is_some() {
+                    break;
+                }
+                if shows_alone(self.context, example, &handle).await? {
+                    let known = self.context.calibrated.lock();
+                    let mut known = known.unwrap_or_else(PoisonError::into_inner);
+                    known.handles.insert(handle.clone(), example.profile.clone());
+                }
+            }
+            if self.calibrated_on(&handle).is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The profile on which a look has shown a change of this handle.
+    fn calibrated_on(&self, handle: &Handle) -> Option<ProfileId> {
+        let known = self.context.calibrated.lock();
+        known
+            .unwrap_or_else(PoisonError::into_inner)
+            .handles
+            .get(handle)
+            .cloned()
+    }
+
     /// What the tenant's list holds that could be this batch.
     async fn listed(&mut self) -> Result<Listed, Halt> {
-        let Some(candidates) = self.candidates().await? else {
-            let readable = self.doubt.list_is_readable;
-            return Ok(if readable {
-                Listed::Unclear
-            } else {
-                Listed::Unreadable
-            });
+        let began = self.doubt.began;
+        let reading = match read_list(self.context, began).await? {
+            ListRead::Rows(reading) => reading,
+            ListRead::Missing if !self.doubt.list_is_readable => return Ok(Listed::Unreadable),
+            ListRead::Missing | ListRead::Failed => {
+                return Ok(Listed::Unclear("the tenant's list of batches could not be read"));
+            }
         };
+        let accepted = self.context.ledger.accepted_last().await?;
         // Against a person's word only what may still have an effect counts, so then each is asked for.
         let limit = if self.doubt.ruled_absent {
             usize::MAX
         } else {
             CANDIDATES_LIMIT
         };
-        let mut possible = Vec::new();
-        for candidate in candidates {
-            if self.foreign.contains(&candidate.id) {
+        let (mut ours, mut possible) = (None, None);
+        let mut asked = 0;
+        for row in reading.candidates(began, self.members.len() as u64) {
+            if self.foreign.contains(&row.id) {
                 continue;
             }
-            if possible.len() == limit {
-                return Ok(Listed::Several { finished: false });
-            }
-            let (matches, finished) = self.compare(&candidate.id).await?;
-            match matches {
-                Match::Ours => {
-                    return Ok(Listed::One {
-                        id: candidate.id,
-                        identified: true,
-                        finished,
-                    });
-                }
-                Match::Possible => possible.push((candidate.id, finished)),
-                Match::Foreign => {
-                    self.foreign.insert(candidate.id);
-                }
-            }
-        }
-        let finished = possible.iter().all(|(_, finished)| *finished);
-        Ok(match (possible.pop(), possible.is_empty()) {
-            (None, _) => Listed::Nothing,
-            // Another batch of ours with the same size and no id could be it as well.
-            (Some((id, _)), true) if self.doubt.twins == 0 => Listed::One {
-                id,
-                identified: false,
-                finished,
-            },
-            _ => Listed::Several { finished },
-        })
-    }
-
-    /// Unknown batches of this size that stand above whatever is older than the doubtful request; `None` where
-    /// the list cannot be read that far.
-    async fn candidates(&self) -> Result<Option<Vec<ListedBatch>>, Halt> {
-        let mut candidates = Vec::new();
-        for number in 1..=LIST_PAGES_LIMIT {
-            let page = match list_page(self.context, number).await {
-                Ok(page) => page,
-                Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => return Ok(None),
-                Err(GaveUp::Halt(halt)) => return Err(halt),
+            asked += 1;
+            let (matches, finished) = if asked > limit {
+                (Match::Possible, false)
+            } else {
+                self.compare(&row.id).await?
             };
-            let ids = page.items.iter().map(ListedBatch::ids).collect();
-            let standings = self.context.ledger.recognise(self.no, ids).await?;
-            for (batch, standing) in page.items.into_iter().zip(standings) {
-                let size = self.members.len() as u64;
-                match standing {
-                    Standing::Before => return Ok(Some(candidates)),
-                    Standing::Unknown if batch.size.is_none_or(|listed| listed == size) => {
-                        candidates.push(batch);
-                    }
-                    Standing::Unknown | Standing::Known => {}
+            match matches {
+                Match::Ours => drop(ours.get_or_insert(row.id.clone())),
+                Match::Foreign if items_are_recognised(self.context).await? => {
+                    self.foreign.insert(row.id.clone());
+                    continue;
                 }
+                Match::Possible | Match::Foreign => {}
             }
-            if !page.more {
-                return Ok(Some(candidates));
+            possible = Some(possible.unwrap_or(true) && finished);
+            if asked > limit {
+                break;
             }
         }
-        Ok(None)
+        Ok(match (ours, possible) {
+            (Some(id), Some(finished)) => Listed::Identified { id, finished },
+            (_, possible) => reading.verdict(began, &accepted, possible),
+        })
     }
 
     /// Whether a listed batch is for our members, and whether it is over.
@@ -380,19 +379,19 @@ impl<T: Tenant> Look<'_, T> {
             .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
             .await
         {
-            Ok(report) => {
-                let finished = matches!(report.progress, BatchProgress::Success | BatchProgress::Failed);
-                Ok((doubt::compare(&report.items, &members), finished))
-            }
-            Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok((Match::Possible, false)),
+            Ok(report) => Ok((
+                doubt::compare(&report.items, &members),
+                is_finished(report.progress),
+            )),
             Err(GaveUp::Halt(halt)) => Err(halt),
+            Err(_) => Ok((Match::Possible, false)),
         }
     }
 
-    async fn reached(self, since: Instant) -> Result<Cleared, Halt> {
+    async fn reached(self, looked: Instant) -> Result<Cleared, Halt> {
         let mut settlement = Settlement {
             rung: Some("reached"),
-            took: self.context.time_since(since).await,
+            took: processing_time(self.context, self.no, looked).await,
             ..Settlement::default()
         };
         let (mut changed, mut failed) = (0, 0);
@@ -410,12 +409,19 @@ impl<T: Tenant> Look<'_, T> {
         Ok(Cleared::Reached(changed, failed))
     }
 
-    async fn absent(self, evidence: &Evidence, quiet: Duration) -> Result<Cleared, Halt> {
+    async fn absent(self, evidence: &Evidence, looks_apart: Duration) -> Result<Cleared, Halt> {
+        let job = &self.context.job;
+        let handle = self
+            .members
+            .iter()
+            .find_map(|member| job.action.needed(&job.handles, &member.held).into_iter().next());
         let absence = Absence {
-            quiet,
+            lifetime: self.lifetime,
+            looks_apart,
             members: evidence.seen.unchanged,
             later: evidence.later,
             listed: evidence.listed == Listed::Nothing,
+            effect_seen_on: handle.and_then(|handle| self.calibrated_on(&handle)),
         };
         self.context.ledger.absent(self.no, absence).await?;
         Ok(Cleared::Absent(self.members.len()))

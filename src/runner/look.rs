@@ -7,7 +7,7 @@ use crate::api::{Holding, Slice, Tenant, Wanted};
 use crate::ledger::{MemberFate, SealedMember};
 use crate::model::email::same;
 use crate::model::entry::Evidence;
-use crate::model::ids::{Handle, Job};
+use crate::model::ids::{Action, Handle, Job};
 use crate::model::lookup::Found;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,15 +58,16 @@ impl Patience {
         Ok(true)
     }
 
-    /// Waits for the next look, but not beyond an instant that lies ahead. Until then nobody can know enough, so
-    /// this waiting is not counted.
+    /// Waits for the next look, but not beyond an instant that lies ahead, whether the time is up or not.
     pub async fn next_look_by<T: Tenant>(
         &mut self,
         context: &Context<T>,
         instant: Instant,
     ) -> Result<(), Halt> {
         let ahead = instant.saturating_duration_since(Instant::now());
-        self.wait(context, self.wait.min(ahead)).await
+        let wait = self.wait.min(ahead);
+        self.left = self.left.saturating_sub(wait);
+        self.wait(context, wait).await
     }
 
     async fn wait<T: Tenant>(&mut self, context: &Context<T>, wait: Duration) -> Result<(), Halt> {
@@ -89,6 +90,8 @@ pub enum Sight {
     Unchanged,
     /// The profile is gone, and with it any evidence.
     Gone,
+    /// It lacks what the profile surely has: the answer is older than that. No evidence either way.
+    Stale,
     /// The tenant would not say. No evidence either way.
     Unanswered,
 }
@@ -144,9 +147,14 @@ fn bears_another_email(member: &SealedMember, email: Option<&str>) -> bool {
 }
 
 /// What a profile that holds these, and bears this email where that is known, says of the change.
-fn judge(job: &Job, member: &SealedMember, held: &[Handle], email: Option<&str>) -> Sight {
+pub fn judge(job: &Job, member: &SealedMember, held: &[Handle], email: Option<&str>) -> Sight {
     let sent = job.action.needed(&job.handles, &member.held);
-    if job.action.shows(&sent, held) {
+    let shows = job.action.shows(&sent, held);
+    // What is attached shows by its presence, and that needs nothing else.
+    let by_presence = job.action == Action::Assign && job.action.shows_any(&sent, held);
+    if !by_presence && lacks_the_rest(job, member, held) {
+        Sight::Stale
+    } else if shows {
         if bears_another_email(member, email) {
             Sight::Renamed
         } else {
@@ -157,6 +165,15 @@ fn judge(job: &Job, member: &SealedMember, held: &[Handle], email: Option<&str>)
     } else {
         Sight::Unchanged
     }
+}
+
+/// Whether an answer lacks a status that the profile had when it was looked up and that nothing of ours takes away.
+fn lacks_the_rest(job: &Job, member: &SealedMember, held: &[Handle]) -> bool {
+    let removed = |handle: &Handle| job.action == Action::Remove && job.handles.contains(handle);
+    member
+        .held
+        .iter()
+        .any(|handle| !removed(handle) && !held.contains(handle))
 }
 
 impl Sight {
@@ -176,8 +193,28 @@ impl Sight {
                  look whether it is right there, and whose profile bears this email",
             ),
             Self::Gone => failed("profile_gone", "the profile no longer exists"),
-            Self::Partly | Self::Unchanged | Self::Unanswered => None,
+            Self::Partly | Self::Unchanged | Self::Stale | Self::Unanswered => None,
         }
+    }
+}
+
+/// Whether a look at this one profile shows the change of this handle.
+pub async fn shows_alone<T: Tenant>(
+    context: &Context<T>,
+    member: &SealedMember,
+    handle: &Handle,
+) -> Result<bool, Halt> {
+    let id = &member.profile;
+    let answer = context
+        .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
+        .await;
+    match answer {
+        Ok(Holding { held, .. }) => {
+            let stale = context.job.action == Action::Remove && lacks_the_rest(&context.job, member, &held);
+            Ok(!stale && context.job.action.shows(std::slice::from_ref(handle), &held))
+        }
+        Err(GaveUp::Halt(halt)) => Err(halt),
+        Err(_) => Ok(false),
     }
 }
 
@@ -198,7 +235,7 @@ async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Re
 mod tests {
     use super::*;
     use crate::model::email::Email;
-    use crate::model::ids::{Action, EntryId, ProfileId};
+    use crate::model::ids::{EntryId, ProfileId};
 
     fn handles(names: &[&str]) -> Vec<Handle> {
         names.iter().map(|name| Handle::new(*name)).collect()
@@ -236,6 +273,13 @@ mod tests {
                 Sight::Changed,
             ),
             (Action::Assign, &["new"], &["gold", "new"], Sight::Partly),
+            // A stale answer lacks more than the change.
+            (Action::Assign, &["new"], &[], Sight::Stale),
+            (Action::Assign, &["new"], &["gold"], Sight::Partly),
+            (Action::Assign, &["new"], &["gold", "vip"], Sight::Changed),
+            (Action::Remove, &["gold", "new", "vip"], &[], Sight::Stale),
+            (Action::Remove, &["gold", "new", "vip"], &["gold"], Sight::Stale),
+            (Action::Remove, &["gold", "new", "vip"], &["new"], Sight::Changed),
             (Action::Assign, &["new"], &["new"], Sight::Unchanged),
             // Only what was sent to somebody says anything.
             (Action::Assign, &["gold"], &["gold"], Sight::Unchanged),

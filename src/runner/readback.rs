@@ -4,11 +4,12 @@
 //! is not judged: filters may be late or leave somebody out, so a look at the profile itself has the last word.
 
 use super::context::{Context, Halt};
+use super::look::{Sight, judge};
 use super::resolve::{ask_briefly, ask_together};
 use crate::api::pacing::Class;
 use crate::api::{Slice, Tenant, Wanted};
 use crate::ledger::SealedMember;
-use crate::model::email::{Email, same};
+use crate::model::email::Email;
 use crate::model::grouping::{Grouping, cut, is_plain};
 use crate::model::ids::{Action, EntryId, Handle, ProfileId};
 use crate::model::lookup::Found;
@@ -121,14 +122,11 @@ async fn by_email<T: Tenant>(
     Ok(())
 }
 
-/// Whether this is the member's profile, with the whole change.
+/// Whether this is the member's profile, with the whole change, and bears the member's email where only another ledger
+/// has led to it.
 fn shows<T>(context: &Context<T>, member: &SealedMember, found: &Found) -> bool {
-    let action = context.job.action;
-    let sent = action.needed(&context.job.handles, &member.held);
-    let held = found.held.as_deref();
-    // An entry that was looked up here led to this profile; one that another ledger looked up must still.
-    let is_meant = !member.reused || same(&member.email, &found.email);
-    is_meant && found.profile == member.profile && held.is_some_and(|held| action.shows(&sent, held))
+    let sight = |held: &Vec<Handle>| judge(&context.job, member, held, Some(&found.email));
+    found.profile == member.profile && found.held.as_ref().map(sight) == Some(Sight::Changed)
 }
 
 /// Reads the list of holders, where its pages are fewer than the members.

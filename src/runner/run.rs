@@ -8,16 +8,18 @@ use super::coordinator::{Bounds, Coordinator, Left};
 use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
 use super::limits::GRACE;
+use super::listing::note_baseline;
 use super::meter::{Meter, Seen};
+use super::processing::Processing;
 use super::readback::Together;
 use super::send::Sent;
 use super::settle::Settled;
 use super::tasks::Done;
-use super::{doubt, tasks};
+use super::{doubt, settle, tasks};
 use crate::api::{Paced, Tenant};
 use crate::ledger::{Counts, LedgerError, Writer, now_ms};
 use crate::model::batch::BatchState;
-use crate::model::doubt::quiet_period;
+use crate::model::doubt::maximum_request_lifetime;
 use crate::model::entry::EntryState;
 use crate::model::ids::Job;
 use crate::model::resume::{self, ResumeStep};
@@ -31,6 +33,9 @@ use tokio::time::Instant;
 
 /// Between two signs of life.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a batch may take before people are told that it is waited for.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -76,7 +81,10 @@ pub async fn run<T: Tenant>(
         together,
         usual_time: Arc::default(),
         overslept: Arc::default(),
-        quiet_ends: Arc::default(),
+        lifetime_ends: Arc::default(),
+        settle_ends: Arc::default(),
+        processing: Processing::default(),
+        calibrated: Arc::default(),
         asked: Arc::default(),
         stop,
     };
@@ -202,7 +210,7 @@ impl<T: Tenant> Shell<T> {
                 biased;
                 Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
                 () = self.context.tenant.gate().exhausted() => return Err(Halt::RequestsSpent),
-                noted = doubt::note_baseline(&self.context) => noted?,
+                noted = note_baseline(&self.context) => noted?,
             }
         }
         self.work().await;
@@ -214,10 +222,10 @@ impl<T: Tenant> Shell<T> {
     /// What the original sent last may still be under way, in batches that this copy has never heard of: hence
     /// the waiting even where nothing is in doubt here.
     async fn adopt(&mut self, longest: Duration) -> Result<(), Halt> {
-        let quiet = quiet_period(self.context.settings.quiet, longest);
+        let lifetime = maximum_request_lifetime(self.context.settings.quiet, longest, Duration::ZERO);
         self.context.events.notice(format!(
             "this ledger is a copy: for {} s nothing is sent, since its original may have sent something",
-            quiet.as_secs()
+            lifetime.as_secs()
         ));
         self.coordinator = take_up(&self.context, &mut self.progress, true).await?;
         let context = self.context.clone();
@@ -234,7 +242,7 @@ impl<T: Tenant> Shell<T> {
                 () = time_is_up(until_ms) => Err(Halt::TimeIsUp),
                 // Whatever halted it is told below.
                 Ok(_) = halted.wait_for(|halted| *halted) => Ok(()),
-                outlasted = outlast_original(&context, quiet) => outlasted,
+                outlasted = outlast_original(&context, lifetime) => outlasted,
             }
         };
         let (waited, ()) = tokio::join!(waited, self.work());
@@ -417,21 +425,33 @@ impl<T: Tenant> Shell<T> {
             let seconds = (pause.until - now).as_secs() + 1;
             format!("{}; next try in {seconds} s", pause.why)
         });
-        self.progress.waiting = pause.or_else(|| self.quiet_period(now));
+        self.progress.waiting = pause.or_else(|| self.awaited(now));
     }
 
-    /// What is waited for where nothing but doubts is left.
-    fn quiet_period(&self, now: Instant) -> Option<String> {
+    /// What is waited for where nothing is left to do but to look at batches.
+    fn awaited(&self, now: Instant) -> Option<String> {
         if !self.coordinator.is_waiting_for_doubts() {
             return None;
         }
-        let ends = doubt::quiet_ends(&self.context);
-        let first = ends.values().filter(|end| **end > now).min()?;
-        let seconds = (*first - now).as_secs() + 1;
-        let batches = if ends.len() == 1 { "batch" } else { "batches" };
+        let batches = |number: usize| if number == 1 { "batch" } else { "batches" };
+        let seconds = |end: Instant| (end - now).as_secs() + 1;
+        let doubts = doubt::lifetime_ends(&self.context);
+        if let Some(first) = doubts.values().filter(|end| **end > now).min() {
+            let (number, seconds) = (doubts.len(), seconds(*first));
+            return Some(format!(
+                "{number} {} in doubt, told for certain in {seconds} s at the earliest, if nothing shows before",
+                batches(number)
+            ));
+        }
+        let accepted = settle::settle_ends(&self.context);
+        let deadline = self.context.settings.settle_deadline;
+        let slow = accepted
+            .values()
+            .filter(|end| **end > now && **end + SLOW <= now + deadline);
+        let (number, seconds) = (slow.clone().count(), seconds(*slow.max()?));
         Some(format!(
-            "{} {batches} in doubt, told for certain in {seconds} s at the earliest, if nothing shows before",
-            ends.len()
+            "{number} accepted {} to show the change, for {seconds} s at the most (--settle-deadline)",
+            batches(number)
         ))
     }
 

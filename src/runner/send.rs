@@ -7,7 +7,7 @@
 //! 2. a place at the gate is awaited. Still only sealed.
 //! 3. it is marked *sending* and flushed. It may have left: it is in doubt, and never sent again blindly.
 //! 4. the request leaves, once, and soon after the mark or not at all: a process that was stopped in between and
-//!    wakes up later must not surprise a successor that has waited the quiet period out. In doubt.
+//!    wakes up later must not surprise a successor that has waited the maximum request lifetime out. In doubt.
 //! 5. the answer comes and is written down and flushed. Accepted, sealed again, refused, or in doubt.
 //!
 //! The writing client repeats nothing by itself (`api/client.rs`), so what follows from an answer is decided
@@ -23,7 +23,7 @@ use crate::model::outcome::{Member, Refusal, WriteAnswer};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long after its mark a request may leave. The quiet period counts on it.
+/// How long after its mark a request may leave. The maximum request lifetime counts on it.
 pub const DEPARTURE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of a batch that was to be sent.
@@ -58,6 +58,7 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
             permit = context.tenant.permit_to_write() => permit,
         };
         let marking = Instant::now();
+        context.processing.sent(no);
         let attempt = context.ledger.depart(no).await?;
         let answer = if marking.elapsed() < DEPARTURE_LIMIT {
             context.tenant.write(permit, context.job.action, &members).await
@@ -94,6 +95,7 @@ async fn record<T: Tenant>(
         WriteAnswer::Accepted(batch_id) => {
             let record = note(BatchEvent::Accept, "accepted", Some(batch_id.clone()), None);
             context.ledger.answer(no, attempt, record).await?;
+            context.processing.accepted(no);
             let (batch, members) = (no, sealed.len());
             context.events.tell(Event::Accepted {
                 batch,
@@ -109,6 +111,7 @@ async fn record<T: Tenant>(
         }
         WriteAnswer::NotSent(why) => {
             let record = note(BatchEvent::Return, "not_sent", None, Some(why));
+            context.processing.over(no);
             context.ledger.answer(no, attempt, record).await?;
             Ok(None)
         }

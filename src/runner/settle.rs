@@ -1,31 +1,38 @@
 //! Learning for certain what became of a batch that the tenant accepted.
 //!
 //! It is polled until the tenant calls it finished, and then its members are read back, since a batch's
-//! `success` proves nothing about a handle: the API drops unknown ones silently. Where a success shows on nobody,
-//! the handle itself is asked for again, so that one that was deleted meanwhile stops the run. Nothing here
-//! ever sends.
+//! `success` proves nothing about a handle: the API drops unknown ones silently. Where the tenant does not call it
+//! finished, or says what nobody knows, its members are looked at all the same, from early on: when all show the change,
+//! it is confirmed. Where a success shows on nobody, the handle itself is asked for again, so that one that was deleted
+//! meanwhile stops the run. Nothing here ever sends.
 //!
-//! A member fails only on evidence: the tenant blames it, or it was looked at, and still unchanged, after the
-//! batch was over and time had been given for the change to show. Where evidence is missing the batch stays as
-//! it is, and a later run looks again.
+//! A member fails only on the evidence that absence needs: the maximum request lifetime is over since the batch was
+//! accepted (or this process began), the batch was worked on, every member answered, and two looks, some time apart, show
+//! nothing. Where evidence is missing the batch stays open, and a later run looks again. All of it is done within
+//! `--settle-deadline`.
 
 use super::context::{Context, GaveUp, Halt};
 use super::handles;
-use super::look::{FIRST_WAIT, LONGEST_WAIT, MISSES_A_LOOK, Patience, Sight, look_at};
-use super::readback::{WORTHWHILE_MEMBERS, seen_together};
+use super::lifetime::{failure_lifetime, looks_apart, processing_time, was_unfinished};
+use super::look::{FIRST_WAIT, LONGEST_WAIT, MISSES_A_LOOK, Patience};
+use super::members::Reading;
 use crate::api::pacing::Class;
 use crate::api::{BatchProgress, BatchReport, Tenant};
-use crate::ledger::{MemberFate, SealedMember, Settlement};
+use crate::ledger::{Accepted, MemberFate, SealedMember, Settlement};
 use crate::model::entry::Evidence;
-use crate::model::ids::{BatchId, BatchNo, EntryId, ProfileId};
+use crate::model::ids::{BatchNo, ProfileId};
 use crate::model::sample::Confirm;
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long the members of a batch that the tenant calls a failure get to show the change all the same.
-const FAILURE_WAIT: Duration = Duration::from_secs(20);
+/// How long a batch may be called pending before one of its members is looked at.
+const FIRST_LOOK_AFTER: Duration = Duration::from_secs(5);
+/// How long after one of them shows the change all are looked at, where the tenant still calls the batch pending.
+const ALL_LOOKED_AT_AFTER: Duration = Duration::from_secs(30);
+/// Polls in a row without a usable answer before nobody polls any more.
+const USELESS_POLLS_LIMIT: u32 = 3;
 
 /// How the settling of a batch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,126 +44,8 @@ pub enum Settled {
         /// Members without.
         failed: usize,
     },
-    /// The tenant has not finished with it in the time allowed; a later run looks again.
+    /// Not known in the time allowed; a later run looks again.
     StillApplying(String),
-}
-
-/// Members that are still to be seen with the change, and what was learned about the others.
-#[derive(Default)]
-struct Reading {
-    unseen: Vec<Unseen>,
-    fates: Vec<(EntryId, MemberFate)>,
-    /// How many were seen with the change.
-    shown: usize,
-    /// When somebody was last seen with the change who had been looked at in vain before.
-    turned: Option<Instant>,
-}
-
-struct Unseen {
-    member: SealedMember,
-    /// Whether its last look was an answer, and the answer was that nothing has changed.
-    unchanged: bool,
-}
-
-impl Reading {
-    fn of(members: impl IntoIterator<Item = SealedMember>) -> Self {
-        let mut reading = Self::default();
-        reading.add(members);
-        reading
-    }
-
-    fn add(&mut self, members: impl IntoIterator<Item = SealedMember>) {
-        let unseen = |member| Unseen {
-            member,
-            unchanged: false,
-        };
-        self.unseen.extend(members.into_iter().map(unseen));
-    }
-
-    /// Looks at everybody who is unseen, until so many showed nothing. Those come last in the next look, so
-    /// that a few who never change cannot hide the others for ever.
-    async fn look<T: Tenant>(&mut self, context: &Context<T>, misses_limit: usize) -> Result<(), Halt> {
-        let together = context.together.size() > 1 && self.unseen.len() >= WORTHWHILE_MEMBERS;
-        self.look_together(context).await?;
-        let (mut missed, mut overlooked) = (Vec::new(), 0);
-        let mut queue = std::mem::take(&mut self.unseen).into_iter();
-        while missed.len() < misses_limit
-            && let Some(Unseen { member, unchanged }) = queue.next()
-        {
-            let sight = look_at(context, &member).await?;
-            if sight.shows_all() {
-                self.shown += 1;
-                overlooked += usize::from(together);
-                if overlooked == MISSES_A_LOOK {
-                    context.together.overlooked();
-                }
-                if unchanged {
-                    self.turned = Some(Instant::now());
-                }
-            }
-            match sight.fate() {
-                Some(fate) => self.fates.push((member.id, fate)),
-                None => missed.push(Unseen {
-                    member,
-                    unchanged: matches!(sight, Sight::Unchanged | Sight::Partly),
-                }),
-            }
-        }
-        self.unseen = queue.chain(missed).collect();
-        Ok(())
-    }
-
-    /// Looks at many with one request, where the tenant lets us. Says nothing about who is not seen by it.
-    async fn look_together<T: Tenant>(&mut self, context: &Context<T>) -> Result<(), Halt> {
-        let members: Vec<&SealedMember> = self.unseen.iter().map(|unseen| &unseen.member).collect();
-        let seen = seen_together(context, &members).await?;
-        for Unseen { member, unchanged } in self
-            .unseen
-            .extract_if(.., |unseen| seen.contains(&unseen.member.id))
-        {
-            if unchanged {
-                self.turned = Some(Instant::now());
-            }
-            self.shown += 1;
-            self.fates
-                .push((member.id, MemberFate::Confirmed(Evidence::Seen)));
-        }
-        Ok(())
-    }
-
-    /// Looks again and again until everybody is seen or the time is up.
-    async fn look_until_seen<T: Tenant>(&mut self, context: &Context<T>, time: Duration) -> Result<(), Halt> {
-        let mut patience = Patience::new(time);
-        self.look(context, MISSES_A_LOOK).await?;
-        while !self.unseen.is_empty() {
-            handles::check_again(context).await?;
-            if !patience.next_look(context).await? {
-                break;
-            }
-            self.look(context, MISSES_A_LOOK).await?;
-        }
-        // The last word is asked of everybody: who was not looked at of late must not be judged.
-        self.look(context, usize::MAX).await
-    }
-
-    fn anyone_seen(&self) -> bool {
-        self.shown > 0
-    }
-
-    fn everyone_answered(&self) -> bool {
-        self.unseen.iter().all(|unseen| unseen.unchanged)
-    }
-
-    /// Lets those fail whose change never showed.
-    fn give_up_on_the_rest(&mut self, detail: &str) {
-        let fate = |unseen: Unseen| {
-            (
-                unseen.member.id,
-                MemberFate::Failed("not_confirmed", detail.to_owned()),
-            )
-        };
-        self.fates.extend(self.unseen.drain(..).map(fate));
-    }
 }
 
 /// Settles a batch that the tenant accepted.
@@ -164,28 +53,35 @@ pub async fn settle<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<Sett
     let began = Instant::now();
     let members = context.ledger.members(no).await?;
     let accepted = context.ledger.accepted(no).await?;
-    let polled = match &accepted.batch_id {
-        Some(id) => poll(context, id).await?,
-        None if accepted.by_ruling => Polled::CannotTell("it was ruled to have been sent".into()),
-        None => Polled::CannotTell("it has no batch id".into()),
+    let unfinished = context.ledger.unfinished(no).await?;
+    let processing = &context.processing;
+    processing.watch(no, unfinished.age, unfinished.since, !accepted.by_ruling);
+    let deadline = context.settings.settle_deadline;
+    settle_ends(context).insert(no, began + deadline);
+    let settling = Settling {
+        context,
+        no,
+        since: processing.counted_to(no).unwrap_or(began),
+        accepted,
+        patience: Patience::new(deadline),
+        useless_polls: 0,
+        began,
+        showed_at: None,
     };
-    let finished = context.time_since(began).await;
-    let learned = match polled {
-        Polled::Finished(report) => read_back(context, members, &report).await?,
-        Polled::Unfinished(why) => ask_whether_all_show(context, members, why).await?,
-        Polled::CannotTell(why) => ask_members(context, members, why, accepted.by_ruling).await?,
-    };
-    match learned {
-        Ok((mut settlement, turned)) => {
-            let undisturbed = context.time_since(began).await;
-            settlement.took = match turned {
-                Some(turned) => undisturbed.map(|_| turned - began),
-                None => finished,
-            };
+    let learned = settling.learn(members).await;
+    settle_ends(context).remove(&no);
+    match learned? {
+        Ok(settlement) => {
+            processing.over(no);
             finish(context, no, settlement).await
         }
         Err(why) => Ok(Settled::StillApplying(why)),
     }
+}
+
+/// Accepted batches that are being looked at, and when that ends at the latest.
+pub fn settle_ends<T>(context: &Context<T>) -> MutexGuard<'_, HashMap<BatchNo, Instant>> {
+    context.settle_ends.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn finish<T: Tenant>(
@@ -200,58 +96,6 @@ async fn finish<T: Tenant>(
     Ok(Settled::Done { confirmed, failed })
 }
 
-enum Polled {
-    Finished(BatchReport),
-    /// The tenant says itself that it is not finished.
-    Unfinished(String),
-    /// The token may not read batches, the tenant has forgotten it, or says what nobody knows: the members
-    /// must speak.
-    CannotTell(String),
-}
-
-async fn poll<T: Tenant>(context: &Context<T>, id: &BatchId) -> Result<Polled, Halt> {
-    let mut patience = Patience::new(context.settings.settle_deadline);
-    // A poll before it can be finished is a request for nothing.
-    let began = Instant::now();
-    let first = first_poll_after(context).min(context.settings.settle_deadline);
-    context.pause(first).await?;
-    let mut polls = 0;
-    loop {
-        polls += 1;
-        let when_time_is_up = match context
-            .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
-            .await
-        {
-            Ok(report) => match report.progress {
-                BatchProgress::Success | BatchProgress::Failed => {
-                    note_usual_time(
-                        context,
-                        if polls == 1 {
-                            first.mul_f64(0.9)
-                        } else {
-                            began.elapsed()
-                        },
-                    );
-                    return Ok(Polled::Finished(report));
-                }
-                BatchProgress::Pending => Polled::Unfinished("the tenant still calls it pending".into()),
-                BatchProgress::Unknown => Polled::CannotTell(format!(
-                    "the tenant calls it `{}`, which says nothing",
-                    report.status
-                )),
-            },
-            // For a while after the 202 that is normal [open].
-            Err(GaveUp::Missing) => Polled::CannotTell("the tenant does not know the batch (404)".into()),
-            Err(GaveUp::Denied(refusal)) => return Ok(Polled::CannotTell(refusal.to_string())),
-            Err(GaveUp::Refused(why)) => return Ok(Polled::CannotTell(why)),
-            Err(GaveUp::Halt(halt)) => return Err(halt),
-        };
-        if !patience.next_look(context).await? {
-            return Ok(when_time_is_up);
-        }
-    }
-}
-
 /// When a batch that was just accepted is worth a first poll: about when the others were finished. What is found finished
 /// at once makes the next wait a little shorter.
 fn first_poll_after<T>(context: &Context<T>) -> Duration {
@@ -263,119 +107,321 @@ fn note_usual_time<T>(context: &Context<T>, time: Duration) {
     *context.usual_time.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
 }
 
-/// What became of the members and when the last of them turned, or why that cannot be said yet.
-type Learned = Result<(Settlement, Option<Instant>), String>;
+/// What a poll says.
+enum Polled {
+    Finished(BatchReport),
+    /// The tenant says itself that it is not finished.
+    Unfinished(String),
+    /// It says what nobody knows, or nothing: the members must speak.
+    Unknown(String),
+}
 
-/// Reads a finished batch's members back, as many as asked for, and all of them as soon as one disagrees.
-async fn read_back<T: Tenant>(
-    context: &Context<T>,
-    members: Vec<SealedMember>,
-    report: &BatchReport,
-) -> Result<Learned, Halt> {
-    let complaints: HashMap<&ProfileId, &String> = report.failed.iter().map(|(id, why)| (id, why)).collect();
-    let blamed = |member: &SealedMember| complaints.contains_key(&member.profile);
-    let (refused, mut expected): (Vec<_>, Vec<_>) = members.into_iter().partition(blamed);
-    // A failure that cannot be pinned to a member may be anybody's: then nobody is taken on trust.
-    let all_pinned = refused.len() as u64 >= report.failures;
-    let success = report.progress == BatchProgress::Success || !refused.is_empty();
-    let confirm = if success && all_pinned {
-        context.settings.confirm
-    } else {
-        Confirm::All
-    };
-    let mut settlement = Settlement {
-        tenant_status: Some(report.status.clone()),
-        ..Settlement::default()
-    };
-    for member in refused {
-        let why = complaints[&member.profile].clone();
-        settlement
-            .fates
-            .push((member.id, MemberFate::Failed("refused_by_tenant", why)));
+/// What became of the members, or why that cannot be said yet.
+type Learned = Result<Settlement, String>;
+
+/// One batch while it is settled.
+struct Settling<'c, T> {
+    context: &'c Context<T>,
+    no: BatchNo,
+    /// From when on the lifetime is counted: its acceptance, the begin of this process, or the end of an outage.
+    since: Instant,
+    accepted: Accepted,
+    /// The deadline bounds all waiting for this batch.
+    patience: Patience,
+    useless_polls: u32,
+    /// When it was first looked at.
+    began: Instant,
+    /// When one of its members first showed the change, where the tenant does not call the batch finished.
+    showed_at: Option<Instant>,
+}
+
+impl<T: Tenant> Settling<'_, T> {
+    async fn learn(mut self, members: Vec<SealedMember>) -> Result<Learned, Halt> {
+        let mut first = None;
+        if self.accepted.batch_id.is_some() {
+            // A poll before it can be finished is a request for nothing.
+            let wait = first_poll_after(self.context).min(self.context.settings.settle_deadline);
+            self.context.pause(wait).await?;
+            first = Some(wait);
+        }
+        let mut reading = Reading::of(members.clone());
+        loop {
+            let looked = Instant::now();
+            let polled = self.poll().await?;
+            match &polled {
+                Polled::Finished(report) => {
+                    note_usual_time(
+                        self.context,
+                        first.map_or(self.began.elapsed(), |first| first.mul_f64(0.9)),
+                    );
+                    return self.read_back(members, report).await;
+                }
+                Polled::Unfinished(_) | Polled::Unknown(_) => {
+                    let pending = matches!(polled, Polled::Unfinished(_));
+                    if self.everybody_shows(&mut reading, pending).await? {
+                        let settlement = Settlement::default();
+                        return Ok(Ok(self.settlement(settlement, reading, Instant::now()).await));
+                    }
+                }
+            }
+            first = None;
+            was_unfinished(self.context, self.no, looked).await?;
+            if !self.next_look(&reading).await? {
+                return self.give_up(reading, polled).await;
+            }
+        }
     }
-    fastrand::shuffle(&mut expected);
-    let together = context.together.size();
-    // Whom only another ledger has seen is never taken on trust.
-    let (mut to_read, mut trusted): (Vec<_>, Vec<_>) = expected.into_iter().partition(|member| member.reused);
-    let rest = trusted.split_off(confirm.members(trusted.len(), together));
-    let sampled = trusted.len();
-    to_read.append(&mut trusted);
-    let all_to_read = to_read.len();
-    let mut reading = Reading::of(to_read);
-    // Where one request shows many, a few misses say that the change does not show yet; asking for each would not.
-    let misses_limit = if together > 1 { MISSES_A_LOOK } else { usize::MAX };
-    reading.look(context, misses_limit).await?;
-    if reading.shown == all_to_read {
-        let evidence = if sampled > 0 {
-            Evidence::Sampled
-        } else {
-            Evidence::Reported
+
+    /// Asks the tenant how far the batch is, as long as it gives answers.
+    async fn poll(&mut self) -> Result<Polled, Halt> {
+        let Some(id) = self.accepted.batch_id.clone() else {
+            let why = if self.accepted.by_ruling {
+                "it was ruled to have been sent"
+            } else {
+                "it has no batch id"
+            };
+            return Ok(Polled::Unknown(why.into()));
         };
-        settlement.sampled = sampled;
-        settlement.fates.extend(reading.fates);
-        settlement.fates.extend(
-            rest.into_iter()
-                .map(|member| (member.id, MemberFate::Confirmed(evidence))),
+        if self.useless_polls >= USELESS_POLLS_LIMIT {
+            return Ok(Polled::Unknown("the tenant does not say how far it is".into()));
+        }
+        let asked = &id;
+        let answer = self
+            .context
+            .ask(Class::Settle, |tenant| async move { tenant.batch(asked).await })
+            .await;
+        self.useless_polls = match &answer {
+            Ok(_) | Err(GaveUp::Missing) => 0,
+            // A token that may not ask now may not ask later either.
+            Err(GaveUp::Denied(_)) => USELESS_POLLS_LIMIT,
+            Err(_) => self.useless_polls + 1,
+        };
+        Ok(match answer {
+            Ok(report) => match report.progress {
+                BatchProgress::Success | BatchProgress::Failed => Polled::Finished(report),
+                BatchProgress::Pending => Polled::Unfinished("the tenant still calls it pending".into()),
+                BatchProgress::Unknown => Polled::Unknown(format!(
+                    "the tenant calls it `{}`, which says nothing",
+                    report.status
+                )),
+            },
+            // For a while after the 202 that is normal [open].
+            Err(GaveUp::Missing) => Polled::Unknown("the tenant does not know the batch (404)".into()),
+            Err(GaveUp::Denied(refusal)) => Polled::Unknown(refusal.to_string()),
+            Err(GaveUp::Refused(why)) => Polled::Unknown(why),
+            Err(GaveUp::Halt(halt)) => return Err(halt),
+        })
+    }
+
+    /// Whether everybody shows the change although the tenant does not call the batch finished. One member tells whether
+    /// it is worth asking for all.
+    async fn everybody_shows(&mut self, reading: &mut Reading, pending: bool) -> Result<bool, Halt> {
+        if pending && self.began.elapsed() < FIRST_LOOK_AFTER {
+            return Ok(false);
+        }
+        if !reading.anything_shows() {
+            reading.look_at_one(self.context).await?;
+        }
+        if !reading.anything_shows() {
+            return Ok(reading.is_over());
+        }
+        self.context.processing.shows(self.no);
+        let showed_at = *self.showed_at.get_or_insert_with(Instant::now);
+        if pending && showed_at.elapsed() < ALL_LOOKED_AT_AFTER {
+            return Ok(false);
+        }
+        reading.look(self.context, MISSES_A_LOOK).await?;
+        Ok(reading.is_over())
+    }
+
+    /// Waits for the next look; false when the time is up.
+    async fn next_look(&mut self, reading: &Reading) -> Result<bool, Halt> {
+        match reading.second_look(self.context) {
+            Some(due) if due > Instant::now() && !self.patience.is_over() => {
+                self.patience.next_look_by(self.context, due).await?;
+                Ok(true)
+            }
+            _ => self.patience.next_look(self.context).await,
+        }
+    }
+
+    /// Reads a finished batch's members back, as many as asked for, and all of them as soon as one disagrees.
+    async fn read_back(mut self, members: Vec<SealedMember>, report: &BatchReport) -> Result<Learned, Halt> {
+        let finished = Instant::now();
+        self.context.processing.finished(self.no);
+        let complaints: HashMap<&ProfileId, &String> =
+            report.failed.iter().map(|(id, why)| (id, why)).collect();
+        let blamed = |member: &SealedMember| complaints.contains_key(&member.profile);
+        let (refused, mut expected): (Vec<_>, Vec<_>) = members.into_iter().partition(blamed);
+        // A failure that cannot be pinned to a member may be anybody's: then nobody is taken on trust.
+        let all_pinned = refused.len() as u64 >= report.failures;
+        let success = report.progress == BatchProgress::Success || !refused.is_empty();
+        let confirm = if success && all_pinned {
+            self.context.settings.confirm
+        } else {
+            Confirm::All
+        };
+        fastrand::shuffle(&mut expected);
+        let together = self.context.together.size();
+        // Whom only another ledger has seen is never taken on trust.
+        let (mut to_read, mut trusted): (Vec<_>, Vec<_>) =
+            expected.into_iter().partition(|member| member.reused);
+        let rest = trusted.split_off(confirm.members(trusted.len(), together));
+        let sampled = trusted.len();
+        to_read.append(&mut trusted);
+        let all_to_read = to_read.len();
+        let mut reading = Reading::of(to_read);
+        // Where one request shows many, a few misses say that the change does not show yet; asking for each would not.
+        let misses_limit = if together > 1 { MISSES_A_LOOK } else { usize::MAX };
+        self.look_twice(&mut reading, misses_limit).await?;
+        let mut settlement = Settlement {
+            tenant_status: Some(report.status.clone()),
+            ..Settlement::default()
+        };
+        if reading.shown == all_to_read {
+            settlement.sampled = sampled;
+            reading.trust(
+                rest,
+                if sampled > 0 {
+                    Evidence::Sampled
+                } else {
+                    Evidence::Reported
+                },
+            );
+        } else {
+            reading.add(rest.into_iter().map(|member| (member, None)));
+        }
+        let with_blame = |member: SealedMember| {
+            let why = complaints.get(&member.profile).map(|why| (*why).clone());
+            (member, why)
+        };
+        reading.add(refused.into_iter().map(with_blame));
+        self.look_until_seen(&mut reading, success).await?;
+        let detail = format!(
+            "the tenant calls the batch `{}`, but the profile does not show the change",
+            report.status
         );
-        return Ok(Ok((settlement, None)));
+        self.conclude(reading, settlement, finished, true, &detail).await
     }
-    reading.add(rest);
-    let time = context.settings.settle_deadline;
-    reading
-        .look_until_seen(context, if success { time } else { time.min(FAILURE_WAIT) })
-        .await?;
-    if !reading.everyone_answered() {
-        return Ok(Err("the tenant does not let every profile be read back".into()));
-    }
-    reading.give_up_on_the_rest(&format!(
-        "the tenant calls the batch `{}`, but the profile does not show the change",
-        report.status
-    ));
-    settlement.fates.extend(reading.fates);
-    Ok(Ok((settlement, reading.turned)))
-}
 
-/// Settles a batch that the tenant does not call finished, where everybody shows the change all the same. Nothing else
-/// can be concluded while it may still be worked on.
-async fn ask_whether_all_show<T: Tenant>(
-    context: &Context<T>,
-    members: Vec<SealedMember>,
-    why: String,
-) -> Result<Learned, Halt> {
-    let mut reading = Reading::of(members);
-    reading.look(context, MISSES_A_LOOK).await?;
-    if !reading.unseen.is_empty() {
-        return Ok(Err(why));
+    /// A look, and the second one where the first rests on a lack.
+    async fn look_twice(&mut self, reading: &mut Reading, misses_limit: usize) -> Result<(), Halt> {
+        reading.look(self.context, misses_limit).await?;
+        if !reading.is_over()
+            && let Some(due) = reading.second_look(self.context)
+        {
+            let wait = due.saturating_duration_since(Instant::now());
+            self.context.pause(wait).await?;
+            reading.look(self.context, misses_limit).await?;
+        }
+        Ok(())
     }
-    let settlement = Settlement {
-        fates: reading.fates,
-        ..Settlement::default()
-    };
-    Ok(Ok((settlement, reading.turned)))
-}
 
-/// Lets the members of an accepted batch speak where the tenant says nothing about the batch itself.
-///
-/// Once some show the change it has been worked on, so those that still do not when the time is up failed.
-/// While none does, it may not have begun, unless a person ruled that it was sent.
-async fn ask_members<T: Tenant>(
-    context: &Context<T>,
-    members: Vec<SealedMember>,
-    why: String,
-    by_ruling: bool,
-) -> Result<Learned, Halt> {
-    let mut reading = Reading::of(members);
-    reading
-        .look_until_seen(context, context.settings.settle_deadline)
-        .await?;
-    let worked_on = (reading.anyone_seen() || by_ruling) && reading.everyone_answered();
-    if !reading.unseen.is_empty() && !worked_on {
-        return Ok(Err(format!("{why}, and its profiles do not show the change yet")));
+    /// Looks again and again until everybody is seen or the time is up. What the tenant itself calls a failure is waited for
+    /// as long as it could still be made.
+    async fn look_until_seen(&mut self, reading: &mut Reading, success: bool) -> Result<(), Halt> {
+        while !reading.is_over() {
+            reading.look(self.context, MISSES_A_LOOK).await?;
+            if reading.is_over() {
+                break;
+            }
+            if reading.anything_shows() {
+                self.context.processing.shows(self.no);
+            } else {
+                was_unfinished(self.context, self.no, Instant::now()).await?;
+            }
+            handles::check_again(self.context).await?;
+            let hopeless = !success || reading.all_are_blamed();
+            if (hopeless && self.lifetime_is_over().await?) || !self.next_look(reading).await? {
+                break;
+            }
+        }
+        Ok(())
     }
-    reading.give_up_on_the_rest(&format!("{why}, and this profile does not show the change"));
-    let settlement = Settlement {
-        fates: reading.fates,
-        ..Settlement::default()
-    };
-    Ok(Ok((settlement, reading.turned)))
+
+    /// The time is up, and the tenant does not call the batch finished.
+    async fn give_up(self, mut reading: Reading, polled: Polled) -> Result<Learned, Halt> {
+        let (why, worked_on) = match polled {
+            Polled::Unknown(why) => (why, self.accepted.by_ruling),
+            Polled::Unfinished(why) => {
+                reading.look(self.context, MISSES_A_LOOK).await?;
+                if !reading.is_over() {
+                    return Ok(Err(why));
+                }
+                (why, false)
+            }
+            Polled::Finished(_) => unreachable!("BUG: a finished batch is read back"),
+        };
+        let detail = format!("{why}, and this profile does not show the change");
+        self.conclude(reading, Settlement::default(), Instant::now(), worked_on, &detail)
+            .await
+    }
+
+    /// What became of everybody. Who was looked at in vain fails on two more looks, and only where the change can no longer
+    /// be made: `worked_on` says that the tenant has begun with the batch, and so does each member that shows it.
+    async fn conclude(
+        mut self,
+        mut reading: Reading,
+        settlement: Settlement,
+        finished: Instant,
+        worked_on: bool,
+        detail: &str,
+    ) -> Result<Learned, Halt> {
+        // The last word is asked of everybody: who was not looked at of late must not be judged.
+        self.look_twice(&mut reading, usize::MAX).await?;
+        if let Some(why) = self.obstacle_to_failure(&reading, worked_on).await? {
+            return Ok(Err(why));
+        }
+        if !reading.is_over() {
+            self.context.pause(looks_apart(self.context)).await?;
+            reading.look(self.context, usize::MAX).await?;
+        }
+        // Whose second look has shown something else than the first is looked at again by a later run.
+        let all_agree = reading.everyone_is_unchanged();
+        if let Some(why) = self.obstacle_to_failure(&reading, worked_on).await? {
+            return Ok(Err(why));
+        } else if !all_agree {
+            return Ok(Err("two looks at its profiles do not agree".into()));
+        }
+        reading.give_up_on_the_rest(detail);
+        Ok(Ok(self.settlement(settlement, reading, finished).await))
+    }
+
+    /// The first thing that is missing before those who are left may be called failed.
+    async fn obstacle_to_failure(
+        &mut self,
+        reading: &Reading,
+        worked_on: bool,
+    ) -> Result<Option<String>, Halt> {
+        Ok(if reading.is_over() {
+            None
+        } else if !reading.everyone_answered() {
+            Some("the tenant does not let every profile be read back".into())
+        } else if !worked_on && !reading.anything_shows() {
+            Some("its profiles do not show the change yet".into())
+        } else if !self.lifetime_is_over().await? {
+            Some("not all of its profiles show the change yet, and it can still be made".into())
+        } else {
+            None
+        })
+    }
+
+    /// Whether the change can no longer be made. While the tenant was away it may not have worked on anything either.
+    async fn lifetime_is_over(&mut self) -> Result<bool, Halt> {
+        let outage_ended = self.context.tenant.gate().caught_up().await.outage_ended;
+        self.since = outage_ended.map_or(self.since, |ended| ended.max(self.since));
+        let lifetime = failure_lifetime(self.context, self.no).await?;
+        Ok(self.since.elapsed() >= lifetime)
+    }
+
+    async fn settlement(&self, settlement: Settlement, reading: Reading, finished: Instant) -> Settlement {
+        let finished = reading.turned.map_or(finished, |turned| turned.max(finished));
+        let mut fates = settlement.fates;
+        fates.extend(reading.fates);
+        Settlement {
+            fates,
+            took: processing_time(self.context, self.no, finished).await,
+            ..settlement
+        }
+    }
 }

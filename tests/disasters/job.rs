@@ -440,6 +440,14 @@ impl Machine {
         Ok(members)
     }
 
+    /// The longest time that a request was given to take effect.
+    pub fn longest_lifetime(&self) -> Duration {
+        let ledger = rusqlite::Connection::open(self.disk.ledger()).unwrap();
+        let longest = "SELECT coalesce(max(quiet_ms), 0) FROM batch";
+        let ms = ledger.query_row(longest, [], |row| row.get::<_, i64>(0)).unwrap();
+        Duration::from_millis(ms as u64)
+    }
+
     /// The batches that a person must rule on, and why.
     pub fn held(&self) -> Vec<String> {
         let batches = Reader::open(&self.disk.ledger()).unwrap().batches().unwrap();

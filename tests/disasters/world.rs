@@ -55,6 +55,7 @@ struct State {
     /// Requests that nobody waits for any more, and when they arrive.
     late: Vec<(Duration, Vec<String>)>,
     spoiled: BTreeMap<String, u32>,
+    losing: Option<String>,
     calls: u64,
     death: Option<Death>,
     mourner: Option<Arc<Notify>>,
@@ -98,6 +99,7 @@ impl World {
                 batches: Vec::new(),
                 late: Vec::new(),
                 spoiled: BTreeMap::new(),
+                losing: None,
                 calls: 0,
                 death: None,
                 mourner: None,
@@ -116,6 +118,11 @@ impl World {
         let profile = state.profiles.get_mut(profile).unwrap();
         profile.changes.push((at, gives));
         profile.edited = at > Duration::ZERO;
+    }
+
+    /// Of the writes that get lost, only those are that name this profile.
+    pub fn lose_writes_for(&self, profile: &str) {
+        self.state().losing = Some(profile.to_owned());
     }
 
     /// Somebody else sends a batch of so many.
@@ -382,7 +389,8 @@ impl State {
             };
             return (soon, WriteAnswer::TooLarge(refusal));
         }
-        if self.weather.lost_writes > 0 {
+        let loses = |profile: &String| members.contains(profile);
+        if self.weather.lost_writes > 0 && self.losing.as_ref().is_none_or(loses) {
             self.weather.lost_writes -= 1;
             return (WRITE_TIMEOUT, doubt("timed out; it never arrives"));
         }

@@ -20,8 +20,8 @@ const WORLDS: usize = 10_000;
 const LONG: usize = 250;
 const QUICK: usize = 60;
 
-/// Of so many worlds, one may hold a batch that was merely lost: where the tenant's list says that somebody sent
-/// something, and not whom it names, that may be this batch or another that was doubted beside it.
+/// Of so many worlds, one may hold a batch that was merely lost: before any change was seen, or for the second time, or
+/// where the tenant's list says that somebody sent something, and not whom it names.
 const HELD_ONE_IN: u64 = 10;
 
 /// What came of a world.
@@ -222,14 +222,12 @@ fn play(seed: u64) -> Result<Story, (String, Vec<String>)> {
         machine.world.edit(profile, at, chance.bool());
     }
     let mut story = Story::default();
-    let may_hold = meddled || matches!(weather.listing, Listing::Bare | Listing::Sized);
     let mut lives = || {
         disturbed(&machine, &mut chance, processes, restoration.as_ref(), &mut story)?;
         story.processes += machine.finish()?;
         machine.check_promises()?;
-        // Of a batch that its original has cut since then, an older state may find a part.
-        let may_be_cut = story.put_back > 0 && weather.size_limit.is_some();
-        story.held = machine.check_entries(may_hold || may_be_cut)?;
+        // What was not calibrated, or found absent once already, a person rules on.
+        story.held = machine.check_entries(true)?;
         if story.held == 0 {
             return Ok(());
         }

@@ -1,8 +1,10 @@
-//! What only real time can show: the pace as the server counts it, and copies that wait for what their original sent.
+//! What only real time can show: the pace as the server counts it, copies that wait for what their original sent, and
+//! batches in doubt that wait for the maximum request lifetime.
 //!
 //! Minutes of waiting, so `cargo test` leaves it to the long share: `cargo test --test long`.
 
 mod copies;
+mod doubts;
 mod pace;
 #[allow(
     dead_code,
