@@ -76,6 +76,17 @@ fn no_export_replaces_another_ledger_a_list_or_a_token() {
     let scene = loaded();
     scene.run(&["load", "--ledger", "other.db", "list.txt"]).expect(0);
     scene.write("token", "12|abcdefghijklmnopqrstuvwxyz01\n");
+    std::fs::rename(scene.path("list.txt"), scene.path("moved.txt")).unwrap();
+    scene.write("new.csv", "email\ncara@example.com\n");
+    scene.run(&["load", "new.csv"]).expect(0);
+    scene.write("new.csv", "email\ndora@example.com\n");
+    for name in ["moved.txt", "new.csv", "list.txt"] {
+        refused_untouched(
+            &scene,
+            &["export", "--force", "-o", name],
+            &["is a list of this ledger"],
+        );
+    }
     scene.write("database", "SQLite format 3\0 of somebody else");
     for name in ["other.db", "other.db-wal", "other.db.lock", "token", "database"] {
         refused_untouched(
@@ -294,4 +305,139 @@ fn a_sandbox_goes_on_with_what_it_made() {
     let first = run();
     assert_eq!(first.len(), 4, "{:?}", first.keys());
     assert_eq!(run(), first);
+}
+
+#[test]
+fn files_with_the_names_of_a_ledgers_own_stay() {
+    for ending in ["-wal", "-shm", "-journal", ".lock"] {
+        let scene = Scene::offline();
+        scene.write("list.txt", "ann@example.com\n");
+        let name = format!("rollbook.db{ending}");
+        let notes = scene.write(&name, "do not lose: where the keys are, and who has them");
+        let mode = || std::fs::metadata(&notes).unwrap().permissions();
+        let before = (digests(&scene), mode());
+        scene
+            .run(&["load", "list.txt"])
+            .refused(6, &[&name, "move it away"]);
+        assert_eq!((digests(&scene), mode()), before);
+        // Beside a ledger as well, to whoever writes and whoever reads.
+        scene.run(&["load", "--ledger", "other.db", "list.txt"]).expect(0);
+        for ending in ["-wal", "-shm", ".lock"] {
+            let _ = std::fs::remove_file(scene.path(&format!("other.db{ending}")));
+        }
+        let notes = scene.write(&format!("other.db{ending}"), "do not lose");
+        scene.write("more.txt", "bob@example.com\n");
+        let before = digests(&scene);
+        for arguments in [&["load", "more.txt"][..], &["status"], &["export"], &["resume"]] {
+            scene
+                .run(&[arguments, &["--ledger", "other.db"]].concat())
+                .refused(6, &["move it away"]);
+        }
+        assert_eq!(digests(&scene), before, "{}", notes.display());
+    }
+}
+
+#[test]
+fn a_ledger_is_not_made_where_it_would_belong_to_another_or_forget_one() {
+    let scene = loaded();
+    for ending in ["-wal", "-journal"] {
+        let name = format!("rollbook.db{ending}");
+        let _ = std::fs::remove_file(scene.path(&name));
+        scene
+            .run(&["load", "--ledger", &name, "list.txt"])
+            .refused(6, &["another ledger"]);
+        assert!(!scene.path(&name).exists());
+    }
+    std::fs::rename(scene.path("rollbook.db"), scene.path("kept.db")).unwrap();
+    let log = [&[0x37, 0x7f, 0x06, 0x82][..], &[0; 60]].concat();
+    scene.write("rollbook.db-wal", log);
+    let before = digests(&scene);
+    scene
+        .run(&["load", "list.txt"])
+        .refused(6, &["put the ledger back"]);
+    assert_eq!(digests(&scene), before);
+}
+
+#[test]
+fn names_that_are_no_text_are_names() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::with(super::support::options());
+    let name = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
+    let at = |bytes: &'static [u8]| scene.path("").join(name(bytes));
+    std::fs::write(at(b"caf\xe9.csv"), "email\nann@example.com\n").unwrap();
+    std::fs::write(at(b"caf\xe8.csv"), "email\nbob@example.com\n").unwrap();
+    std::fs::write(at(b"tok\xe9n"), format!("{}\n", super::support::TOKEN)).unwrap();
+    let run = |arguments: &[&OsStr]| {
+        let mut command = scene.command(&[]);
+        command.env("ROLLBOOK_LEDGER", name(b"l\xe9dger.db"));
+        Ran::from(command.args(arguments).output().unwrap())
+    };
+    let word = OsStr::new;
+    let load = run(&[word("load"), name(b"caf\xe9.csv"), name(b"caf\xe8.csv")]).expect(0);
+    assert!(load.stderr.contains("caf\\xe9.csv: 1 row"), "{}", load.stderr);
+    assert!(load.stderr.contains("caf\\xe8.csv: 1 row"), "{}", load.stderr);
+    let assign = [
+        word("assign"),
+        word("--status"),
+        word("vip"),
+        word("--yes"),
+        word("--token-file"),
+        name(b"tok\xe9n"),
+        name(b"caf\xe9.csv"),
+    ];
+    run(&assign).expect(0);
+    let told = run(&[word("status")]).expect(0).stdout;
+    assert!(told.contains("--ledger $'l\\xe9dger.db'"), "{told}");
+    assert!(told.contains("-o $'l\\xe9dger.audit.csv'"), "{told}");
+    run(&[word("export"), word("-o"), name(b"\xe9.csv")]).expect(0);
+    let audit = std::fs::read_to_string(at(b"\xe9.csv")).unwrap();
+    assert!(
+        audit.contains("caf\\xe9.csv") && audit.contains("caf\\xe8.csv"),
+        "{audit}"
+    );
+    run(&[word("export"), word("--force"), word("-o"), name(b"caf\xe9.csv")]).refused(2, &["is a list"]);
+    run(&[word("load"), name(b"n\xe9.csv")]).refused(2, &["n\\xe9.csv: no such file"]);
+    run(&[word("doctor")]).expect(0);
+}
+
+#[test]
+fn a_killed_export_is_named_by_the_doctor_and_removed_by_the_next() {
+    let scene = Scene::offline();
+    let list: String = (0..60_000).map(|n| format!("n{n}@example.com\n")).collect();
+    scene.write("list.txt", list);
+    scene.run(&["load", "list.txt"]).expect(0);
+    scene.write(".notes.csv.12.partial", "do not lose");
+    let partial = |scene: &Scene| {
+        let names = scene.names().into_iter();
+        names
+            .filter(|name| name.ends_with(".partial") && name.starts_with(".audit"))
+            .collect::<Vec<_>>()
+    };
+    let left = loop {
+        let mut child = scene.spawn(&["export", "-o", "audit.csv"]);
+        while partial(&scene).is_empty() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match partial(&scene).pop() {
+            Some(left) => break left,
+            None => std::fs::remove_file(scene.path("audit.csv")).unwrap(),
+        }
+    };
+    scene.write(
+        ".older.csv.2147483646.partial",
+        "email,state,reason,profile_id\nann@exam",
+    );
+    let told = scene.run(&["doctor"]).expect(0).stdout;
+    assert!(
+        told.contains(&left) && told.contains(".older.csv.2147483646.partial"),
+        "{told}"
+    );
+    let told = scene.run(&["export", "-o", "audit.csv"]).expect(0).stderr;
+    assert!(told.contains("2 half-written exports"), "{told}");
+    let hidden = scene.names().into_iter().filter(|name| name.starts_with('.'));
+    assert_eq!(hidden.collect::<Vec<_>>(), [".notes.csv.12.partial"]);
+    assert!(!scene.run(&["doctor"]).expect(0).stdout.contains("partial"));
 }

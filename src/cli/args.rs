@@ -10,6 +10,7 @@ use crate::model::reserve::Reserve;
 use crate::model::sample::Confirm;
 use crate::model::way::Resolve;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -150,7 +151,7 @@ pub struct ConnectionArgs {
 pub struct LoadArgs {
     /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin
     #[arg(required = true, value_name = "LIST")]
-    pub lists: Vec<String>,
+    pub lists: Vec<OsString>,
     /// The column with the emails: its name, or its number from 1
     #[arg(long, value_name = "NAME")]
     pub column: Option<ColumnChoice>,
@@ -163,7 +164,7 @@ pub struct JobArgs {
     pub status: Vec<String>,
     /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
     #[arg(value_name = "LIST")]
-    pub lists: Vec<String>,
+    pub lists: Vec<OsString>,
     /// The column with the emails: its name, or its number from 1
     #[arg(long, value_name = "NAME")]
     pub column: Option<ColumnChoice>,
@@ -183,7 +184,7 @@ pub struct PlanArgs {
     pub remove: bool,
     /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
     #[arg(value_name = "LIST")]
-    pub lists: Vec<String>,
+    pub lists: Vec<OsString>,
     /// The column with the emails: its name, or its number from 1
     #[arg(long, value_name = "NAME")]
     pub column: Option<ColumnChoice>,

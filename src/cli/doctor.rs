@@ -2,12 +2,16 @@
 
 use super::args::{Common, ConnectionArgs};
 use super::error::{Failure, Kind, shown};
+use super::export;
 use super::job::print;
 use super::look::GENTLE;
 use super::settings;
+use crate::audit::export::EXPORT_HEADS;
+use crate::files::leftovers;
 use crate::ledger::{LedgerError, Reader, holder_of};
 use crate::model::text::printable;
 use crate::runner::preflight;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// `doctor`.
@@ -63,7 +67,22 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
             verdict(law, contradictions, &mut failed)?;
         }
     }
+    name_leftovers(&reader, path)?;
     Ok(failed)
+}
+
+/// What exports of this ledger that were killed have left, where exports are usually written.
+fn name_leftovers(reader: &Reader, path: &Path) -> Result<(), Failure> {
+    let owner = export::owner(reader)?;
+    for folder in export::folders(path, None) {
+        for file in leftovers(&folder, &owner, &EXPORT_HEADS) {
+            print(&format!(
+                "left over   {}: half an export, with addresses in it; the next export there removes it\n",
+                shown(&file)
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 fn verdict(law: &str, contradictions: u64, failed: &mut u64) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use super::args::{Common, ExportArgs};
 use super::error::{Failure, shown, unwritable};
 use crate::audit::export::{EXPORT_HEADS, ExportError, export};
 use crate::files::{Keep, Output, OutputError, folder_of, remove_leftovers};
+use crate::input::Source;
 use crate::ledger::{LedgerError, Reader};
 use crate::ui::format::counted;
 use crate::ui::say;
@@ -21,7 +22,7 @@ const OWNER_CHARACTERS: usize = 8;
 pub fn export_rows(args: &ExportArgs, common: &Common) -> Result<ExitCode, Failure> {
     let reader = Reader::open(&common.ledger)?;
     let path = args.output.as_deref().unwrap_or(Path::new("/dev/stdout"));
-    let keep = Keep::ledger(&common.ledger);
+    let keep = kept(&reader, common, args.output.as_deref())?;
     let failed = |error| failure(path, &error, &common.ledger);
     if args.output.is_none() {
         if let Some(why) = keep.reason(path) {
@@ -45,6 +46,26 @@ pub fn export_rows(args: &ExportArgs, common: &Common) -> Result<ExitCode, Failu
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The ledger and the lists that were loaded, by where they were and by what is in them.
+fn kept(reader: &Reader, common: &Common, output: Option<&Path>) -> Result<Keep, Failure> {
+    const WHY: &str = "is a list of this ledger";
+    let mut keep = Keep::ledger(&common.ledger);
+    for list in reader.lists()? {
+        // Older ledgers know the name only, as it was given.
+        let path = PathBuf::from(list.path.unwrap_or(list.name));
+        keep.add(&path, WHY);
+        keep.add(&folder_of(&common.ledger).join(path), WHY);
+    }
+    // Only where it is there can it be one, and a pipe would be used up.
+    if let Some(path) = output.filter(|path| path.is_file())
+        && let Ok(Some(digest)) = Source::File(path.to_owned()).digest()
+        && reader.knows_content(digest.as_bytes())?
+    {
+        keep.add(path, WHY);
+    }
+    Ok(keep)
 }
 
 /// A reader that has gone (`| head`) is no failure.

@@ -15,6 +15,7 @@ use crate::runner::send::DEPARTURE_LIMIT;
 use crate::runner::survey::Surveyed;
 use crate::ui::Mode;
 use secrecy::{ExposeSecret, SecretString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -166,10 +167,10 @@ pub fn as_guest(base: &BaseUrl) -> Option<Budget> {
 }
 
 /// The lists; each is looked at before anything else is done.
-pub fn sources(lists: &[String]) -> Result<Vec<Source>, Failure> {
-    let source = |list: &String| match list.as_str() {
-        "-" => Source::Stdin,
-        path => Source::File(path.into()),
+pub fn sources(lists: &[OsString]) -> Result<Vec<Source>, Failure> {
+    let source = |list: &OsString| match list.to_str() {
+        Some("-") => Source::Stdin,
+        _ => Source::File(list.into()),
     };
     let sources: Vec<Source> = lists.iter().map(source).collect();
     if sources

@@ -74,7 +74,8 @@ fn is_same_name(one: Option<&OsStr>, other: Option<&OsStr>) -> bool {
     }
 }
 
-fn is_beside_a_ledger(path: &Path) -> bool {
+/// Whether a path has the name of something that stands beside a ledger or another database which is there.
+pub fn is_beside_a_ledger(path: &Path) -> bool {
     let Some(name) = path.file_name().map(OsStr::as_encoded_bytes) else {
         return false;
     };

@@ -34,6 +34,8 @@ pub enum Kind {
     Lock,
     /// One word that nobody could remember.
     Token,
+    /// No bytes, or zeros only, as a power cut leaves what was not on the disk yet.
+    Nothing,
     /// Anything else.
     Other,
 }
@@ -47,7 +49,7 @@ impl Kind {
             Self::DatabaseLog => Some("belongs to a database"),
             Self::Lock => Some("is the lock of a ledger"),
             Self::Token => Some("looks like the file of a token"),
-            Self::Other => None,
+            Self::Nothing | Self::Other => None,
         }
     }
 }
@@ -69,12 +71,26 @@ fn kind(head: &[u8]) -> Kind {
             Kind::Database
         };
     }
+    if head.iter().all(|byte| *byte == 0) {
+        return Kind::Nothing;
+    }
     match std::str::from_utf8(head) {
         _ if LOGS.iter().any(|log| head.starts_with(log)) => Kind::DatabaseLog,
-        Ok(text) if text.starts_with("rollbook ") && text.contains(", process ") => Kind::Lock,
+        Ok(text) if is_lock(text) => Kind::Lock,
         Ok(text) if is_token(text) => Kind::Token,
         _ => Kind::Other,
     }
+}
+
+/// Whether a text is the lock's of a ledger: who holds it, with a verb, and what is remembered. A full disk may have cut
+/// it off.
+fn is_lock(text: &str) -> bool {
+    const FIRST: &str = "rollbook ";
+    let Some(rest) = text.strip_prefix(FIRST) else {
+        return FIRST.starts_with(text);
+    };
+    let end = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
+    end > 0 && matches!(rest.as_bytes().get(end), None | Some(b',' | b'\n'))
 }
 
 /// Whether a text is a bearer token and nothing else, as people keep them: bare, quoted, or with its word before it.
@@ -103,7 +119,13 @@ mod tests {
         ledger[68..72].copy_from_slice(b"RLBK");
         assert_eq!(kind(&ledger), Kind::Ledger);
         assert_eq!(kind(&[0x37, 0x7f, 0x06, 0x82, 0]), Kind::DatabaseLog);
-        assert_eq!(kind(b"rollbook load, process 7, since x\n"), Kind::Lock);
+        for lock in [
+            "rollbook load, process 7, since x\n",
+            "rollbook load\nepoch 1 2\n",
+            "rollb",
+        ] {
+            assert_eq!(kind(lock.as_bytes()), Kind::Lock, "{lock}");
+        }
         for token in [
             "12|abcdefghijklmnopqrstuvwxyz01\n",
             "\u{feff}\"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0\"",
@@ -112,11 +134,12 @@ mod tests {
         ] {
             assert_eq!(kind(token.as_bytes()), Kind::Token, "{token}");
         }
+        assert_eq!((kind(b""), kind(&[0; 9])), (Kind::Nothing, Kind::Nothing));
         for other in [
-            "",
             "email\nann@example.com\n",
             "email,state,reason,profile_id\n",
             "what stood there before",
+            "rollbook is what I use",
             "ann.at.a.very.long.place@example.com",
         ] {
             assert_eq!(kind(other.as_bytes()), Kind::Other, "{other}");

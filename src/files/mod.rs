@@ -19,7 +19,7 @@ mod marker;
 mod output;
 mod target;
 
-pub use keep::{Keep, LEDGER_COMPANIONS, companion};
+pub use keep::{Keep, LEDGER_COMPANIONS, companion, is_beside_a_ledger};
 pub use kind::{Kind, LEDGER_APPLICATION_ID, kind_of};
 pub use leftovers::{leftovers, remove_leftovers};
 pub use make::{make_folder, make_new, make_private_folder, open_or_make, remove_ledger};

@@ -34,7 +34,7 @@ impl Source {
     pub fn place(&self) -> Option<String> {
         let Source::File(path) = self else { return None };
         let place = path.canonicalize().ok()?;
-        Some(super::row::printable(&place.to_string_lossy(), usize::MAX))
+        Some(printable_bytes(place.as_os_str().as_encoded_bytes()))
     }
 
     /// Finds cheaply what would stop the list from being opened, before anything else is done.

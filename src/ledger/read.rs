@@ -200,6 +200,12 @@ impl Reader {
         batch_counts(&self.connection)
     }
 
+    /// Whether a list with this content, decompressed, was loaded, however it was read.
+    pub fn knows_content(&self, digest: &[u8; 32]) -> Result<bool, LedgerError> {
+        let some = "SELECT EXISTS (SELECT 1 FROM list WHERE digest = ?1)";
+        Ok(self.connection.query_row(some, [&digest[..]], |row| row.get(0))?)
+    }
+
     /// What tells this ledger from all others.
     pub fn ledger_id(&self) -> Result<String, LedgerError> {
         let id = "SELECT ledger_id FROM meta";

@@ -3,6 +3,7 @@
 use super::error::LedgerError;
 use super::migrate::APPLICATION_ID;
 pub(super) use crate::files::folder_of;
+use crate::files::{self, Kind};
 use std::fs::{File, Metadata, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -25,6 +26,7 @@ pub(super) fn check_file(path: &Path, about: &Metadata) -> Result<(), LedgerErro
     } else if about.mode() & OTHERS_WRITE != 0 {
         "can be written by everybody, so nobody knows who wrote it; if you trust it, `chmod 600` it"
     } else {
+        check_companions(path)?;
         return check_header(path);
     };
     Err(unsafe_path(path, why))
@@ -32,6 +34,7 @@ pub(super) fn check_file(path: &Path, about: &Metadata) -> Result<(), LedgerErro
 
 /// Refuses folders in which a ledger would be anybody's, or whose locks mean nothing.
 pub(super) fn check_folder(path: &Path) -> Result<(), LedgerError> {
+    check_companions(path)?;
     let folder = folder_of(path);
     let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
     let mode = std::fs::metadata(folder).map_err(failed)?.mode();
@@ -48,6 +51,38 @@ pub(super) fn check_folder(path: &Path) -> Result<(), LedgerError> {
             ),
         )),
     }
+}
+
+/// Refuses where a file stands that SQLite or this program would write over, and that neither made: a person's own,
+/// or the log of a ledger that was moved away. Also a name that would make this ledger part of another.
+fn check_companions(path: &Path) -> Result<(), LedgerError> {
+    if files::is_beside_a_ledger(path) {
+        return Err(unsafe_path(path, "would belong to another ledger by its name"));
+    }
+    let is_there = path.exists();
+    for ending in files::LEDGER_COMPANIONS {
+        let beside = files::companion(path, ending);
+        let Ok(about) = std::fs::symlink_metadata(&beside) else {
+            continue;
+        };
+        if !about.is_file() {
+            return Err(unsafe_path(
+                &beside,
+                "is in the way of the ledger's own files; it must be a plain file or not be there",
+            ));
+        }
+        let kind = files::kind_of(&beside).map_err(|error| LedgerError::from_make(&beside, &error))?;
+        let why = match (kind, ending) {
+            (Kind::Nothing, _) | (Kind::Lock, ".lock") | (Kind::DatabaseLog, "-shm") => continue,
+            (Kind::DatabaseLog, "-wal" | "-journal") if is_there => continue,
+            (Kind::DatabaseLog, "-wal" | "-journal") => {
+                "is the log of a ledger that is not there; put the ledger back, or move the log away"
+            }
+            _ => "has the name of one of the ledger's own files and is none; move it away",
+        };
+        return Err(unsafe_path(&beside, why));
+    }
+    Ok(())
 }
 
 /// Takes rights away that a copy may have got on its way: nobody else is to read emails, in the log neither.
