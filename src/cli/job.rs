@@ -186,8 +186,7 @@ impl Undertaking<'_> {
         let outcome = runtime.block_on(async {
             let mut stop = signals::stop_on_signals();
             let budget = settings::budget(&base).map_err(|why| {
-                let alone = "so this run keeps its own rate, whatever others on this host send";
-                screen.events().notice(format!("{why}; {alone}"));
+                screen.events().notice(format!("{why}; {}", run::ALONE));
             });
             let tenant = settings::tenant(&base, &token, pace, budget.ok())?;
             if let Some(most) = self.run.max_requests {

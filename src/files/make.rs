@@ -2,13 +2,14 @@
 
 use super::keep::{LEDGER_COMPANIONS, companion};
 use super::target::folder_of;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Only the owner reads and writes: what is in there are emails, or what a run may do.
 const PRIVATE: u32 = 0o600;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Makes a file that is not there yet.
 #[expect(
@@ -50,6 +51,17 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Why a file or folder of the program's own is not to be believed, where that is so: others may have written to it.
+pub fn not_ours(there: &Metadata) -> Option<&'static str> {
+    if there.uid() != rustix::process::geteuid().as_raw() {
+        Some("belongs to another user")
+    } else if there.mode() & WRITABLE_BY_OTHERS != 0 {
+        Some("can be written by others")
+    } else {
+        None
+    }
+}
+
 /// Makes a folder that is not there yet.
 #[expect(
     clippy::disallowed_methods,
@@ -74,6 +86,11 @@ pub fn remove_ledger(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what the program remembers of a ledger that held nothing.
+pub fn remove_record(path: &Path) -> io::Result<()> {
+    remove(path)
+}
+
 /// Removes a file; one that is gone already is no failure.
 #[expect(clippy::disallowed_methods, reason = "the one place where files are removed")]
 pub(super) fn remove(path: &Path) -> io::Result<()> {
@@ -84,6 +101,6 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in the folder of a file durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }

@@ -22,7 +22,10 @@ mod target;
 pub use keep::{Keep, LEDGER_COMPANIONS, companion, is_beside_a_ledger};
 pub use kind::{Kind, LEDGER_APPLICATION_ID, kind_of};
 pub use leftovers::{leftovers, remove_leftovers};
-pub use make::{make_folder, make_new, make_private_folder, open_or_make, remove_ledger};
+pub use make::{
+    make_folder, make_new, make_private_folder, not_ours, open_or_make, remove_ledger, remove_record,
+    sync_folder,
+};
 pub use marker::Marker;
 pub use output::{Output, OutputError};
 pub use target::folder_of;

@@ -31,6 +31,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+/// What follows where the budget of all processes on this host cannot be shared.
+pub const ALONE: &str = "so this run keeps its own rate, whatever others on this host send";
+
 /// Between two signs of life.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -97,6 +100,7 @@ pub async fn run<T: Tenant>(
         tasks: JoinSet::new(),
         meter: Meter::of(&context, &progress),
         closed: None,
+        told_alone: false,
         spent_before: context.tenant.gate().spent(),
         progress,
         context,
@@ -180,6 +184,8 @@ struct Shell<T> {
     spent_before: Spent,
     /// When the time of the run was up.
     closed: Option<Instant>,
+    /// Whether it was told that the budget is not shared any more.
+    told_alone: bool,
     stop_requested: watch::Receiver<bool>,
     /// Tells every task not to wait and not to ask on. Set by whatever stops the run, not by signals alone:
     /// a run that cannot go on must give the ledger back, and not poll and sleep until a deadline.
@@ -421,6 +427,12 @@ impl<T: Tenant> Shell<T> {
             ..Seen::at(&view, now)
         };
         self.meter.update(&mut self.progress, seen);
+        if let Some(why) = view
+            .alone
+            .filter(|_| !std::mem::replace(&mut self.told_alone, true))
+        {
+            self.context.events.notice(format!("{why}; {ALONE}"));
+        }
         let pause = view.pause.filter(|pause| pause.until > now).map(|pause| {
             let seconds = (pause.until - now).as_secs() + 1;
             format!("{}; next try in {seconds} s", pause.why)

@@ -2,7 +2,8 @@
 //!
 //! It is locked for moments only, and the system releases the lock of whoever dies. A file that makes no sense is
 //! replaced; then nothing is known, and everybody waits as after a start. A file that is taken away, as systemd does
-//! at logout, is made anew with what it said. It never holds anything but numbers.
+//! at logout, is made anew with what it said. A file or folder of another user, or a file of another version, is
+//! neither trusted nor changed. It never holds anything but numbers.
 
 use super::record::{Micros, Record};
 use crate::files;
@@ -21,8 +22,6 @@ const BETWEEN_TRIES: Duration = Duration::from_micros(100);
 const FOLLOWED: u32 = 3;
 /// No record is larger.
 const LIMIT_BYTES: u64 = 1 << 20;
-/// Who else may write there could make us send too fast, or not at all.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// The budget of all processes of this user on this host for one tenant.
 #[derive(Debug)]
@@ -68,6 +67,11 @@ impl Budget {
             lost: None,
             binds: true,
         })
+    }
+
+    /// Where the record is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// For a command that asks a handful of questions: it keeps to what others were told and tells them nothing.
@@ -145,7 +149,7 @@ impl Budget {
         let mut bytes = Vec::new();
         self.file.seek(SeekFrom::Start(0))?;
         (&self.file).take(LIMIT_BYTES).read_to_end(&mut bytes)?;
-        let record = Record::read(&bytes, &self.boot, now);
+        let record = Record::read(&bytes, &self.boot, now).map_err(io::Error::other)?;
         let fresh = || Record::new(&self.boot, now);
         Ok(match self.lost.clone() {
             None => record.unwrap_or_else(fresh),
@@ -179,14 +183,8 @@ fn identity(file: &Metadata) -> Identity {
 }
 
 fn check_owner(there: &Metadata, path: &Path) -> Result<(), Unshared> {
-    let ours = there.uid() == rustix::process::geteuid().as_raw();
-    if ours && there.mode() & WRITABLE_BY_OTHERS == 0 {
-        return Ok(());
-    }
-    Err(Unshared::Unusable(format!(
-        "{} can be written by others",
-        path.display()
-    )))
+    let refused = |why| Err(Unshared::Unusable(format!("{} {why}", path.display())));
+    files::not_ours(there).map_or(Ok(()), refused)
 }
 
 /// A name that says nothing of the tenant, and differs from host to host where they share a home.
@@ -222,6 +220,15 @@ fn lives(pid: i32) -> bool {
 }
 
 #[cfg(test)]
+impl Budget {
+    /// One that can be read and locked, and never written.
+    pub(super) fn on_a_full_disk(mut self) -> Self {
+        self.file = File::open(&self.path).unwrap();
+        self
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
@@ -253,6 +260,32 @@ mod tests {
             Some((0, true)),
             "nothing is known any more, and that is known"
         );
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_neither_believed_nor_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = Budget::open(folder.path(), "a").unwrap();
+        let path = folder.path().join(name("a"));
+        let mut record = Record::new(&one.boot, now());
+        record.departed.push((1, now(), 3));
+        let ours = serde_json::to_string(&record).unwrap();
+        for newer in [
+            "{}",
+            "{\"version\":2}",
+            &ours.replacen("\"version\":1", "\"version\":2", 1),
+        ] {
+            std::fs::write(&path, newer).unwrap();
+            let refusal = one
+                .change(|_, _| panic!("it was believed"))
+                .unwrap_err()
+                .to_string();
+            assert!(refusal.contains("another version"), "{refusal}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+        }
+        // Earlier programs did not write the version.
+        std::fs::write(&path, ours.replacen("\"version\":1,", "", 1)).unwrap();
+        assert_eq!(departed(&mut one), 3);
     }
 
     #[test]

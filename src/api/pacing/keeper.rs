@@ -225,6 +225,9 @@ impl Keeper {
             self.told_to_slow = 0;
         }
         self.tempo.accepted(now, news.sent);
+        if self.view.borrow().alone.is_some() != self.is_alone() {
+            self.publish(|_| {});
+        }
         if let Some(until) = news.hold {
             if self.told_to_slow == 0 {
                 self.told_to_slow = 1;
@@ -236,6 +239,10 @@ impl Keeper {
                 "the tenant asked another rollbook to slow down (429)".into(),
             );
         }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| share.alone().is_some())
     }
 
     /// Lets the first of the best class go.
@@ -383,12 +390,14 @@ impl Keeper {
     fn publish(&mut self, change: impl FnOnce(&mut PaceView)) {
         let (pause, per_second) = (self.pause.clone(), self.pace(Instant::now()));
         let (latency, account) = (self.usual.latency(), self.account);
+        let alone = self.share.as_ref().and_then(|share| share.alone().cloned());
         self.view.send_modify(|view| {
             change(view);
             view.latency = latency;
             view.account = Some(account);
             view.pause = pause;
             view.per_second = per_second;
+            view.alone = alone;
         });
     }
 }

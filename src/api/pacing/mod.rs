@@ -83,6 +83,8 @@ pub struct PaceView {
     pub exhausted: bool,
     /// What the run has waited for.
     pub account: Option<Account>,
+    /// Why nothing is shared with other processes any more, where that is so.
+    pub alone: Option<Arc<str>>,
     /// When the last outage of some length ended: the tenant may not have worked on anything while it lasted.
     pub outage_ended: Option<Instant>,
 }
@@ -397,6 +399,29 @@ mod tests {
             ended.is_some_and(|ended| ended > began),
             "whoever met its end knows of it"
         );
+    }
+
+    /// A record that is read, and that nothing can be written to.
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_cannot_be_written_is_done_without_and_that_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        for guest in [false, true] {
+            let budget = Budget::open(folder.path(), "a").unwrap().on_a_full_disk();
+            let budget = if guest { budget.as_guest() } else { budget };
+            let settings = PaceSettings {
+                rate: "40/s".parse().unwrap(),
+                reserve: Reserve::NONE,
+                concurrency: 8,
+            };
+            let gate = Gate::sharing(settings, Some(budget));
+            let all = departures(&gate, 200, Duration::from_millis(5));
+            let times = tokio::time::timeout(Duration::from_secs(30), all).await;
+            let times = times.expect("it goes on alone");
+            assert!(times[199] < Duration::from_secs(10), "{:?}", times[199]);
+            assert!(busiest_second(&times) <= 40);
+            let why = gate.caught_up().await.alone.expect("it says so");
+            assert!(why.contains(folder.path().to_str().unwrap()), "{why}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

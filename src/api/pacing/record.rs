@@ -23,9 +23,20 @@ const SILENCE: Micros = 3 * SECOND;
 /// A time so far in the future is no time of this boot.
 const SKEW: Micros = 5 * SECOND;
 
+/// The version of the record that this program reads and writes.
+const VERSION: u32 = 1;
+
+/// The record is one of another version of this program, and is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("another version of rollbook wrote it")]
+pub(super) struct OtherVersion;
+
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
+    /// Earlier programs did not write it.
+    #[serde(default = "first_version")]
+    version: u32,
     /// The boot whose clock counts.
     pub(super) boot: String,
     /// From when on nothing is missing.
@@ -36,6 +47,10 @@ pub(super) struct Record {
     /// Until when the tenant wants to be left alone.
     pub(super) hold: Micros,
     pub(super) limit: Option<SharedLimit>,
+}
+
+fn first_version() -> u32 {
+    VERSION
 }
 
 /// A process that takes part.
@@ -67,6 +82,7 @@ impl Record {
     /// A record of which nothing before now is known.
     pub(super) fn new(boot: &str, now: Micros) -> Self {
         Self {
+            version: VERSION,
             boot: boot.to_owned(),
             since: now,
             ..Self::default()
@@ -74,8 +90,18 @@ impl Record {
     }
 
     /// What a file holds, unless it is of another boot or makes no sense.
-    pub(super) fn read(bytes: &[u8], boot: &str, now: Micros) -> Option<Self> {
-        let record: Self = serde_json::from_slice(bytes).ok()?;
+    ///
+    /// A record that was torn makes no sense. One that is whole and not like ours is another version's.
+    pub(super) fn read(bytes: &[u8], boot: &str, now: Micros) -> Result<Option<Self>, OtherVersion> {
+        match serde_json::from_slice::<Self>(bytes) {
+            Ok(record) if record.version == VERSION => Ok(record.of_this_boot(boot, now)),
+            Err(_) if serde_json::from_slice::<serde_json::Map<_, _>>(bytes).is_err() => Ok(None),
+            _ => Err(OtherVersion),
+        }
+    }
+
+    fn of_this_boot(self, boot: &str, now: Micros) -> Option<Self> {
+        let record = self;
         let latest = now + SKEW;
         let sane = record.boot == boot
             && record.since <= now
@@ -229,11 +255,11 @@ mod tests {
         let mut record = Record::new("b", now);
         record.departed.push((1, now, 2));
         let bytes = serde_json::to_vec(&record).unwrap();
-        assert_eq!(Record::read(&bytes, "b", now), Some(record));
-        assert_eq!(Record::read(&bytes, "c", now), None);
-        assert_eq!(Record::read(&bytes, "b", now / 2), None);
-        assert_eq!(Record::read(&bytes[..bytes.len() - 1], "b", now), None);
-        assert_eq!(Record::read(b"", "b", now), None);
+        assert_eq!(Record::read(&bytes, "b", now), Ok(Some(record)));
+        assert_eq!(Record::read(&bytes, "c", now), Ok(None));
+        assert_eq!(Record::read(&bytes, "b", now / 2), Ok(None));
+        assert_eq!(Record::read(&bytes[..bytes.len() - 1], "b", now), Ok(None));
+        assert_eq!(Record::read(b"", "b", now), Ok(None));
     }
 
     #[test]

@@ -3,12 +3,17 @@
 //! Nothing departs without a lease: the right to so many departures within the next moment, taken under the record's
 //! lock from what all windows have left, counted by everybody as if it were used. So the windows hold whatever anybody
 //! does, and the record is asked a few times a second instead of at each request.
+//!
+//! A record that cannot be used (a full disk, a lock that nobody lets go of, another version's file) changes nothing
+//! here: what would follow from it takes effect only once it is written. After a second of that the process goes on
+//! alone, at its own rate, and says why; it asks again every second.
 
 use super::budget::Budget;
 use super::record::{Member, Micros, Record, SharedLimit, fair_share};
 use super::tempo::{Limit, Source};
 use super::window::Windows;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,6 +28,8 @@ const UNTOLD: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(1);
 /// When a record that cannot be used is done without.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// For how long it is kept what the record has not been told: the longest window.
+const UNTOLD_FOR: Duration = Duration::from_secs(3_600);
 /// Over what time it is reckoned how much somebody has use for, and how much more that may become.
 const RECKONING: Duration = Duration::from_millis(500);
 const HEADROOM: f64 = 1.2;
@@ -42,6 +49,8 @@ pub(super) struct Share {
     /// Whether the last request for a lease was in vain.
     starved: bool,
     failing_since: Option<Instant>,
+    /// Why the record is done without, where it is.
+    alone: Option<Arc<str>>,
     joined: bool,
     /// Requests of others that are under way or leased, and what each of them has use for.
     others_open: usize,
@@ -114,6 +123,7 @@ impl Share {
             asked: None,
             starved: false,
             failing_since: None,
+            alone: None,
             joined: false,
             others_open: 0,
             others_wish: Vec::new(),
@@ -126,12 +136,12 @@ impl Share {
 
     /// Whether a request may depart now, as far as the others are concerned.
     pub(super) fn may_depart(&self, now: Instant) -> bool {
-        self.is_alone(now) || (self.lease > 0 && now < self.lease_ends)
+        self.alone.is_some() || (self.lease > 0 && now < self.lease_ends)
     }
 
-    /// Whether the record has been of no use for so long that it is done without.
-    fn is_alone(&self, now: Instant) -> bool {
-        self.failing_since.is_some_and(|since| now - since >= PATIENCE)
+    /// Why the record has been of no use for so long that it is done without.
+    pub(super) fn alone(&self) -> Option<&Arc<str>> {
+        self.alone.as_ref()
     }
 
     pub(super) fn depart(&mut self) {
@@ -159,7 +169,7 @@ impl Share {
     /// When the record is to be asked although nobody waits.
     pub(super) fn next_sign(&self, now: Instant) -> Instant {
         let is_told = self.untold.is_empty() && self.lease == 0;
-        let after = if is_told || self.is_alone(now) {
+        let after = if is_told || self.alone.is_some() {
             QUIET
         } else {
             UNTOLD
@@ -189,6 +199,13 @@ impl Share {
         self.asked = Some(now);
         self.reckon(now);
         let wants = standing.wants;
+        // What is learned from a record that cannot be written in the end would be learned again at each try.
+        let mut learned = standing.windows.clone();
+        let windows = standing.windows;
+        let standing = Standing {
+            windows: &mut learned,
+            ..standing
+        };
         let part = Part {
             id: self.id,
             binds: self.budget.binds,
@@ -205,17 +222,41 @@ impl Share {
             };
             part.take_part(record, clocks, standing)
         });
-        let Ok(Some((taken, news))) = asked else {
-            self.failing_since.get_or_insert(now);
-            return News::default();
+        let (taken, news) = match asked {
+            Ok(Some(taken)) => taken,
+            Ok(None) => {
+                self.fail(now, windows, "a process holds its lock and does not let go");
+                return News::default();
+            }
+            Err(error) => {
+                self.fail(now, windows, &error.to_string());
+                return News::default();
+            }
         };
+        *windows = learned;
         self.untold.clear();
-        (self.joined, self.failing_since) = (true, None);
+        (self.joined, self.failing_since, self.alone) = (true, None, None);
         (self.lease, self.lease_ends) = (taken.lease, now + LEASE_LIFE);
         (self.others_open, self.others_wish) = (taken.others_open, taken.others_wish);
         (self.ceiling, self.others_sent) = (taken.ceiling, taken.others_sent);
         self.starved = wants && self.lease == 0;
         news
+    }
+
+    /// The record could not be used: after a while it is done without, with nothing that it said.
+    fn fail(&mut self, now: Instant, windows: &mut Windows, why: &str) {
+        let since = *self.failing_since.get_or_insert(now);
+        // Whatever is older counts in no window any more.
+        self.untold
+            .retain(|at| now.saturating_duration_since(*at) < UNTOLD_FOR);
+        if now - since < PATIENCE || self.alone.is_some() {
+            return;
+        }
+        let place = self.budget.folder().display();
+        self.alone = Some(format!("the record of requests in {place} cannot be used ({why})").into());
+        (self.lease, self.others_open, self.ceiling) = (0, 0, None);
+        self.others_wish.clear();
+        windows.restart(now);
     }
 
     fn reckon(&mut self, now: Instant) {

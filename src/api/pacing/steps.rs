@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub(super) const STEPS: u32 = 10_000;
 
 /// When requests may have arrived at the latest, and how many.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Steps {
     /// Time is cut into cells of this length, from here on and back; a cell holds one step.
     origin: Instant,

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 const MARGIN: Duration = Duration::from_millis(4);
 
 /// All windows that must hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Windows {
     /// What we were told: how many in what time.
     own: Vec<(usize, Duration)>,
@@ -96,7 +96,7 @@ impl Windows {
 }
 
 /// A window that may hold so many requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Window {
     most: usize,
     length: Duration,
