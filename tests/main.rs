@@ -15,6 +15,7 @@ mod forecast;
 mod journey;
 mod ledger_files;
 mod limits;
+mod obstacles;
 mod plan;
 mod reuse;
 mod secrets;

@@ -28,6 +28,12 @@ fn halted(halt: Halt) -> Failure {
     let failure = stopped(&halt.to_string());
     match halt {
         Halt::Ledger(LedgerError::Disk(_)) => failure.hint("make room").hint(GO_ON),
+        Halt::Ledger(LedgerError::State(_)) => failure
+            .hint("make room there, or name another folder with ROLLBOOK_STATE_DIR")
+            .hint(GO_ON),
+        Halt::Ledger(LedgerError::Busy(_)) => failure
+            .hint("close the program that has the ledger open; `fuser -v LEDGER` names it")
+            .hint(GO_ON),
         Halt::Ledger(error) => error.into(),
         Halt::Stopped => stopped("stopped on request before the end").hint(GO_ON),
         Halt::TimeIsUp => unfinished(Left::TimeIsUp),

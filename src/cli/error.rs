@@ -128,6 +128,18 @@ impl From<LedgerError> for Failure {
                 Kind::Ledger,
                 "if its original is not used any more, go on here with --adopt: it settles what that may have sent, first",
             ),
+            LedgerError::Replaced { .. } => (
+                Kind::Ledger,
+                "nothing more was sent; put the ledger, its -wal and its .lock back as they were, then `rollbook resume`",
+            ),
+            LedgerError::State(_) => (
+                Kind::Stopped,
+                "make room there, or name another folder with ROLLBOOK_STATE_DIR, then `rollbook resume`",
+            ),
+            LedgerError::Busy(_) => (
+                Kind::Ledger,
+                "close the program that has it open (`fuser -v LEDGER` names it), then run the same command again",
+            ),
             LedgerError::Damaged(_) => (
                 Kind::Ledger,
                 "`rollbook doctor` says more; keep the file, and restore a copy that is sound",

@@ -14,7 +14,7 @@ use crate::api::Paced;
 use crate::api::client::Client;
 use crate::audit::summary::Summary;
 use crate::input::{ColumnChoice, Source};
-use crate::ledger::{Ledger, LedgerError, Loading, Reader};
+use crate::ledger::{Ledger, LedgerError, Loading, Reader, tell_of_waiting};
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
@@ -42,6 +42,7 @@ pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
     let runtime = settings::runtime()?;
     let stop = runtime.block_on(async { signals::stop_on_signals() });
     let screen = Screen::open(settings::mode(common.progress, common.quiet), common.verbose);
+    let _told = WaitingTold::on(&screen, common);
     let mut ledger = open_or_create(&common.ledger, "load")?;
     let loaded = take_in(
         &mut ledger,
@@ -182,6 +183,7 @@ impl Undertaking<'_> {
         let runtime = settings::runtime()?;
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
+        let _told = WaitingTold::on(&screen, self.common);
         let pace = settings::pace(self.run);
         let outcome = runtime.block_on(async {
             let mut stop = signals::stop_on_signals();
@@ -384,6 +386,30 @@ fn open_or_create(path: &Path, verb: &str) -> Result<Ledger, Failure> {
     match Ledger::open(path, verb)? {
         Some(ledger) => Ok(ledger),
         None => Ok(Ledger::create(path, verb)?),
+    }
+}
+
+/// For as long as it lives, what the ledger waits for is told on the screen, which may be drawing a bar.
+struct WaitingTold {
+    quiet: bool,
+}
+
+impl WaitingTold {
+    fn on(screen: &Screen, common: &Common) -> Self {
+        let events = screen.events();
+        tell_of_waiting(move |line| events.notice(line));
+        Self { quiet: common.quiet }
+    }
+}
+
+impl Drop for WaitingTold {
+    fn drop(&mut self) {
+        let quiet = self.quiet;
+        tell_of_waiting(move |line| {
+            if !quiet {
+                say(line);
+            }
+        });
     }
 }
 

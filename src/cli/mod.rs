@@ -19,6 +19,7 @@ mod settle;
 mod signals;
 mod until;
 
+use crate::ledger::tell_of_waiting;
 use crate::model::ids::Action;
 use crate::model::text::printable_lines;
 use crate::ui::say;
@@ -49,14 +50,32 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
 }
 
+/// A file that may not grow beyond a limit (`ulimit -f`) is an I/O error like a full disk, and no reason to be killed
+/// in the middle of a write.
+fn outlive_file_limits() {
+    use rustix::process::Signal;
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    let _guard = runtime.enter();
+    // A handler that is registered once stays for as long as the process lives. Where there can be none, the system's
+    // own rule goes on: it ends the process, and what that leaves is as good as after any kill.
+    let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+}
+
 /// Parses the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
     leave_no_core();
+    outlive_file_limits();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
     let common = &cli.common;
+    if !common.quiet {
+        tell_of_waiting(|line| say(line));
+    }
     let done = match &cli.verb {
         Verb::Demo(args) => demo::demo(args),
         Verb::Load(args) => job::load(args, common),

@@ -66,6 +66,20 @@ pub enum LedgerError {
         /// How that is known.
         why: String,
     },
+    /// Since it was opened, its file was deleted, moved or replaced.
+    #[error("the ledger that this run works on is not at {} any more: {why}", path.display())]
+    Replaced {
+        /// The ledger.
+        path: PathBuf,
+        /// What was found there.
+        why: String,
+    },
+    /// The user's state folder cannot be written, where it was before.
+    #[error("cannot note in the state folder what is about to be sent: {0}")]
+    State(String),
+    /// Another program has locked the database, and has not let go of it in time.
+    #[error("another program has locked the ledger, and did not let go of it within {0} s")]
+    Busy(u64),
     /// Its content contradicts itself or cannot be read.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),
@@ -111,6 +125,9 @@ impl From<rusqlite::Error> for LedgerError {
                 | ErrorCode::CannotOpen
                 | ErrorCode::PermissionDenied,
             ) => Self::Disk(text),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Busy(super::busy::PATIENCE.as_secs())
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
             _ => Self::Sqlite(text),
         }

@@ -21,6 +21,7 @@
 //! the SQL library leaves this folder, so that a ledger in a server could stand beside this one.
 
 mod doubts;
+mod busy;
 mod error;
 mod executor;
 mod identity;
@@ -47,6 +48,7 @@ pub use doubts::{Absence, Doubt, RulingError, Unfinished, Verdict};
 pub use error::LedgerError;
 pub use lists::{ListRow, Unnamed};
 pub use load::{ListCounts, ListIdentity, Loaded, Loading};
+pub use busy::tell_of_waiting;
 pub use lock::holder_of;
 pub use open::Ledger;
 pub use other::{Offer, OtherLedger};

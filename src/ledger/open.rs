@@ -6,13 +6,12 @@
 use super::error::LedgerError;
 use super::lock::Lock;
 use super::migrate::{self, MIGRATIONS};
-use super::{safety, wal};
+use super::{busy, safety, wal};
 use crate::files;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Releases before this one could corrupt a WAL that several connections share.
 const SQLITE_AT_LEAST: i32 = 3_051_003;
@@ -25,9 +24,6 @@ pub(super) const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 
 /// Pages that a reading connection keeps: it walks from one end to the other and comes back to little.
 const READER_CACHE_KIB: i64 = 4 * 1_024;
-
-/// How long a reader waits where a checkpoint is in its way.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A ledger that this process may write to.
 pub struct Ledger {
@@ -167,7 +163,7 @@ pub(super) fn open_any_version(path: &Path) -> Result<(Connection, i64), LedgerE
     let about = std::fs::symlink_metadata(path).map_err(|error| LedgerError::from_open(path, &error))?;
     safety::check_file(path, &about)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| {
-        if is_half_made(path, about.len()) {
+        if safety::was_begun_from_nothing(path) {
             LedgerError::Missing(path.to_owned())
         } else {
             error
@@ -195,8 +191,8 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
     let name = path
         .file_name()
         .ok_or_else(|| LedgerError::NotALedger(path.to_owned()))?;
-    let connection = Connection::open_with_flags(folder.join(name), flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = Connection::open_with_flags(folder.join(name), flags)?;
+    connection.busy_handler(Some(busy::handler(path)))?;
     // The first look into the file: one that is something else says so here.
     let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
@@ -215,12 +211,6 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, LedgerError> {
         .pragma_update(None, "cache_size", -cache_kib)
         .map_err(foreign)?;
     Ok(connection)
-}
-
-/// Whether a crash left a journal that takes all there is in the file back: its first page. Only the making of a
-/// ledger uses such a journal, and a reader cannot carry it out.
-fn is_half_made(path: &Path, bytes: u64) -> bool {
-    bytes <= PAGE_SIZE_BYTES as u64 && files::companion(path, "-journal").exists()
 }
 
 /// `synchronous=FULL` is what "flushed before it is acknowledged" means; with NORMAL a power cut takes

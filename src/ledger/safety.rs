@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 /// The header of a SQLite file.
 const HEADER_BYTES: u64 = 100;
+/// How a rollback journal begins, and where it says how many pages the file had before.
+const JOURNAL_MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+const JOURNAL_PAGES: usize = 16;
+const JOURNAL_HEADER_BYTES: u64 = 28;
 /// Whoever may write to a folder that is not sticky may put another file in the ledger's place.
 const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
@@ -115,7 +119,7 @@ fn network_of(_: &Path) -> std::io::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// Names of network file systems by the numbers that statfs(2) lists.
+/// Names of network, cluster and shared file systems by the numbers that statfs(2) and `stat` of coreutils list.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn network_name(magic: u32) -> Option<&'static str> {
     Some(match magic {
@@ -123,16 +127,28 @@ fn network_name(magic: u32) -> Option<&'static str> {
         0x517B => "SMB",
         0xFF53_4D42 => "CIFS",
         0xFE53_4D42 => "SMB2",
+        0x564C => "NCP",
         0x0102_1997 => "9P",
         0x5346_414F | 0x6B41_4653 => "AFS",
         0x7375_7245 => "Coda",
         0x00C3_6400 => "Ceph",
         0x0BD0_0BD0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
+        0x2003_0528 => "PVFS2 or OrangeFS",
+        0xAAD7_AAEA => "PanFS",
+        0x1980_0202 => "WekaFS",
+        0xBEEF_DEAD => "StorNext",
+        0x0131_11A8 => "IBRIX",
+        0x6163_6673 => "ACFS",
         0x0116_1970 => "GFS2",
         0x7461_636F => "OCFS2",
-        // What stands behind it cannot be told: sshfs and the like lock on this machine only.
-        0x6573_5546 => "FUSE",
+        // Shared folders of virtual machines: the locks of the host are others.
         0x786F_4256 => "VirtualBox",
+        0xBACB_ACBC => "VMware",
+        0x7C7C_6673 => "Parallels",
+        // What stands behind FUSE cannot be told. sshfs, GlusterFS and virtiofs are such, and lock here only.
+        0x6573_5546 => "FUSE",
         _ => return None,
     })
 }
@@ -141,8 +157,12 @@ fn network_name(magic: u32) -> Option<&'static str> {
 /// shorter than these say.
 ///
 /// A header without an application id may be a ledger whose first commit is still in its log; SQLite knows. So
-/// may be one that seems too short: as long as there is a log, the pages may stand in there.
+/// may be one that seems too short: as long as there is a log, the pages may stand in there. A file that was cut
+/// while it was first written is made empty again by SQLite's own journal, whatever it holds now.
 fn check_header(path: &Path) -> Result<(), LedgerError> {
+    if was_begun_from_nothing(path) {
+        return Ok(());
+    }
     let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
     let file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
@@ -167,6 +187,17 @@ fn check_header(path: &Path) -> Result<(), LedgerError> {
         "it is cut off: {} has {bytes} of {wanted} bytes",
         path.display()
     )))
+}
+
+/// Whether a journal beside the file says that the file was empty before the transaction that was cut.
+///
+/// Only the making of a ledger uses such a journal. Whoever may write to the file carries it out; a reader cannot.
+pub(super) fn was_begun_from_nothing(path: &Path) -> bool {
+    let mut header = Vec::new();
+    let read = File::open(crate::files::companion(path, "-journal"))
+        .and_then(|journal| journal.take(JOURNAL_HEADER_BYTES).read_to_end(&mut header));
+    let pages_before = header.get(JOURNAL_PAGES..JOURNAL_PAGES + 4);
+    read.is_ok() && header.starts_with(JOURNAL_MAGIC) && pages_before.is_none_or(|pages| pages == [0; 4])
 }
 
 /// The size of the file by its header, where the header vouches for it.
@@ -242,7 +273,35 @@ mod tests {
     fn network_file_systems_are_known_by_their_numbers() {
         assert_eq!(network_name(0x6969), Some("NFS"));
         assert_eq!(network_name(0xFF53_4D42), Some("CIFS"));
-        for local in [0xEF53, 0x0102_1994, 0x9123_683E, 0x5846_5342, 0x794C_7630] {
+        for (magic, name) in [
+            (0x4750_4653, "GPFS"),
+            (0x1983_0326, "BeeGFS"),
+            (0x2003_0528, "PVFS2"),
+            (0x00C3_6400, "Ceph"),
+            (0x0102_1997, "9P"),
+            (0x6573_5546, "FUSE"),
+            (0xAAD7_AAEA, "PanFS"),
+        ] {
+            assert!(
+                network_name(magic).is_some_and(|known| known.starts_with(name)),
+                "{name}"
+            );
+        }
+        // ext4, tmpfs, btrfs, xfs, overlay, f2fs, zfs, bcachefs, vfat, exfat, ntfs3, ecryptfs.
+        for local in [
+            0xEF53,
+            0x0102_1994,
+            0x9123_683E,
+            0x5846_5342,
+            0x794C_7630,
+            0xF2F5_2010,
+            0x2FC1_2FC1,
+            0xCA45_1A4E,
+            0x4D44,
+            0x2011_BAB0,
+            0x7366_746E,
+            0xF15F,
+        ] {
             assert_eq!(network_name(local), None, "{local:#x}");
         }
     }
