@@ -12,6 +12,7 @@ mod doubts;
 mod faults;
 mod files;
 mod forecast;
+mod identity;
 mod journey;
 mod ledger_files;
 mod limits;

@@ -217,6 +217,29 @@ fn a_state_folder_that_is_none_is_not_used() {
     goes_on_alone(&scene, &scene.path("state"), "cannot");
 }
 
+#[test]
+fn files_of_another_version_are_neither_believed_nor_changed() {
+    let scene = scene(60);
+    scene.run(&["load", "list.txt"]).expect(0);
+    // A run that is stopped at once leaves the files of a job in the state folder.
+    scene.run(&[&JOB[..], &["--limit", "1"]].concat());
+    let taken = scene.tenant().writes().len();
+    let files: Vec<PathBuf> = std::fs::read_dir(scene.state())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let newer = "{\"version\": 2, \"something\": \"else\"}";
+    for file in &files {
+        std::fs::write(file, newer).unwrap();
+    }
+    goes_on_alone(&scene, scene.state(), "another version of rollbook");
+    assert!(scene.tenant().writes().len() > taken);
+    for file in &files {
+        assert_eq!(std::fs::read_to_string(file).unwrap(), newer);
+    }
+}
+
 /// A small file system in memory, for as long as this lives.
 struct Small(PathBuf);
 
@@ -288,4 +311,32 @@ fn a_state_folder_that_cannot_be_written_is_done_without() {
         return;
     };
     goes_on_alone(&scene, &small.0, "Read-only file system");
+}
+
+/// The record of the ledger cannot be written any more: nothing leaves that it does not know of, and that is said.
+#[test]
+fn a_run_whose_record_cannot_be_written_any_more_stops_and_can_be_resumed() {
+    let scene = scene(60);
+    let state = scene.path("state");
+    let mut command = scene.command(&[&JOB[..5], &["--rate", "20/s", "--batch-size", "5"]].concat());
+    command
+        .env("ROLLBOOK_STATE_DIR", &state)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    while scene.tenant().writes().is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    // Whoever clears up there puts something else in its place.
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::write(&state, "in the way").unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    ran.refused(4, &["state folder", "ROLLBOOK_STATE_DIR", "resume"]);
+    assert!(scene.times_sent().len() < 60);
+    // Nothing is in doubt: it is known that what was marked did not leave.
+    assert_eq!(scene.status()["batches"]["in_doubt"], 0, "{}", scene.status());
+    scene.run(&JOB).expect(0);
+    check_promises(&scene, &scene.export());
+    assert_eq!(scene.times_sent().len(), 60);
 }

@@ -8,11 +8,13 @@ use super::look::GENTLE;
 use super::settings;
 use crate::audit::export::EXPORT_HEADS;
 use crate::files::leftovers;
-use crate::ledger::{LedgerError, Reader, holder_of};
+use crate::ledger::{LedgerError, Reader, Remembered, holder_of};
 use crate::model::text::printable;
 use crate::runner::preflight;
 use std::path::Path;
 use std::process::ExitCode;
+
+const OLDER: &str = "            it is an older state of itself, or has lost its log (-wal): resume --adopt settles what it forgot\n";
 
 /// `doctor`.
 pub fn doctor(args: &ConnectionArgs, common: &Common) -> Result<ExitCode, Failure> {
@@ -43,7 +45,7 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
         print(&format!("in use by   {}\n", printable(&holder)))?;
     }
     // Asked before the ledger stands still for us, and told where it is sound enough to be believed.
-    let lost = reader.has_lost_requests(path);
+    let remembered = reader.remembered(path, settings::state_folder().as_deref());
     reader.freeze()?;
     let mut failed = 0;
     let damage = reader.structural_damage()?;
@@ -52,16 +54,21 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
         print(&format!("            {}\n", printable(line)))?;
     }
     if damage.is_empty() {
-        let lost = lost?;
-        verdict(
-            "it knows of every request that left from here",
-            lost.into(),
-            &mut failed,
-        )?;
-        if lost {
-            print(
-                "            it is an older state of itself, or has lost its log (-wal): resume --adopt settles what it forgot\n",
-            )?;
+        match remembered? {
+            Remembered::Unknown(why) => print(&format!(
+                "unknown     it knows of every request that left from here: {why}\n"
+            ))?,
+            newest_or_older => {
+                let lost = newest_or_older == Remembered::Older;
+                verdict(
+                    "it knows of every request that left from here",
+                    lost.into(),
+                    &mut failed,
+                )?;
+                if lost {
+                    print(OLDER)?;
+                }
+            }
         }
         for (law, contradictions) in reader.contradictions_found()? {
             verdict(law, contradictions, &mut failed)?;

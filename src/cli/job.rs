@@ -20,12 +20,12 @@ use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
 use crate::model::spent::CommandTime;
 use crate::model::text::{printable_json, printable_lines};
-use crate::runner::context::RunSettings;
+use crate::runner::context::{Halt, RunSettings};
 use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
 use crate::runner::plan;
 use crate::runner::preflight;
-use crate::runner::run::{self, Outcome};
+use crate::runner::run::{self, Ending, Outcome};
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
@@ -93,7 +93,7 @@ fn ingest_all(
 pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode, Failure> {
     let began = Instant::now();
     let sources = settings::sources(&args.lists)?;
-    let ledger = Ledger::open(&common.ledger, action.as_str())?;
+    let ledger = settings::open_ledger(&common.ledger, action.as_str())?;
     let copied = check_place(ledger.as_ref(), &args.run, common)?;
     let pinned = ledger.as_ref().map(Ledger::job).transpose()?.flatten();
     let base = settings::base_url(
@@ -130,7 +130,7 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
 /// `resume`.
 pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
     let began = Instant::now();
-    let Some(ledger) = Ledger::open(&common.ledger, "resume")? else {
+    let Some(ledger) = settings::open_ledger(&common.ledger, "resume")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
     let copied = check_place(Some(&ledger), &args.run, common)?;
@@ -201,7 +201,7 @@ impl Undertaking<'_> {
             }
             let ledger = match ledger {
                 Some(ledger) => ledger,
-                None => Ledger::create(&self.common.ledger, self.verb)?,
+                None => settings::create_ledger(&self.common.ledger, self.verb)?,
             };
             let (ledger, run_settings) = self.agree(ledger, &tenant, &screen, mode, &stop).await?;
             self.work(ledger, run_settings, tenant, screen.events(), stop)
@@ -234,6 +234,9 @@ impl Undertaking<'_> {
         match &self.copied {
             Some(why) => ledger.adopt(why)?,
             None => ledger.claim()?,
+        }
+        if let Some(notice) = ledger.notice() {
+            screen.events().notice(notice);
         }
         Ok((ledger, run_settings))
     }
@@ -335,6 +338,10 @@ impl Undertaking<'_> {
     }
 
     fn conclude(&self, outcome: Outcome, time: &CommandTime) -> Result<ExitCode, Failure> {
+        if let Ending::Halted(Halt::Ledger(error @ LedgerError::Replaced { .. })) = outcome.ending {
+            // What stands at its path now, if anything does, has nothing to say about this run.
+            return Err(error.into());
+        }
         let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
         self.print(&summary, time, outcome.progress.requests)?;
         match ending::failure(outcome.ending, summary.is_unsettled()) {
@@ -382,13 +389,6 @@ fn check_place(ledger: Option<&Ledger>, run: &RunArgs, common: &Common) -> Resul
     }
 }
 
-fn open_or_create(path: &Path, verb: &str) -> Result<Ledger, Failure> {
-    match Ledger::open(path, verb)? {
-        Some(ledger) => Ok(ledger),
-        None => Ok(Ledger::create(path, verb)?),
-    }
-}
-
 /// For as long as it lives, what the ledger waits for is told on the screen, which may be drawing a bar.
 struct WaitingTold {
     quiet: bool,
@@ -410,6 +410,13 @@ impl Drop for WaitingTold {
                 say(line);
             }
         });
+    }
+}
+
+fn open_or_create(path: &Path, verb: &str) -> Result<Ledger, Failure> {
+    match settings::open_ledger(path, verb)? {
+        Some(ledger) => Ok(ledger),
+        None => Ok(settings::create_ledger(path, verb)?),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::api::client::{Client, Timeouts};
 use crate::api::pacing::{Budget, Gate, PaceSettings, Unshared};
 use crate::api::{Paced, Slice};
 use crate::input::Source;
+use crate::ledger::{Ledger, LedgerError};
 use crate::model::ids::{Action, Handle, Job};
 use crate::model::way::Way;
 use crate::runner::context::RunSettings;
@@ -146,19 +147,41 @@ pub fn tenant(
     Ok(Paced::new(client.telling(gate.ear()), gate))
 }
 
+/// A folder that a variable names. By the XDG rules, a path that is not absolute is as good as none.
+fn folder_named(variable: &str, below: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(variable)?);
+    path.is_absolute().then(|| path.join(below))
+}
+
+/// Where this user's state is kept for good. Never a folder that a logout empties.
+pub fn state_folder() -> Option<PathBuf> {
+    folder_named("ROLLBOOK_STATE_DIR", "")
+        .or_else(|| folder_named("XDG_STATE_HOME", "rollbook"))
+        .or_else(|| folder_named("HOME", ".local/state/rollbook"))
+}
+
 /// The budget that all processes of this user on this host share for a tenant.
 pub fn budget(base: &BaseUrl) -> Result<Budget, Unshared> {
-    // By the XDG rules, a path that is not absolute is as good as none.
-    let folder = |name: &str, below: &str| {
-        let path = PathBuf::from(std::env::var_os(name)?);
-        path.is_absolute().then(|| path.join(below))
-    };
-    let folder = folder("ROLLBOOK_STATE_DIR", "")
-        .or_else(|| folder("XDG_RUNTIME_DIR", "rollbook"))
-        .or_else(|| folder("XDG_STATE_HOME", "rollbook"))
-        .or_else(|| folder("HOME", ".local/state/rollbook"));
-    let folder = folder.ok_or(Unshared::NoFolder)?;
+    let folder =
+        folder_named("ROLLBOOK_STATE_DIR", "").or_else(|| folder_named("XDG_RUNTIME_DIR", "rollbook"));
+    let folder = folder.or_else(state_folder).ok_or(Unshared::NoFolder)?;
     Budget::open(&folder, &base.to_string())
+}
+
+/// Opens a ledger for writing, where there is one, and compares it with what the user's state folder remembers of it.
+pub fn open_ledger(path: &Path, verb: &str) -> Result<Option<Ledger>, LedgerError> {
+    let Some(mut ledger) = Ledger::open(path, verb)? else {
+        return Ok(None);
+    };
+    ledger.remember_in(state_folder().as_deref())?;
+    Ok(Some(ledger))
+}
+
+/// Makes a new ledger, which the user's state folder remembers from now on.
+pub fn create_ledger(path: &Path, verb: &str) -> Result<Ledger, LedgerError> {
+    let mut ledger = Ledger::create(path, verb)?;
+    ledger.remember_in(state_folder().as_deref())?;
+    Ok(ledger)
 }
 
 /// The same for a command that asks a handful of questions, where there is one.

@@ -3,14 +3,15 @@
 use super::args::{Common, SettleArgs, VerdictArg};
 use super::error::{Failure, Kind};
 use super::job::print;
-use crate::ledger::{Ledger, LedgerError, RulingError};
+use super::settings;
+use crate::ledger::{LedgerError, RulingError};
 use crate::model::ids::BatchNo;
 use std::process::ExitCode;
 
 /// `settle`.
 pub fn settle(args: &SettleArgs, common: &Common) -> Result<ExitCode, Failure> {
     let (person, because) = (said(&args.by, "--by")?, said(&args.because, "--because")?);
-    let Some(mut ledger) = Ledger::open(&common.ledger, "settle")? else {
+    let Some(mut ledger) = settings::open_ledger(&common.ledger, "settle")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
     let no = BatchNo(args.batch);

@@ -2,7 +2,7 @@
 //!
 //! The writer thread lets messages that come in time share a flush; without a thread each is a group of its own.
 //!
-//! After any error nothing is executed any more, and everyone is told why: an fsync that failed must not be tried
+//! After any error of the ledger nothing is executed any more, and everyone is told why: an fsync that failed must not be tried
 //! again, because the kernel may have dropped the pages it could not write.
 
 use super::error::LedgerError;
@@ -67,6 +67,7 @@ impl Executor {
             connection,
             tally: Tally::default(),
             run: self.run,
+            lock: Some(&self.ledger.lock),
             departed: None,
         };
         // Not inside `commit`: the first message, and with it its caller's reply, must outlive the failure.
@@ -80,17 +81,16 @@ impl Executor {
         let departed = transaction.departed;
         match done {
             Ok(()) => {
-                if let Some(attempt) = departed {
-                    // Before anybody is told, and so before the request leaves.
-                    self.ledger.lock.remember_attempt(attempt.0);
-                }
+                // Before anybody is told, and so before the request leaves. A failure concerns that request alone: the
+                // ledger is sound, and has to be told that it did not leave.
+                let remembered = departed.map_or(Ok(()), |attempt| self.ledger.remember(attempt));
                 for acknowledge in group.acknowledgements {
-                    acknowledge(Ok(()));
+                    acknowledge(remembered.clone());
                 }
                 true
             }
             Err(error) => {
-                let _ = connection.execute_batch("ROLLBACK");
+                let _ = self.ledger.connection.execute_batch("ROLLBACK");
                 // Set first: letting the group and the channel go is what tells everybody to look.
                 let _ = self.failure.set(error);
                 false

@@ -1,111 +1,79 @@
-//! Where a ledger is, so that a copy of it does not send what its original may have sent.
+//! Whether a ledger is the one that was last used, so that a copy of it does not send what its original may have sent.
 //!
-//! A run writes down the machine, the path and the file that it worked on, and the lock's file beside the ledger
-//! remembers the last epoch. Another machine, another place, another file or an epoch that has gone back mean
-//! that this is a copy, or one that was restored over a later state. Adopting it throws away what may be out of
-//! date, and doubts what may have been sent.
+//! A run writes down the machine, the path and the file that it works on (`place.rs`): first in the transaction that
+//! pins the job, so that whatever holds a job and no place has lost its log. The lock's file beside the ledger and a
+//! record in the user's state folder remember how far it was used (`lock.rs`, `record.rs`). Another place, or a memory
+//! that goes beyond the ledger, or none at all, mean that this is a copy, or one that was restored over a later state.
+//! Adopting it throws away what may be out of date, and doubts what may have been sent.
 
 use super::doubts::longest_processing_time;
 use super::error::LedgerError;
+use super::memory::WentBack;
 use super::open::Ledger;
+use super::place::Place;
 use super::scans::FORGET_SCAN;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
 use crate::model::batch::{self, BatchEvent, BatchState};
 use crate::model::entry::{self, EntryEvent, EntryState};
 use rusqlite::params;
-use sha2::{Digest, Sha256};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::Duration;
-
-/// Where systemd and its kin keep what tells machines apart. It is said to be confidential, so it is hashed.
-const MACHINE_ID: &str = "/etc/machine-id";
-
-/// Where a ledger is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    machine: String,
-    host: String,
-    path: String,
-    inode: i64,
-}
-
-impl Place {
-    fn of(path: &Path) -> Result<Self, LedgerError> {
-        let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let id = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
-        let id = if id.trim().is_empty() { &host } else { id.trim() };
-        let digest = Sha256::digest(format!("rollbook {id}"));
-        Ok(Self {
-            machine: digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
-            host,
-            path: path
-                .canonicalize()
-                .map_err(failed)?
-                .to_string_lossy()
-                .into_owned(),
-            inode: std::fs::metadata(path).map_err(failed)?.ino() as i64,
-        })
-    }
-
-    /// Why `self`, where the last run was, is not `here`.
-    fn differs(&self, here: &Self) -> Option<String> {
-        if self.machine != here.machine {
-            Some(format!("it was last used on another machine ({})", self.host))
-        } else if self.path != here.path {
-            Some(format!("it was last used at {}", self.path))
-        } else if self.inode != here.inode {
-            Some("the file was put in the place of the one that was last used".into())
-        } else {
-            None
-        }
-    }
-}
 
 impl Ledger {
     /// Why this ledger is a copy of the one that was last used, where it is.
     pub fn copied(&self) -> Result<Option<String>, LedgerError> {
-        let went_back: bool = self
-            .connection
-            .query_row("SELECT went_back FROM meta", [], |row| row.get(0))?;
-        if went_back {
-            return Ok(Some(
-                "it is an older state of the ledger that was used here".into(),
-            ));
+        let (went_back, is_pinned): (i64, bool) = self.connection.query_row(
+            "SELECT went_back, EXISTS (SELECT 1 FROM job) FROM meta",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        if let Some(why) = WentBack::from_code(went_back) {
+            return Ok(Some(why.to_string()));
         }
-        match self.last_place()? {
+        match Place::last(&self.connection)? {
             Some(last) => Ok(last.differs(&Place::of(&self.path)?)),
+            // The place is written by the very transaction that pins the job, so something is missing here.
+            None if is_pinned => Ok(Some(
+                "it has a job and does not say where it was used, so it was copied without its log (-wal)"
+                    .into(),
+            )),
             None => Ok(None),
         }
     }
 
     /// Writes down that the ledger is used here. To be called before anything is sent.
+    ///
+    /// The log is worked off, so that from the first request on the ledger's file by itself says which job it has and
+    /// where it is used: whoever copies it without its log has a copy that knows to be one. A reader that still looks
+    /// at an earlier state keeps that from happening until SQLite works the log off by itself, and is not waited for.
     pub fn claim(&self) -> Result<(), LedgerError> {
-        let here = Place::of(&self.path)?;
-        self.connection.execute(
-            "UPDATE meta SET machine = ?1, host = ?2, path = ?3, inode = ?4",
-            params![here.machine, here.host, here.path, here.inode],
-        )?;
-        Ok(())
+        Place::of(&self.path)?.save(&self.connection)?;
+        let work_off = "PRAGMA wal_checkpoint(PASSIVE)";
+        Ok(self.connection.query_row(work_off, [], |_| Ok(()))?)
     }
 
     /// Makes a copy the ledger that goes on, in one transaction.
     ///
     /// Its original may have gone on after the copy was made: what was looked up is looked up again, and batches
     /// that stand sealed are doubted. Until those are decided nothing is sent.
+    ///
+    /// The memories beside the ledger follow the transaction. If the power goes in between they know more than the
+    /// ledger, which is a copy once more.
     pub fn adopt(&mut self, why: &str) -> Result<(), LedgerError> {
         let here = Place::of(&self.path)?;
+        let original = Place::last(&self.connection)?;
+        let beyond = self.memory.open(&here);
         let transaction = self.connection.transaction()?;
         transaction.execute(
             "INSERT INTO adoption (why, from_host, from_path, adopted_at) SELECT ?1, host, path, ?2 FROM meta",
             params![why, now_ms()],
         )?;
+        here.save(&transaction)?;
         transaction.execute(
-            "UPDATE meta SET machine = ?1, host = ?2, path = ?3, inode = ?4, adopting = 1, went_back = 0",
-            params![here.machine, here.host, here.path, here.inode],
+            "UPDATE meta SET epoch = max(epoch, ?1) + 1, adopting = 1, went_back = 0",
+            [beyond],
         )?;
+        let epoch = transaction.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
         let pending = entry::apply(EntryState::Resolved, EntryEvent::Forget)?;
         let forgotten = transaction.execute(
             "UPDATE entry SET state = ?2, profile_id = NULL, held = NULL, resolved_at = NULL,
@@ -127,7 +95,12 @@ impl Ledger {
         let newest = transaction.query_row(newest, [], |row| row.get(0))?;
         transaction.commit()?;
         // What a later state of it had sent is settled by this adoption.
-        self.lock.remember_attempt(newest);
+        self.epoch = epoch;
+        self.lock.remember(self.memory.ledger_id(), epoch, newest);
+        self.memory.begin(epoch, newest);
+        if let Some(original) = original.filter(|original| *original != here) {
+            self.memory.retire(&original);
+        }
         Ok(())
     }
 
@@ -135,25 +108,6 @@ impl Ledger {
     pub fn is_adopting(&self) -> Result<bool, LedgerError> {
         let adopting = "SELECT adopting FROM meta";
         Ok(self.connection.query_row(adopting, [], |row| row.get(0))?)
-    }
-
-    fn last_place(&self) -> Result<Option<Place>, LedgerError> {
-        let place = self
-            .connection
-            .query_row("SELECT machine, host, path, inode FROM meta", [], |row| {
-                let machine: Option<String> = row.get(0)?;
-                machine
-                    .map(|machine| {
-                        Ok(Place {
-                            machine,
-                            host: row.get(1)?,
-                            path: row.get(2)?,
-                            inode: row.get(3)?,
-                        })
-                    })
-                    .transpose()
-            })?;
-        Ok(place)
     }
 }
 

@@ -11,12 +11,14 @@
 use super::error::LedgerError;
 use super::intake::Rows;
 use super::open::{Ledger, WRITER_CACHE_KIB};
+use super::place::Place;
 use super::seen::SeenEmails;
 use super::time::now_ms;
 use super::write::{Tally, save_tally};
 use crate::model::email::Email;
 use crate::model::entry::EntryState;
 use rusqlite::{Connection, OptionalExtension, params};
+use std::path::Path;
 
 const INDEXES: &str = "CREATE UNIQUE INDEX entry_email ON entry (email);
     CREATE INDEX entry_pending ON entry (id) WHERE state = 0;";
@@ -67,6 +69,7 @@ pub struct ListIdentity {
 /// An open load. Dropped without [`Loading::commit`], it leaves the ledger as it was.
 pub struct Loading<'l> {
     pub(super) connection: &'l Connection,
+    path: &'l Path,
     known: Known,
     /// Entries that the ledger had when the load began.
     before: i64,
@@ -105,6 +108,7 @@ impl Ledger {
         let before = connection.query_row(last, [], |row| row.get(0))?;
         let mut loading = Loading {
             connection,
+            path: &self.path,
             known: Known::Index,
             before,
             next_entry: before + 1,
@@ -301,8 +305,13 @@ impl Loading<'_> {
     }
 
     /// Pins the job, where it is not pinned yet, and notes up to how many entries somebody said yes to.
+    ///
+    /// Where the ledger is, is written in the same transaction: one that has a job and no place is a copy.
     pub fn pin(&mut self, job: &crate::model::ids::Job, confirmed: bool) -> Result<(), LedgerError> {
         let confirmed_entries = if confirmed { self.next_entry - 1 } else { 0 };
+        if super::read::job(self.connection)?.is_none() {
+            Place::of(self.path)?.save(self.connection)?;
+        }
         super::write::pin(self.connection, job, confirmed_entries)
     }
 

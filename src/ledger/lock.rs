@@ -3,6 +3,9 @@
 //! The lock is taken on a file beside the ledger, never on the ledger itself: closing a descriptor of the
 //! database would drop the locks that SQLite holds on it. The operating system releases the lock when the
 //! process dies, however it dies, so there are no stale locks; the file's text only tells people who it is.
+//!
+//! Both files, and the log, are looked at again before each request leaves: a run whose ledger was deleted, moved or
+//! replaced would mark what it sends in a file that nobody finds any more.
 
 use super::error::LedgerError;
 use crate::files;
@@ -26,9 +29,21 @@ pub struct Lock {
     /// since closing it would drop SQLite's own locks.
     ledger: Option<File>,
     file: File,
+    path: PathBuf,
+    /// Which file the ledger is, and which its log.
+    ledger_file: Option<FileNumber>,
+    log_file: Option<FileNumber>,
     verb: String,
     /// What the file said about the ledger before it was taken.
     last: Option<Memory>,
+}
+
+/// The device and the inode of a file. No other file has both for as long as it is open.
+type FileNumber = (u64, u64);
+
+fn number_of(path: &Path) -> Option<FileNumber> {
+    let there = std::fs::symlink_metadata(path).ok()?;
+    Some((there.dev(), there.ino()))
 }
 
 /// What a lock's file remembers of a ledger. One that knows less is an older state of it, or has lost its log.
@@ -81,6 +96,9 @@ impl Lock {
                 let mut lock = Self {
                     ledger: None,
                     file,
+                    path: path.to_owned(),
+                    ledger_file: None,
+                    log_file: None,
                     verb: verb.to_owned(),
                     last: last.clone(),
                 };
@@ -97,6 +115,7 @@ impl Lock {
     /// Whoever wakes up after its lock file was taken away could send what its successor has sent again; so as
     /// long as it lives there is no successor. Elsewhere than on Linux such a lock would get in SQLite's way.
     pub fn hold(&mut self, path: &Path) -> Result<(), LedgerError> {
+        self.ledger_file = number_of(path);
         if !cfg!(target_os = "linux") {
             return Ok(());
         }
@@ -116,10 +135,41 @@ impl Lock {
         }
     }
 
+    /// Notes which file is the log. To be called once there is one.
+    pub fn note_log(&mut self) {
+        self.log_file = number_of(&log_path(&self.path));
+    }
+
+    /// Refuses where the ledger, its log or the lock's file is not the one any more that this process works on.
+    pub fn check_place(&self) -> Result<(), LedgerError> {
+        let replaced = |why: &str| {
+            Err(LedgerError::Replaced {
+                path: self.path.clone(),
+                why: why.into(),
+            })
+        };
+        let there = number_of(&self.path);
+        if self.ledger_file.is_some() && there != self.ledger_file {
+            let links = self.ledger.as_ref().and_then(|ledger| ledger.metadata().ok());
+            return replaced(match (there, links.map(|about| about.nlink())) {
+                (Some(_), _) => "another file stands in its place",
+                (None, Some(0)) => "it was deleted",
+                (None, _) => "it was moved away or deleted",
+            });
+        }
+        if self.log_file.is_some() && number_of(&log_path(&self.path)) != self.log_file {
+            return replaced("its log (-wal) was taken away or replaced");
+        }
+        let ours = self.file.metadata().ok().map(|about| (about.dev(), about.ino()));
+        if number_of(&lock_path(&self.path)) != ours {
+            return replaced("its lock file (.lock) was taken away or replaced");
+        }
+        Ok(())
+    }
+
     /// What is remembered of the ledger with this id; nothing where that is not known.
-    pub fn remembers(&self, ledger_id: &str) -> Memory {
-        let same = self.last.clone().filter(|last| last.ledger_id == ledger_id);
-        same.unwrap_or_default()
+    pub fn remembers(&self, ledger_id: &str) -> Option<Memory> {
+        self.last.clone().filter(|last| last.ledger_id == ledger_id)
     }
 
     /// Notes how far the ledger is, for whoever comes next. Not synced: after a power cut it may remember less, and
@@ -199,6 +249,10 @@ pub fn holder_of(path: &Path) -> Option<String> {
     }
 }
 
+fn log_path(path: &Path) -> PathBuf {
+    files::companion(path, "-wal")
+}
+
 pub(super) fn lock_path(path: &Path) -> PathBuf {
     files::companion(path, ".lock")
 }
@@ -239,14 +293,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let mut lock = Lock::take(&path, "assign").unwrap();
-        assert_eq!(lock.remembers("one"), Memory::default());
+        assert_eq!(lock.remembers("one"), None);
         lock.remember("one", 3, 0);
         lock.remember_attempt(17);
         drop(lock);
         let lock = Lock::take(&path, "resume").unwrap();
-        let last = lock.remembers("one");
+        let last = lock.remembers("one").unwrap();
         assert_eq!((last.epoch, last.attempt), (3, 17));
-        assert_eq!(lock.remembers("other"), Memory::default());
+        assert_eq!(lock.remembers("other"), None);
         assert_eq!(memory_of(&path, "one"), last);
         // As earlier versions wrote it.
         drop(lock);

@@ -14,6 +14,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_reuse.sql"),
     include_str!("../../migrations/0005_lists.sql"),
     include_str!("../../migrations/0006_evidence.sql"),
+    include_str!("../../migrations/0007_identity.sql"),
 ];
 
 /// The version that this program writes.

@@ -4,8 +4,9 @@
 //! and checks that epoch in each transaction of a run. Readers take no lock: in WAL mode they see the last commit
 //! and hinder nobody.
 //!
-//! **Copies.** A ledger knows where it was last used. A copy of it, or an older state that was put in its place,
-//! sends nothing before it is adopted (`identity.rs`).
+//! **Copies.** A ledger knows where it was last used, and is remembered beside it and in the user's state folder. A copy
+//! of it, or an older state that was put in its place, sends nothing before it is adopted (`identity.rs`, `place.rs`,
+//! `memory.rs`, `record.rs`).
 //!
 //! **Durability.** WAL with `synchronous=FULL`: a commit that returned is on the disk. That costs a fraction
 //! of a millisecond; with `NORMAL`, a power cut can take back the commit that says a batch has left, and
@@ -20,8 +21,8 @@
 //! Deliberately absent: any knowledge of the API, of the screen, or of why something is written. No type of
 //! the SQL library leaves this folder, so that a ledger in a server could stand beside this one.
 
-mod doubts;
 mod busy;
+mod doubts;
 mod error;
 mod executor;
 mod identity;
@@ -29,10 +30,13 @@ mod intake;
 mod lists;
 mod load;
 mod lock;
+mod memory;
 mod migrate;
 mod open;
 mod other;
+mod place;
 mod read;
+mod record;
 mod reuse;
 mod safety;
 mod scans;
@@ -44,12 +48,13 @@ mod walk;
 mod write;
 mod writer;
 
+pub use busy::tell_of_waiting;
 pub use doubts::{Absence, Doubt, RulingError, Unfinished, Verdict};
 pub use error::LedgerError;
 pub use lists::{ListRow, Unnamed};
 pub use load::{ListCounts, ListIdentity, Loaded, Loading};
-pub use busy::tell_of_waiting;
 pub use lock::holder_of;
+pub use memory::Remembered;
 pub use open::Ledger;
 pub use other::{Offer, OtherLedger};
 pub use read::{Accepted, BatchRow, Counts, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember};

@@ -5,7 +5,9 @@
 
 use super::error::LedgerError;
 use super::lock::Lock;
+use super::memory::{Found, Memory};
 use super::migrate::{self, MIGRATIONS};
+use super::place::Place;
 use super::{busy, safety, wal};
 use crate::files;
 use rusqlite::{Connection, OpenFlags};
@@ -15,6 +17,9 @@ use std::path::{Path, PathBuf};
 
 /// Releases before this one could corrupt a WAL that several connections share.
 const SQLITE_AT_LEAST: i32 = 3_051_003;
+
+/// Earlier ledgers did not say where they were used.
+const KNOWS_PLACES: i64 = 2;
 
 /// 8 kB pages load and export faster than SQLite's 4 kB, and still fit what a commit writes.
 const PAGE_SIZE_BYTES: i64 = 8_192;
@@ -31,6 +36,7 @@ pub struct Ledger {
     pub(super) path: PathBuf,
     pub(super) epoch: i64,
     pub(super) lock: Lock,
+    pub(super) memory: Memory,
     created: bool,
 }
 
@@ -58,6 +64,10 @@ impl Ledger {
         let version = migrate::version(&connection, path)?;
         configure(&connection)?;
         migrate::migrate(&mut connection, version, MIGRATIONS)?;
+        if version < KNOWS_PLACES {
+            // Nobody can say whether it is a copy, and what is not known differs from nothing.
+            Place::of(path)?.save(&connection)?;
+        }
         Self::take_over(path, lock, connection, false).map(Some)
     }
 
@@ -95,21 +105,24 @@ impl Ledger {
         connection: Connection,
         created: bool,
     ) -> Result<Self, LedgerError> {
-        let id: String = connection.query_row("SELECT ledger_id FROM meta", [], |row| row.get(0))?;
+        let (id, found) = Found::read(&connection)?;
         // Where the lock's file knows of more than the ledger does, this is an older state, put back, or one that has
         // lost its log.
         let last = lock.remembers(&id);
+        let (epoch, attempt) = last.as_ref().map_or((0, 0), |last| (last.epoch, last.attempt));
         connection.execute(
-            "UPDATE meta SET epoch = max(epoch, ?1) + 1,
-                 went_back = went_back OR ?1 > epoch OR ?2 > (SELECT coalesce(max(id), 0) FROM attempt)",
-            [last.epoch, last.attempt],
+            "UPDATE meta SET epoch = max(epoch, ?1) + 1, remembered = 1,
+                 went_back = CASE WHEN went_back <> 0 THEN went_back ELSE ?1 > ?2 OR ?3 > ?4 END",
+            [epoch, found.epoch, attempt, found.attempt],
         )?;
+        lock.note_log();
         let epoch = connection.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
-        lock.remember(&id, epoch, last.attempt);
+        lock.remember(&id, epoch, attempt.max(found.attempt));
         Ok(Self {
             connection,
             path: path.to_owned(),
             epoch,
+            memory: Memory::new(id, found, last.is_some()),
             lock,
             created,
         })
@@ -120,7 +133,12 @@ impl Ledger {
         if !self.created {
             return;
         }
-        let Self { connection, path, .. } = self;
+        let Self {
+            connection,
+            path,
+            memory,
+            ..
+        } = self;
         let kept = connection.query_row(
             "SELECT (SELECT count(*) FROM list) + (SELECT count(*) FROM job)",
             [],
@@ -130,6 +148,7 @@ impl Ledger {
         if kept == Ok(0) {
             // An empty ledger that stays behind would be a nuisance and no loss.
             let _ = files::remove_ledger(&path);
+            memory.forget();
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::error::LedgerError;
 use super::load;
-use super::lock::memory_of;
 use super::open::open_for_reading;
 use crate::model::batch::BatchState;
 use crate::model::email::Email;
@@ -145,20 +144,6 @@ impl Reader {
         Ok(Self {
             connection: open_for_reading(path)?,
         })
-    }
-
-    /// Whether requests have left from the ledger at `path` of which it knows nothing any more: it has lost its log, or
-    /// is an older state of itself.
-    pub fn has_lost_requests(&self, path: &Path) -> Result<bool, LedgerError> {
-        let id: String = self
-            .connection
-            .query_row("SELECT ledger_id FROM meta", [], |row| row.get(0))?;
-        // First what is remembered, so that a run beside us cannot make it look like more.
-        let remembered = memory_of(path, &id);
-        let known: i64 =
-            self.connection
-                .query_row("SELECT coalesce(max(id), 0) FROM attempt", [], |row| row.get(0))?;
-        Ok(remembered.attempt > known)
     }
 
     /// Holds on to the state of this moment, so that several questions get answers that agree.

@@ -182,6 +182,7 @@ impl<'c> Taking<'c> {
         let next = "SELECT coalesce(max(id), 0) + 1 FROM reuse";
         Ok(Self {
             transaction: Transaction {
+                lock: None,
                 connection,
                 tally: Tally::default(),
                 // No run has begun yet, and look-ups are of none.

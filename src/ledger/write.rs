@@ -4,6 +4,7 @@
 //! `WHERE` clause makes sure that the row still is where the caller believes it to be.
 
 use super::error::LedgerError;
+use super::lock::Lock;
 use super::time::now_ms;
 use crate::model::batch::{self, BatchEvent, BatchState};
 use crate::model::entry::{self, EntryEvent, EntryState, Evidence, SkipReason};
@@ -105,11 +106,18 @@ pub(super) struct Transaction<'c> {
     pub(super) connection: &'c Connection,
     pub(super) tally: Tally,
     pub(super) run: i64,
+    /// Held on to by whoever sends.
+    pub(super) lock: Option<&'c Lock>,
     /// The request that is about to leave.
     pub(super) departed: Option<AttemptNo>,
 }
 
 impl Transaction<'_> {
+    /// Refuses where what is written now would stand in a file that nobody finds any more.
+    pub(super) fn check_place(&self) -> Result<(), LedgerError> {
+        self.lock.map_or(Ok(()), Lock::check_place)
+    }
+
     /// Moves an entry and keeps the tally, which files final states under their reason or evidence.
     fn step(
         &mut self,
@@ -275,6 +283,19 @@ impl Transaction<'_> {
         let attempt = AttemptNo(self.connection.last_insert_rowid());
         self.departed = Some(attempt);
         Ok(attempt)
+    }
+
+    /// Writes down that a batch was marked, and its request did not leave after all.
+    pub(super) fn did_not_leave(&mut self, no: BatchNo, why: &str) -> Result<(), LedgerError> {
+        let newest = "SELECT max(id) FROM attempt WHERE batch = ?1";
+        let attempt = self.connection.query_row(newest, [no.0], |row| row.get(0))?;
+        let answer = AnswerRecord {
+            event: BatchEvent::Return,
+            class: "not_sent",
+            batch_id: None,
+            detail: Some(why.to_owned()),
+        };
+        self.answer(no, AttemptNo(attempt), &answer)
     }
 
     /// Writes the answer to an attempt down.

@@ -142,8 +142,24 @@ impl Writer {
     }
 
     /// Marks a batch `sending`; when this returns, the mark is on the disk. Vital.
+    ///
+    /// Refused where the ledger is not at its place any more, or what is remembered of it outside cannot follow. That
+    /// ends nothing else: what is under way is still answered and recorded, in a ledger that may only have been moved.
     pub async fn depart(&self, no: BatchNo) -> Result<AttemptNo, LedgerError> {
-        self.vital(move |transaction| transaction.depart(no)).await
+        let marked = self
+            .vital(move |transaction| match transaction.check_place() {
+                Ok(()) => transaction.depart(no).map(Ok),
+                Err(replaced) => Ok(Err(replaced)),
+            })
+            .await;
+        if let Err(why) = &marked
+            && self.failure.get().is_none()
+        {
+            let why = why.to_string();
+            self.vital(move |transaction| transaction.did_not_leave(no, &why))
+                .await?;
+        }
+        marked?
     }
 
     /// Writes the answer to an attempt down. Vital.
@@ -185,16 +201,16 @@ impl Writer {
         self.vital(move |transaction| transaction.hold(no, &why)).await
     }
 
-    /// Notes how the run ended. Vital.
+    /// Notes how the run ended. Vital. An error where the ledger that says so is not at its place any more.
     pub async fn end_run(&self, ending: &'static str) -> Result<(), LedgerError> {
         self.vital(move |transaction| {
             transaction.connection.execute(
                 "UPDATE run SET ended_at = ?2, ending = ?3 WHERE id = ?1",
                 params![transaction.run, now_ms(), ending],
             )?;
-            Ok(())
+            Ok(transaction.check_place())
         })
-        .await
+        .await?
     }
 
     /// The next entries after `after` that have not been looked up.
