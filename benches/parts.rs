@@ -13,7 +13,7 @@ use rollbook::api::pacing::{Class, Gate, PaceSettings, Signal};
 use rollbook::api::{Paced, Slice, Tenant, Wanted};
 use rollbook::audit::export::{Format, Rows, export};
 use rollbook::audit::summary::Summary;
-use rollbook::input::{ColumnChoice, Source};
+use rollbook::input::{Reading, Source};
 use rollbook::ledger::{Ledger, Reader};
 use rollbook::model::rate::Rate;
 use rollbook::model::reserve::Reserve;
@@ -36,7 +36,7 @@ fn load(ledger: &Path, source: &Source) {
     let mut loading = ledger.begin_load().unwrap();
     ingest(
         source,
-        &ColumnChoice::Auto,
+        &Reading::default(),
         &mut loading,
         &Events::to(drop),
         &|| false,

@@ -122,6 +122,200 @@ fn several_email_columns() {
     );
 }
 
+/// Lists from the wild of which one column is meant and another one holds emails as well.
+#[test]
+fn the_column_of_somebody_else() {
+    for (list, columns) in [
+        (
+            "First Name [Required],Email Address [Required],Recovery Email\nAnn,ann@example.com,ann.private@example.org\n",
+            [
+                "2 \"Email Address [Required]\", 100 % emails, such as a…@e….com: --column 2",
+                "3 \"Recovery Email\"",
+            ],
+        ),
+        (
+            "Name,Email 1,Assistant Email\nAnn,ann@example.com,boss@example.com\n",
+            [
+                "2 \"Email 1\"",
+                "3 \"Assistant Email\", 100 % emails, such as b…@e….com: --column 3",
+            ],
+        ),
+        (
+            "Name;E-Mail-Adresse;Alternative E-Mail\nAnn;ann@example.com;ann.private@example.org\n",
+            ["2 \"E-Mail-Adresse\"", "3 \"Alternative E-Mail\""],
+        ),
+        (
+            "Name,Email,Manager Email\nAnn,,boss@example.com\n",
+            ["2 \"Email\", 0 % emails: --column 2", "3 \"Manager Email\""],
+        ),
+        (
+            "ann@example.com,Ann,boss@example.com\n",
+            [
+                "  1, 100 % emails, such as a…@e….com: --column 1",
+                "  3, 100 % emails",
+            ],
+        ),
+    ] {
+        refused(
+            list.as_bytes(),
+            &[&["bad.csv: more than one email column"], &columns[..]].concat(),
+        );
+    }
+}
+
+#[test]
+fn a_header_in_any_language_over_the_only_emails() {
+    for header in [
+        "Nombre,Zbx",
+        "氏名,メール",
+        "Nimi,Sähköposti",
+        "name,contact",
+        "Email Hash,Kontakt",
+        "email_opt_in,E-Mail",
+    ] {
+        let list = format!("{header}\n1,ann@example.com\n2,bob@example.com\n");
+        let scene = loaded(list.as_bytes(), [2, 2, 0], &[]);
+        let layout = scene.status()["lists"][0]["layout"].as_str().unwrap().to_owned();
+        let named = header.split_once(',').unwrap().1;
+        assert!(
+            layout.ends_with(&format!("column 2, header: {named}")),
+            "{layout}"
+        );
+    }
+    let scene = Scene::offline();
+    scene.write("list.csv", "Nombre;Zbx\n1;ann@example.com\n2;bob@example.com\n");
+    scene.run(&["load", "--column", "email", "list.csv"]).refused(
+        2,
+        &[
+            "no column \"email\"",
+            "one column alone holds emails",
+            "--column 2",
+        ],
+    );
+}
+
+#[test]
+fn an_empty_second_column_is_no_competition() {
+    loaded(
+        b"Email,Email 2\nann@example.com,\nbob@example.com,\n",
+        [2, 2, 0],
+        &[],
+    );
+}
+
+#[test]
+fn the_first_row_is_lost_to_nobody() {
+    for first in ["Ann Lee", "ann.at.example.com", "4711"] {
+        loaded(
+            format!("{first}\nbob@example.com\n").as_bytes(),
+            [2, 1, 1],
+            &["list.csv,1"],
+        );
+    }
+    let scene = Scene::offline();
+    scene.write("list.csv", "Ann,n/a\nBob,bob@example.com\n");
+    let load = |more: &[&str]| {
+        scene
+            .run(&[&["load", "list.csv"], more].concat())
+            .expect(0)
+            .stderr
+    };
+    let said = load(&["--column", "2"]);
+    assert!(
+        said.contains("2 rows = 1 new entry + 0 repeats + 1 rejected (CSV; column 2, no header)"),
+        "{said}"
+    );
+    // Read otherwise it is another reading.
+    let said = load(&["--column", "2", "--header", "yes"]);
+    assert!(
+        said.contains("1 row = 0 new entries + 1 repeat + 0 rejected (CSV; column 2, header: n/a)"),
+        "{said}"
+    );
+    assert!(load(&["--header", "no"]).contains("already in the ledger"));
+    let other = scene
+        .run(&["load", "list.csv", "--delimiter", "tab"])
+        .refused(2, &["none of its 2 rows"]);
+    assert!(other.stdout.is_empty());
+    scene.run(&["load", "list.csv", "--header", "maybe"]).expect(2);
+    scene.run(&["load", "list.csv", "--delimiter", "ab"]).expect(2);
+    scene
+        .run(&["load", "list.csv", "--header", "no", "--column", "name"])
+        .refused(2, &["--header no", "--column 2"]);
+}
+
+#[test]
+fn a_stray_quote_swallows_no_line() {
+    loaded(
+        b"email,note\nann@example.com,\"called\nbob@example.com,\"vip\"\ncy@example.com,\"ok\"\n",
+        [3, 2, 1],
+        &["list.csv,2", "stray_quote", "closes on line 3"],
+    );
+    loaded(
+        b"email,note\nann@example.com,\"called\nbob@example.com,vip\"\ncy@example.com,\"a\nb\"\n",
+        [3, 1, 2],
+        &["list.csv,2", "list.csv,3"],
+    );
+}
+
+#[test]
+fn web_pages_and_others_are_no_lists() {
+    for (content, words) in [
+        (&b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body>help@example.com</body></html>"[..], "web page (HTML)"),
+        (b"[{\"email\": \"ann@example.com\"}]", "JSON"),
+        (b"BEGIN:VCARD\nEMAIL:ann@example.com\nEND:VCARD\n", "vCard"),
+        (b"Subject: hello\nFrom: ann@example.com\nTo: bob@example.com\nDate: today\n\nHi", "mail program"),
+        (b"BZh91AY&SY\0\0", "bzip2"),
+    ] {
+        refused(content, &["bad.csv: th", words]);
+        refused(&gzip(content), &[words]);
+    }
+    refused(
+        &utf16("<html><table><tr><td>ann@example.com</td></tr></table>"),
+        &["web page"],
+    );
+}
+
+#[test]
+fn a_list_of_which_nothing_can_be_used() {
+    refused(
+        b"email\nann\nbob\n",
+        &["none of its 2 rows holds a usable email", "line 2: no @"],
+    );
+    refused(
+        b"To: helen@example.com, cara@example.com\n",
+        &["bad.csv: none of its 1 rows"],
+    );
+    refused(
+        b"helen@example.com; cara@example.com\n",
+        &["more than one email column"],
+    );
+}
+
+#[test]
+fn what_spreadsheets_leave_at_the_end() {
+    loaded(
+        b"name,email,note\nAnn,ann@example.com\nBob,bob@example.com,x,,\n",
+        [2, 2, 0],
+        &[],
+    );
+    for declared in ["sep=;\r\n", "\"sep=;\"\r\n", "SEP=;;\r\n", "\u{feff}sep=;\r"] {
+        loaded(
+            format!("{declared}name;email\r\nLee, Ann;ann@example.com\r\n").as_bytes(),
+            [1, 1, 0],
+            &[],
+        );
+    }
+}
+
+#[test]
+fn what_follows_a_compressed_list() {
+    loaded(&[gzip(GOOD.as_bytes()), vec![0; 1_000]].concat(), [2, 2, 0], &[]);
+    refused(
+        &[&gzip(GOOD.as_bytes())[..], b"cy@example.com\n"].concat(),
+        &["gzip", "something else follows it"],
+    );
+}
+
 #[test]
 fn a_column_that_is_not_there() {
     let scene = Scene::offline();

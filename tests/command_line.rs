@@ -103,7 +103,7 @@ fn load_says_what_became_of_each_row() {
     let scene = Scene::offline();
     scene.write("list.csv", LIST);
     let ran = scene.run(&["load", "list.csv"]).expect(0);
-    assert_snapshot!(ran.stderr, @r"list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, email)");
+    assert_snapshot!(ran.stderr, @r"list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, header: email)");
     assert_snapshot!(ran.stdout, @r"
     Lists     list.csv
     Rows      8 = 5 entries + 1 repeat + 2 rejected
@@ -128,7 +128,7 @@ fn assign_says_what_it_will_do_and_how_it_ended() {
         .run(&["assign", "--status", "vip", "--yes", "list.csv"])
         .expect(0);
     assert_snapshot!(tame(&scene, &ran.stderr), @r"
-    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, email)
+    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, header: email)
 
     Plan      assign vip
     at        https://tenant.example/api/v3
@@ -168,7 +168,7 @@ fn nothing_is_sent_or_kept_that_nobody_confirmed() {
         .run(&["assign", "--status", "vip", "list.csv"])
         .refused(5, &["--yes", "--dry-run"]);
     assert_snapshot!(tame(&scene, &ran.stderr), @r"
-    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, email)
+    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, header: email)
 
     Plan      assign vip
     at        https://tenant.example/api/v3
@@ -773,7 +773,7 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
         ])
         .expect(0);
     assert_snapshot!(tame(&scene, &ran.stderr), @r"
-    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, email)
+    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, header: email)
 
     Plan      assign vip
     at        https://tenant.example/api/v3
@@ -837,7 +837,7 @@ fn a_yes_to_a_limit_is_no_yes_to_the_rest() {
         .run(&[&job[..], &["--yes", "--limit", "1"]].concat())
         .refused(4, &["--limit"]);
     assert_snapshot!(tame(&scene, &ran.stderr), @r"
-    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, email)
+    list.csv: 8 rows = 5 new entries + 1 repeat + 2 rejected (CSV; column 2, header: email)
 
     Plan      assign vip
     at        https://tenant.example/api/v3

@@ -10,7 +10,7 @@ fuzz_target!(|text: &str| {
     let folder = tempfile::tempdir_in("/dev/shm").expect("a folder");
     let path = folder.path().join("list");
     std::fs::write(&path, list).expect("written");
-    match List::open(&Source::File(path), &choice) {
+    match List::open(&Source::File(path), &choice.into()) {
         Err(error) => assert!(!error.hint().is_empty() && !error.to_string().contains("BUG:")),
         Ok(mut list) => while let Ok(Some(_)) = list.next_row() {},
     }

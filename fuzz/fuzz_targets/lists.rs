@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rollbook::input::{ColumnChoice, List, RowContent, Source};
+use rollbook::input::{List, Reading, RowContent, Source};
 use std::io::Write;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let folder = tempfile::tempdir_in("/dev/shm").expect("a folder");
     let path = folder.path().join("list");
     std::fs::write(&path, pack(packing, text)).expect("written");
-    let Ok(mut list) = List::open(&Source::File(path), &ColumnChoice::Auto) else { return };
+    let Ok(mut list) = List::open(&Source::File(path), &Reading::default()) else { return };
     let (mut told, mut line) = (0, 0);
     loop {
         match list.next_row() {

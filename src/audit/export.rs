@@ -3,14 +3,14 @@
 //! | column | meaning |
 //! |---|---|
 //! | `email` | trimmed and case-folded, as it was compared; of a rejected row, what stood there |
-//! | `state`, `reason` | where the entry stands (`rejected` for rows without a usable email), and why |
+//! | `state`, `reason` | where the entry stands (`rejected` for rows without a usable email, `repeat` for those that name one again), and why |
 //! | `profile_id` | the one profile that bears the email |
 //! | `batch`, `batch_id` | the ledger's number of the batch, and the tenant's id |
 //! | `evidence` | on what a confirmation rests: `seen`, `sampled` or `reported` |
 //! | `list`, `line` | where the email was first named |
 //! | `occurrences` | how many rows named it |
 //! | `candidates` | the profiles that bear an ambiguous email, separated by blanks |
-//! | `written` | the list's own spelling |
+//! | `written` | the row's own spelling |
 //! | `held_before` | the handles that the profile held when it was looked up, separated by blanks |
 //! | `rung` | which evidence decided the batch, where it was in doubt: `found`, `reached`, `absent` (it was sent once more), `ruled_sent` or `ruled_absent` |
 //! | `detail` | anything else that is known |
@@ -18,11 +18,12 @@
 //! | `ruling` | who ruled on the batch, how and why, where a person did |
 //! | `reused` | where it was not looked up by this ledger: when and by which other ledger it was, and how long before |
 //!
-//! A CSV cell that a spreadsheet would run as a formula gets an apostrophe in front. What steers a terminal is escaped in
-//! CSV cells, but for blanks of all kinds around a list's own spelling, which become blanks: that cell can be loaded again.
-//! JSON lines mean what was written.
+//! A CSV cell that a spreadsheet would run as a formula gets an apostrophe in front, which a load takes off again. What
+//! steers a terminal is escaped in CSV cells, but for blanks of all kinds around a list's own spelling, which become
+//! blanks: that cell can be loaded again. JSON lines mean what was written.
 
-use crate::ledger::{EntryRow, LedgerError, Reader, RejectRow, TakenOver};
+use crate::ledger::{EntryRow, LedgerError, Reader, RejectRow, RepeatRow, TakenOver};
+use crate::model::guard::guarded;
 use crate::model::text::{printable, printable_json};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -42,9 +43,11 @@ pub enum Format {
 pub enum Rows {
     /// The entries.
     Entries,
+    /// The rows whose email an earlier row had named already.
+    Repeats,
     /// The rows that held no usable email.
     Rejected,
-    /// Both, entries first.
+    /// Entries, which count their repeats, then rejected rows.
     All,
 }
 
@@ -140,6 +143,18 @@ impl<'r> Record<'r> {
         }
     }
 
+    fn of_repeat(row: &RepeatRow<'r>, first: &'r str) -> Self {
+        Self {
+            email: row.email,
+            state: "repeat",
+            list: row.list,
+            line: row.line,
+            written: Some(row.written),
+            detail: Some(first),
+            ..Self::default()
+        }
+    }
+
     fn of_reject(row: &RejectRow<'r>) -> Self {
         Self {
             email: row.excerpt,
@@ -157,14 +172,20 @@ impl<'r> Record<'r> {
 pub fn export(reader: &Reader, format: Format, rows: Rows, output: impl Write) -> Result<u64, ExportError> {
     reader.freeze()?;
     let mut writer = RecordWriter::new(format, output)?;
-    if rows != Rows::Rejected {
+    if matches!(rows, Rows::Entries | Rows::All) {
         let mut times = Times::default();
         reader.each_entry(|row| {
             times.follow([row.resolved_at, row.sent_at, row.settled_at]);
             writer.write(&Record::of_entry(&row, &times))
         })?;
     }
-    if rows != Rows::Entries {
+    if rows == Rows::Repeats {
+        reader.each_repeat(|row| {
+            let first = format!("first named in {}, line {}", row.first_list, row.first_line);
+            writer.write(&Record::of_repeat(&row, &first))
+        })?;
+    }
+    if matches!(rows, Rows::Rejected | Rows::All) {
         reader.each_reject(|row| writer.write(&Record::of_reject(&row)))?;
     }
     writer.finish()
@@ -280,10 +301,9 @@ impl<W: Write> CsvRows<W> {
 
     /// A cell that others may have filled.
     fn foreign(&mut self, cell: &str) {
-        if runs_as_formula(cell) {
-            self.own(&format!("'{}", printable(cell)));
-        } else {
-            self.own(&printable(cell));
+        match guarded(cell) {
+            Some(guarded) => self.own(&printable(&guarded)),
+            None => self.own(&printable(cell)),
         }
     }
 
@@ -300,16 +320,6 @@ fn csv_error(error: csv::Error) -> ExportError {
         csv::ErrorKind::Io(error) => ExportError::Output(error),
         other => panic!("BUG: a row of the export has the wrong shape: {other:?}"),
     }
-}
-
-/// Whether a spreadsheet would take a cell for a formula; the full-width forms count in some.
-fn runs_as_formula(cell: &str) -> bool {
-    // Nearly every cell is empty, or begins with a letter or a digit.
-    let is_plain = cell
-        .bytes()
-        .next()
-        .is_none_or(|first| first.is_ascii_alphanumeric());
-    !is_plain && cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
 }
 
 /// A spelling with whatever blanks stand around it as plain ones.
@@ -407,7 +417,6 @@ mod tests {
             let shown = printable(cell);
             assert!(csv_of(&record).contains(&format!("'{shown}")), "{cell}");
         }
-        assert!(!runs_as_formula("ann=b@example.com"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The command line. Names here are relied on by scripts: they may be added to, not changed.
 
+use super::reading::ReadingArgs;
 use super::until::parse_until;
 use crate::audit::export::{Format, Rows};
-use crate::input::ColumnChoice;
 use crate::ledger::Verdict;
 use crate::model::doubt::InDoubt;
 use crate::model::rate::Rate;
@@ -152,9 +152,8 @@ pub struct LoadArgs {
     /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin
     #[arg(required = true, value_name = "LIST")]
     pub lists: Vec<OsString>,
-    /// The column with the emails: its name, or its number from 1
-    #[arg(long, value_name = "NAME")]
-    pub column: Option<ColumnChoice>,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
 }
 
 #[derive(Args, Debug)]
@@ -165,9 +164,8 @@ pub struct JobArgs {
     /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
     #[arg(value_name = "LIST")]
     pub lists: Vec<OsString>,
-    /// The column with the emails: its name, or its number from 1
-    #[arg(long, value_name = "NAME")]
-    pub column: Option<ColumnChoice>,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -185,9 +183,8 @@ pub struct PlanArgs {
     /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
     #[arg(value_name = "LIST")]
     pub lists: Vec<OsString>,
-    /// The column with the emails: its name, or its number from 1
-    #[arg(long, value_name = "NAME")]
-    pub column: Option<ColumnChoice>,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -304,7 +301,7 @@ pub struct ExportArgs {
     /// csv, or jsonl for JSON lines
     #[arg(long, value_enum, hide_possible_values = true, default_value_t = FormatArg::Csv)]
     pub format: FormatArg,
-    /// entries, rejected (rows without a usable email) or all
+    /// entries, repeats (rows that name one again), rejected (rows without a usable email) or all (entries and rejected)
     #[arg(long, value_enum, value_name = "WHICH", hide_possible_values = true, default_value_t = RowsArg::Entries)]
     pub rows: RowsArg,
     /// A file instead of stdout; it appears when it is complete
@@ -415,6 +412,7 @@ impl From<FormatArg> for Format {
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum RowsArg {
     Entries,
+    Repeats,
     Rejected,
     All,
 }
@@ -423,6 +421,7 @@ impl From<RowsArg> for Rows {
     fn from(arg: RowsArg) -> Self {
         match arg {
             RowsArg::Entries => Self::Entries,
+            RowsArg::Repeats => Self::Repeats,
             RowsArg::Rejected => Self::Rejected,
             RowsArg::All => Self::All,
         }

@@ -13,7 +13,7 @@ use super::{ending, settings, signals};
 use crate::api::Paced;
 use crate::api::client::Client;
 use crate::audit::summary::Summary;
-use crate::input::{ColumnChoice, Source};
+use crate::input::{Reading, Source};
 use crate::ledger::{Ledger, LedgerError, Loading, Reader, tell_of_waiting};
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
@@ -47,7 +47,7 @@ pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
     let loaded = take_in(
         &mut ledger,
         &sources,
-        args.column.as_ref(),
+        &args.reading.reading(),
         &screen.events(),
         &stop,
     );
@@ -66,25 +66,24 @@ pub fn load(args: &LoadArgs, common: &Common) -> Result<ExitCode, Failure> {
 fn take_in(
     ledger: &mut Ledger,
     sources: &[Source],
-    column: Option<&ColumnChoice>,
+    reading: &Reading,
     events: &Events,
     stop: &Stop,
 ) -> Result<(), Failure> {
     let mut loading = ledger.begin_load()?;
-    ingest_all(&mut loading, sources, column, events, stop)?;
+    ingest_all(&mut loading, sources, reading, events, stop)?;
     Ok(loading.commit()?)
 }
 
 fn ingest_all(
     loading: &mut Loading<'_>,
     sources: &[Source],
-    column: Option<&ColumnChoice>,
+    reading: &Reading,
     events: &Events,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let column = column.cloned().unwrap_or(ColumnChoice::Auto);
     for source in sources {
-        ingest(source, &column, loading, events, &|| *stop.borrow())?;
+        ingest(source, reading, loading, events, &|| *stop.borrow())?;
     }
     Ok(())
 }
@@ -117,7 +116,7 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
         verb: action.as_str(),
         job,
         sources: &sources,
-        column: args.column.as_ref(),
+        reading: args.reading.reading(),
         run: &args.run,
         connection: &args.connection,
         common,
@@ -149,7 +148,7 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
         verb: "resume",
         job,
         sources: &[],
-        column: None,
+        reading: Reading::default(),
         run: &args.run,
         connection: &args.connection,
         common,
@@ -164,7 +163,7 @@ struct Undertaking<'a> {
     verb: &'static str,
     job: Job,
     sources: &'a [Source],
-    column: Option<&'a ColumnChoice>,
+    reading: Reading,
     run: &'a RunArgs,
     connection: &'a ConnectionArgs,
     common: &'a Common,
@@ -255,7 +254,7 @@ impl Undertaking<'_> {
             ..plan::open_batches(&ledger.batch_counts()?)
         };
         let mut loading = ledger.begin_load()?;
-        ingest_all(&mut loading, self.sources, self.column, &screen.events(), stop)?;
+        ingest_all(&mut loading, self.sources, &self.reading, &screen.events(), stop)?;
         let reused = self.reuse(&mut loading, &screen.events(), stop)?;
         work.resolved += reused;
         work.pending = loading.pending()?;

@@ -11,6 +11,7 @@ mod export;
 mod job;
 mod look;
 mod plan;
+mod reading;
 mod reckon;
 mod reuse;
 mod sandbox;

@@ -6,7 +6,6 @@ use super::job::{no_list, print, print_json, stopped_early};
 use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{settings, signals};
-use crate::input::ColumnChoice;
 use crate::ledger::{LedgerError, Reader};
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
@@ -59,10 +58,10 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
             Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
         }
         let is_stopped = || *stop.borrow();
-        let column = args.column.clone().unwrap_or(ColumnChoice::Auto);
+        let reading = args.reading.reading();
         let mut counting = Counting::new(ledger.as_ref(), offer.as_ref(), &is_stopped)?;
         for source in &sources {
-            counting.list(source, &column, &screen.events(), &is_stopped)?;
+            counting.list(source, &reading, &screen.events(), &is_stopped)?;
         }
         if let Some(reuse) = &reuse {
             reuse.tell(counting.reused(), &screen.events());

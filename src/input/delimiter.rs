@@ -1,7 +1,12 @@
-//! What parts the cells of a row, judged from the first lines.
+//! What separates the cells of a row.
 //!
-//! A wrong guess would make every row ragged or every email invalid, so the guess rests on several lines, and
-//! a file that declares its delimiter is believed.
+//! In this order: what `--delimiter` says; what the file declares by a `sep=` line; of the usual ones that the first
+//! line has, the one under which the most rows have a cell that is an email; then the one under which a cell of the
+//! first row names one; then the one on whose number the first lines agree. A wrong guess would make every row ragged
+//! or every email invalid.
+
+use super::names::{self, Rank};
+use super::sample::Sample;
 
 /// How many of the first lines are compared.
 const SAMPLE_LINES: usize = 50;
@@ -9,7 +14,7 @@ const SAMPLE_LINES: usize = 50;
 /// The candidates, the likeliest first.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
 
-/// What parts the cells, and how it became known.
+/// What separates the cells, and how it became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delimiter {
     pub(super) byte: u8,
@@ -19,55 +24,94 @@ pub(super) struct Delimiter {
 
 impl Delimiter {
     /// The format in words for people.
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn word(self) -> String {
         match self.byte {
-            b'\t' => "TSV",
-            b';' => "CSV, semicolons",
-            b'|' => "CSV, pipes",
-            _ => "CSV",
+            b',' => "CSV".into(),
+            b'\t' => "TSV".into(),
+            b';' => "CSV, semicolons".into(),
+            b'|' => "CSV, pipes".into(),
+            other => format!("CSV, separated by {:?}", char::from(other)),
         }
     }
 }
 
-/// Finds the delimiter of a text from its first chunk. A single column gets the comma.
-pub(super) fn sniff(text: &[u8]) -> Delimiter {
-    if let Some(byte) = declared(text) {
-        return Delimiter {
-            byte,
-            declared_bytes: b"sep=;".len(),
-        };
+/// Whether a byte can separate cells: it is no part of an email, a quote, or a line end.
+pub(super) fn can_separate(byte: u8) -> bool {
+    byte == b'\t' || (byte.is_ascii_punctuation() && !b"\"'@.-_+".contains(&byte)) || byte == b' '
+}
+
+/// Finds the delimiter of a text from its first chunk, and the rows as they are under it. A single column gets the
+/// comma.
+pub(super) fn sniff(text: &[u8], is_whole: bool, chosen: Option<u8>) -> (Delimiter, Sample) {
+    let (declared_bytes, declared) = declared(text).unwrap_or_default();
+    let rest = &text[declared_bytes..];
+    let found = |byte| {
+        (
+            Delimiter { byte, declared_bytes },
+            Sample::of(rest, is_whole, byte),
+        )
+    };
+    if let Some(chosen) = chosen {
+        return found(chosen);
     }
-    let counts = sample(text);
-    let best = |candidate: &usize| {
-        let index = *candidate;
-        let first = counts.first().map_or(0, |line| line[index]);
-        // What the first line lacks parts nothing, however many lines lack it too.
+    let counts = sample(rest);
+    let first = |byte: u8| counts.first().map_or(0, |line| line[usize::from(byte)]);
+    // A declaration that was saved with other delimiters since is an old one.
+    if let Some(byte) = declared
+        && (first(byte) > 0 || CANDIDATES.iter().all(|candidate| first(*candidate) == 0))
+    {
+        return found(byte);
+    }
+    // What the first line lacks separates nothing, however many lines lack it too.
+    let candidates = CANDIDATES.into_iter().filter(|byte| first(*byte) > 0);
+    let judged = candidates.map(|byte| {
+        let (delimiter, sample) = found(byte);
+        let first_row = sample.rows.first().into_iter().flatten();
+        let named = first_row
+            .filter(|cell| !cell.contains('@'))
+            .map(|cell| names::rank(cell))
+            .filter(|rank| *rank != Rank::Unknown)
+            .max();
         let agreeing = counts
             .iter()
-            .filter(|line| first > 0 && line[index] == first)
+            .filter(|line| line[usize::from(byte)] == first(byte))
             .count();
-        // Earlier candidates win ties, which `max_by_key` gives to the last.
-        (agreeing, first, CANDIDATES.len() - index)
-    };
-    let index = (0..CANDIDATES.len()).max_by_key(best).unwrap_or(0);
-    Delimiter {
-        byte: CANDIDATES[index],
-        declared_bytes: 0,
+        let score = (sample.rows_with_emails(), named, agreeing, first(byte));
+        (score, delimiter, sample)
+    });
+    // Earlier candidates win ties.
+    let best = judged.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    match best {
+        Some((_, delimiter, sample)) => (delimiter, sample),
+        None => found(b','),
     }
 }
 
-fn declared(text: &[u8]) -> Option<u8> {
-    let rest = text.strip_prefix(b"sep=")?;
-    let is_alone = rest.len() == 1 || matches!(rest.get(1), Some(b'\r' | b'\n'));
-    rest.first()
-        .copied()
-        .filter(|byte| is_alone && CANDIDATES.contains(byte))
+/// The length of a `sep=` line, and what it declares.
+///
+/// Spreadsheets write it bare, quoted as a cell, in capitals, and, once it was opened and saved again, with the
+/// delimiters of empty cells behind it.
+fn declared(text: &[u8]) -> Option<(usize, Option<u8>)> {
+    let end = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
+    let line = text[..end].strip_prefix(b"\"").unwrap_or(&text[..end]);
+    let (head, rest) = line.split_at_checked(4)?;
+    if !head.eq_ignore_ascii_case(b"sep=") {
+        return None;
+    }
+    let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
+    let (declared, behind) = match rest {
+        [b'\\', b't', behind @ ..] => (Some(b'\t'), behind),
+        [byte, behind @ ..] if can_separate(*byte) => (Some(*byte), behind),
+        behind => (None, behind),
+    };
+    let is_filler = |byte: &u8| b"\"\t ,;|".contains(byte) || Some(*byte) == declared;
+    behind.iter().all(is_filler).then_some((end, declared))
 }
 
-/// Counts the candidates of each of the first lines that are not blank, outside quotes.
-fn sample(text: &[u8]) -> Vec<[usize; CANDIDATES.len()]> {
+/// Counts all bytes of each of the first lines that are not blank, outside quotes.
+fn sample(text: &[u8]) -> Vec<[usize; 256]> {
     let mut lines = Vec::new();
-    let mut line = [0; CANDIDATES.len()];
+    let mut line = [0; 256];
     let (mut in_quotes, mut at_cell_start, mut is_blank) = (false, true, true);
     for &byte in text {
         if in_quotes {
@@ -77,12 +121,12 @@ fn sample(text: &[u8]) -> Vec<[usize; CANDIDATES.len()]> {
         match byte {
             b'\n' | b'\r' => {
                 if !is_blank {
-                    lines.push(line);
+                    lines.push(std::mem::replace(&mut line, [0; 256]));
                 }
                 if lines.len() == SAMPLE_LINES {
                     return lines;
                 }
-                (line, at_cell_start, is_blank) = ([0; CANDIDATES.len()], true, true);
+                (at_cell_start, is_blank) = (true, true);
                 continue;
             }
             // A doubled quote inside quotes looks like closing and opening again, which comes to the same. A
@@ -91,11 +135,8 @@ fn sample(text: &[u8]) -> Vec<[usize; CANDIDATES.len()]> {
             _ => {}
         }
         is_blank = false;
-        let candidate = CANDIDATES.iter().position(|&candidate| candidate == byte);
-        at_cell_start = candidate.is_some() || byte == b'"';
-        if let Some(index) = candidate {
-            line[index] += 1;
-        }
+        at_cell_start = CANDIDATES.contains(&byte) || byte == b'"';
+        line[usize::from(byte)] += 1;
     }
     // The last line may be cut by the end of the chunk, and counts only where there is no other.
     if lines.is_empty() && !is_blank {
@@ -109,7 +150,7 @@ mod tests {
     use super::*;
 
     fn byte(text: &str) -> char {
-        sniff(text.as_bytes()).byte.into()
+        sniff(text.as_bytes(), true, None).0.byte.into()
     }
 
     #[test]
@@ -125,6 +166,23 @@ mod tests {
             '|'
         );
         assert_eq!(byte("a;b"), ';');
+    }
+
+    #[test]
+    fn where_two_fit_the_emails_decide() {
+        for (text, expected) in [
+            (
+                "Name, Vorname;E-Mail\nLee, Ann;ann@example.com\nRay, Bob;bob@example.com\n",
+                ';',
+            ),
+            ("Lee, Ann;ann@example.com\nRay, Bob;bob@example.com\n", ';'),
+            ("a|b,ann@example.com\nc|d,bob@example.com\n", ','),
+            ("name;title,email\nLee;Dr,ann@example.com\n", ','),
+            // No row holds an email, so the header has to do.
+            ("name, first;email\nLee, Ann;\nRay, Bob;\n", ';'),
+        ] {
+            assert_eq!(byte(text), expected, "{text}");
+        }
     }
 
     #[test]
@@ -145,19 +203,36 @@ mod tests {
 
     #[test]
     fn a_declaration_is_believed_and_passed_over() {
-        assert_eq!(
-            sniff(b"sep=;\r\na,b;c\n"),
-            Delimiter {
-                byte: b';',
-                declared_bytes: 5
-            }
-        );
-        assert_eq!(
-            sniff(b"sep=,email\n"),
-            Delimiter {
-                byte: b',',
-                declared_bytes: 0
-            }
-        );
+        for (text, byte, length) in [
+            ("sep=;\r\na,b;c\n", b';', 5),
+            ("\"sep=;\"\r\na,b;c\n", b';', 7),
+            ("SEP=;\ra,b;c\r", b';', 5),
+            ("Sep=;;;\na,b;c;d\n", b';', 7),
+            ("\"sep=\t\"\na,b\tc\n", b'\t', 7),
+            ("sep=\\t\na,b\tc\n", b'\t', 6),
+            ("sep=^\na,b^c\n", b'^', 5),
+            ("sep=\"|\"\na,b|c\n", b'|', 7),
+            ("sep=;   \na;b\n", b';', 8),
+            // It was saved with commas since.
+            ("sep=;,\na,b\n", b',', 6),
+            ("sep=\na;b\n", b';', 4),
+            ("sep=;\nann@example.com\n", b';', 5),
+        ] {
+            let expected = Delimiter {
+                byte,
+                declared_bytes: length,
+            };
+            assert_eq!(sniff(text.as_bytes(), true, None).0, expected, "{text:?}");
+        }
+        for text in ["sep=,email\n", "separate,email\n", "sep,email\n", "sep=x\n"] {
+            assert_eq!(sniff(text.as_bytes(), true, None).0.declared_bytes, 0, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_chosen_is_taken() {
+        let (delimiter, sample) = sniff(b"sep=;\na,b;c\n", true, Some(b','));
+        assert_eq!((delimiter.byte, delimiter.declared_bytes), (b',', 5));
+        assert_eq!(sample.rows, [["a", "b;c"]]);
     }
 }

@@ -5,6 +5,9 @@
 
 use std::io;
 
+use super::candidate::{self, Candidate};
+use super::record::ROW_LIMIT_BYTES;
+
 /// Why a whole list is refused. `list` is its name as given, `line` the line that was reached or is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,6 +47,13 @@ pub enum ListError {
         format: &'static str,
         detail: String,
     },
+    /// Compressed data with something else behind its end.
+    #[error("{list}, line {line}: the {format} data ends here, and something else follows it")]
+    Trailing {
+        list: String,
+        line: u64,
+        format: &'static str,
+    },
     /// Compressed data that grows beyond reason.
     #[error("{list}, line {line}: expands to more than {ratio} times its size, expected a list of emails")]
     Bomb { list: String, line: u64, ratio: u64 },
@@ -61,23 +71,43 @@ pub enum ListError {
     #[error("{list}: holds no rows")]
     Empty { list: String },
     /// A quote that swallows everything after it.
-    #[error("{list}, line {line}: a quote opens here and is never closed")]
+    #[error("{list}, line {line}: a quote opens here and is never closed, or not within {} MB", ROW_LIMIT_BYTES >> 20)]
     UnclosedQuote { list: String, line: u64 },
-    /// A first row beyond the limits, so that nothing can be known of the columns.
-    #[error("{list}, line {line}: the first row is too long: {detail}")]
+    /// A first row beyond the limits, or with a stray quote, so that nothing can be known of the columns.
+    #[error("{list}, line {line}: the first row cannot be read: {detail}")]
     FirstRow { list: String, line: u64, detail: String },
-    /// No column is named like an email, and no cell of the first row is one.
-    #[error("{list}: no email column, the first row has: {}", columns.join(", "))]
-    NoEmailColumn { list: String, columns: Vec<String> },
+    /// No column is named like an email, and none of the first rows holds one.
+    #[error("{list}: no email column, the first row has: {}", candidate::names(columns))]
+    NoEmailColumn { list: String, columns: Vec<Candidate> },
     /// Several columns could be it.
-    #[error("{list}: more than one email column: {}", columns.join(", "))]
-    AmbiguousColumn { list: String, columns: Vec<String> },
+    #[error("{list}: more than one email column:{}", candidate::lines(columns))]
+    AmbiguousColumn { list: String, columns: Vec<Candidate> },
     /// The column asked for is not there.
-    #[error("{list}: no column {wanted}, the first row has: {}", columns.join(", "))]
+    #[error(
+        "{list}: no column {wanted}, the first row has: {}",
+        candidate::names(columns)
+    )]
     ColumnNotFound {
         list: String,
         wanted: String,
-        columns: Vec<String>,
+        columns: Vec<Candidate>,
+    },
+    /// A column is asked for by name where the first row is said to name none.
+    #[error("{list}: no column \"{name}\", since --header no says that the first row names none")]
+    NameWithoutHeader {
+        list: String,
+        name: String,
+        columns: Vec<Candidate>,
+    },
+    /// Rows, and not one with a usable email.
+    #[error("{list}: none of its {rows} rows holds a usable email in column {column}; line {line}: {detail}")]
+    NothingUsable {
+        list: String,
+        rows: u64,
+        column: usize,
+        line: u64,
+        detail: String,
+        columns: Vec<Candidate>,
     },
 }
 
@@ -95,6 +125,7 @@ impl ListError {
             Self::Corrupt { .. } => {
                 "copy or download the file again, or decompress it yourself and load the text".into()
             }
+            Self::Trailing { .. } => "decompress it yourself, look at what comes out, and load that".into(),
             Self::Bomb { .. } => {
                 "if this is really your list, decompress it yourself and load the text".into()
             }
@@ -113,11 +144,16 @@ impl ListError {
                 "say which one it is with --column NAME, or --column 1 for the first".into()
             }
             Self::AmbiguousColumn { .. } => {
-                "choose one with --column NAME, or --column N by its number".into()
+                "say whose status it is to be: one of these --column options, or --column NAME".into()
             }
-            Self::ColumnNotFound { .. } => {
+            Self::ColumnNotFound { columns, .. } => candidate::hint(columns).unwrap_or_else(|| {
                 "use a name from the first row, or --column N where the list has no header".into()
-            }
+            }),
+            Self::NameWithoutHeader { columns, .. } => candidate::hint(columns)
+                .unwrap_or_else(|| "choose the column by its number: --column N".into()),
+            Self::NothingUsable { columns, .. } => candidate::hint(columns).unwrap_or_else(|| {
+                "check that this is the right file, and the right column (--column)".into()
+            }),
         }
     }
 }

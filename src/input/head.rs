@@ -29,9 +29,31 @@ impl Encoding {
     }
 }
 
-const WORKBOOK: (&str, &str) = (
-    "this is a workbook or zip archive",
-    "save it as CSV (UTF-8) in your spreadsheet program, or unpack the archive, and load that",
+const EXCEL: (&str, &str) = (
+    "this is an Excel workbook (.xlsx)",
+    "save it as CSV (UTF-8) in your spreadsheet program, and load that",
+);
+const OPEN_DOCUMENT: (&str, &str) = (
+    "this is an OpenDocument file, such as .ods",
+    "save it as CSV (UTF-8) in your spreadsheet program, and load that",
+);
+const NUMBERS: (&str, &str) = (
+    "this is an Apple Numbers document",
+    "export it as CSV, and load that",
+);
+const WORD: (&str, &str) = (
+    "this is a Word document (.docx)",
+    "save the list as plain text, and load that",
+);
+const ZIP: (&str, &str) = ("this is a zip archive", "unpack it and load the text file inside");
+const OLE: (&str, &str) = (
+    "this is an old Office document, such as .xls, or an Outlook message",
+    "save it as CSV (UTF-8) and load that",
+);
+const PDF: (&str, &str) = ("this is a PDF", "ask for the list as CSV, a PDF holds no rows");
+const SQLITE: (&str, &str) = (
+    "this is an SQLite database",
+    "export the emails as CSV; a ledger is named with --ledger",
 );
 const PICTURE: (&str, &str) = ("this is a picture", "check the path, this file is no list");
 const PROGRAM: (&str, &str) = ("this is a program", "check the path, this file is no list");
@@ -39,57 +61,136 @@ const TWICE: (&str, &str) = (
     "this is compressed twice",
     "decompress it once and load the result",
 );
+const BZIP2: (&str, &str) = (
+    "this is compressed with bzip2",
+    "decompress it: bunzip2 FILE, or bzcat FILE | rollbook load -",
+);
+const XZ: (&str, &str) = (
+    "this is compressed with xz",
+    "decompress it: unxz FILE, or xzcat FILE | rollbook load -",
+);
+const LZ4: (&str, &str) = (
+    "this is compressed with lz4",
+    "decompress it: unlz4 FILE, and load the result",
+);
+const LZIP: (&str, &str) = (
+    "this is compressed with lzip",
+    "decompress it: lzip -d FILE, and load the result",
+);
+const COMPRESS: (&str, &str) = (
+    "this is compressed with compress (.Z)",
+    "decompress it: uncompress FILE, and load the result",
+);
+const SEVEN_ZIP: (&str, &str) = (
+    "this is a 7-Zip archive",
+    "unpack it and load the text file inside",
+);
+const RAR: (&str, &str) = ("this is a RAR archive", "unpack it and load the text file inside");
+const TAR: (&str, &str) = ("this is a tar archive", "unpack it and load the text file inside");
 const ARCHIVE: (&str, &str) = ("this is an archive", "unpack it and load the text file inside");
+const PARQUET: (&str, &str) = ("this is a Parquet file", "export the emails as CSV and load that");
+const TABLE: (&str, &str) = (
+    "this is a table in a format for analysis (Arrow, Feather, Avro, ORC or HDF5)",
+    "export the emails as CSV and load that",
+);
+const OUTLOOK: (&str, &str) = (
+    "this is an Outlook data file (.pst)",
+    "export the contacts as CSV, and load that",
+);
+const TNEF: (&str, &str) = (
+    "this is a winmail.dat of Outlook (TNEF)",
+    "ask for the list as a plain attachment",
+);
+const ACCESS: (&str, &str) = (
+    "this is an Access database",
+    "export the emails as CSV and load that",
+);
+const PROPERTIES: (&str, &str) = (
+    "this is a binary property list",
+    "export the list as CSV, and load that",
+);
+const DUCKDB: (&str, &str) = (
+    "this is a DuckDB database",
+    "export the emails as CSV and load that",
+);
 
-/// Formats that people hand over for lists: where their mark stands, the mark, what they are, what to do.
+/// Formats that people hand over for lists: where their mark stands, the mark, what they are and what to do.
 const FORMATS: &[(usize, &[u8], (&str, &str))] = &[
-    (0, b"PK\x03\x04", WORKBOOK),
-    (0, b"PK\x05\x06", WORKBOOK),
-    (
-        0,
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        (
-            "this is an old Office document",
-            "save it as CSV (UTF-8) and load that",
-        ),
-    ),
-    (
-        0,
-        b"%PDF-",
-        ("this is a PDF", "ask for the list as CSV, a PDF holds no rows"),
-    ),
-    (
-        0,
-        b"SQLite format 3\0",
-        (
-            "this is an SQLite database",
-            "export the emails as CSV; a ledger is named with --ledger",
-        ),
-    ),
-    (
-        0,
-        b"{\\rtf",
-        (
-            "this is a rich text document",
-            "save it as plain text and load that",
-        ),
-    ),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
+    (0, b"%PDF-", PDF),
+    (0, b"SQLite format 3\0", SQLITE),
+    (8, b"DUCK", DUCKDB),
     (0, b"\x89PNG", PICTURE),
     (0, b"GIF8", PICTURE),
     (0, b"\xff\xd8\xff", PICTURE),
+    (0, b"II*\0", PICTURE),
+    (0, b"MM\0*", PICTURE),
+    (8, b"WEBP", PICTURE),
     (0, b"\x7fELF", PROGRAM),
-    (
-        0,
-        b"PAR1",
-        ("this is a Parquet file", "export the emails as CSV and load that"),
-    ),
+    (0, b"MZ\x90\0", PROGRAM),
+    (0, b"\xca\xfe\xba\xbe", PROGRAM),
+    (0, b"PAR1", PARQUET),
+    (0, b"ARROW1", TABLE),
+    (0, b"FEA1", TABLE),
+    (0, b"Obj\x01", TABLE),
+    (0, b"\x89HDF", TABLE),
     (0, b"\x1f\x8b", TWICE),
     (0, b"\x28\xb5\x2f\xfd", TWICE),
-    (0, b"7z\xbc\xaf\x27\x1c", ARCHIVE),
-    (0, b"\xfd7zXZ\0", ARCHIVE),
-    (0, b"Rar!\x1a\x07", ARCHIVE),
-    (257, b"ustar", ARCHIVE),
+    (0, b"BZh1", BZIP2),
+    (0, b"BZh2", BZIP2),
+    (0, b"BZh3", BZIP2),
+    (0, b"BZh4", BZIP2),
+    (0, b"BZh5", BZIP2),
+    (0, b"BZh6", BZIP2),
+    (0, b"BZh7", BZIP2),
+    (0, b"BZh8", BZIP2),
+    (0, b"BZh9", BZIP2),
+    (0, b"\xfd7zXZ\0", XZ),
+    (0, b"\x5d\0\0\x80\0", XZ),
+    (0, b"\x5d\0\0\0\x04", XZ),
+    (0, b"\x04\x22\x4d\x18", LZ4),
+    (0, b"LZIP\x01", LZIP),
+    (0, b"\x1f\x9d", COMPRESS),
+    (0, b"7z\xbc\xaf\x27\x1c", SEVEN_ZIP),
+    (0, b"Rar!\x1a\x07", RAR),
+    (257, b"ustar", TAR),
+    (0, b"!<arch>\n", ARCHIVE),
+    (0, b"070701", ARCHIVE),
+    (0, b"MSCF\0", ARCHIVE),
+    (0, b"!BDN", OUTLOOK),
+    (0, b"\x78\x9f\x3e\x22", TNEF),
+    (4, b"Standard Jet DB", ACCESS),
+    (4, b"Standard ACE DB", ACCESS),
+    (0, b"bplist0", PROPERTIES),
 ];
+
+/// What a zip archive is by the names of the files in it, which stand in it as they are.
+const ZIPPED: &[(&[u8], (&str, &str))] = &[
+    (b"vnd.oasis.opendocument", OPEN_DOCUMENT),
+    (b"Index/Document.iwa", NUMBERS),
+    (b"Index.zip", NUMBERS),
+    (b"xl/", EXCEL),
+    (b"word/", WORD),
+    // Excel puts this first, and the rest may be further down than is looked at.
+    (b"[Content_Types].xml", EXCEL),
+];
+
+/// What a zip archive holds.
+fn zipped(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    if ![&b"PK\x03\x04"[..], b"PK\x05\x06", b"PK\x07\x08"]
+        .iter()
+        .any(|mark| head.starts_with(mark))
+    {
+        return None;
+    }
+    let holds = |name: &[u8]| memchr::memmem::find(head, name).is_some();
+    Some(
+        ZIPPED
+            .iter()
+            .find(|(name, _)| holds(name))
+            .map_or(ZIP, |(_, what)| *what),
+    )
+}
 
 /// Judges a head: the encoding and how many bytes its mark takes, or why this is no text that we read.
 pub(super) fn inspect(list: &str, head: &[u8]) -> Result<(Encoding, usize), ListError> {
@@ -101,14 +202,16 @@ pub(super) fn inspect(list: &str, head: &[u8]) -> Result<(Encoding, usize), List
             found: "UTF-32",
         });
     }
-    for &(offset, mark, (found, remedy)) in FORMATS {
-        if head.get(offset..).is_some_and(|rest| rest.starts_with(mark)) {
-            return Err(ListError::Binary {
-                list: list(),
-                found,
-                remedy,
-            });
-        }
+    let marked = |(offset, mark, _): &&(usize, &[u8], _)| {
+        head.get(*offset..).is_some_and(|rest| rest.starts_with(mark))
+    };
+    let known = FORMATS.iter().find(marked).map(|(_, _, what)| *what);
+    if let Some((found, remedy)) = known.or_else(|| zipped(head)) {
+        return Err(ListError::Binary {
+            list: list(),
+            found,
+            remedy,
+        });
     }
     if head.starts_with(b"\xef\xbb\xbf") {
         return Ok((Encoding::Utf8, 3));
@@ -171,12 +274,26 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_named_with_its_remedy() {
-        let error = inspect("l.xlsx", b"PK\x03\x04rest").unwrap_err();
+        let error = inspect("l.xlsx", b"PK\x03\x04\x14\0[Content_Types].xml").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "l.xlsx: this is a workbook or zip archive, expected text"
+            "l.xlsx: this is an Excel workbook (.xlsx), expected text"
         );
         assert!(error.hint().contains("CSV"));
+        for (head, words) in [
+            (
+                &b"PK\x03\x04mimetypeapplication/vnd.oasis.opendocument.spreadsheet"[..],
+                "OpenDocument",
+            ),
+            (b"PK\x03\x04\x14list.csv", "zip archive"),
+            (b"BZh91AY&SY", "bzip2"),
+            (b"7z\xbc\xaf\x27\x1c\0\x04", "7-Zip"),
+            (b"\xfd7zXZ\0\0", "xz"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ".xls"),
+        ] {
+            let error = inspect("l", head).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
         assert!(matches!(
             inspect("l", b"SQLite format 3\0x"),
             Err(ListError::Binary { .. })

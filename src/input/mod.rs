@@ -1,8 +1,8 @@
 //! Lists: a file or stdin in, rows or rejects with their line numbers out.
 //!
 //! ```text
-//! source → stream → text → table → column, row
-//! where    decompress  encoding  records  which cell, judged
+//! source → stream → text → lines → table → column, row
+//! where    decompress  encoding    records  which cell, judged
 //! ```
 //!
 //! Every row that is not a blank line comes out once, as an email or as a reject, so that rows can be counted
@@ -10,17 +10,27 @@
 //! [`ListError`]: what was taken of that list is to be undone. This module knows the model and nothing else,
 //! neither ledger nor screen.
 //!
-//! Memory does not grow with the list. Between device and row there are three buffers of 64 kB; one of a
-//! row's cells, up to [`ROW_LIMIT_BYTES`]; one of their ends, up to [`ROW_LIMIT_FIELDS`]; and the decoder's
-//! own window, 32 kB for gzip and at most 128 MB for zstd, what its own tool accepts. What is longer is read
-//! past, and rejected. A compressed list that expands to more than a hundred times its size is refused.
+//! The layout is guessed from the first 64 kB: `delimiter.rs`, `column.rs` and `header.rs` say by which rules.
+//!
+//! Memory does not grow with the list. Between device and row there are two buffers of 64 kB; one of a row, a few times
+//! [`ROW_LIMIT_BYTES`] at the most; one of its cells, up to [`ROW_LIMIT_FIELDS`]; and the decoder's own window, 32 kB for
+//! gzip and at most 128 MB for zstd, what its own tool accepts. What is longer is read past, and rejected. A compressed list that expands to more than a hundred times its size is refused.
 
+mod candidate;
+mod cells;
 mod column;
 mod delimiter;
 mod error;
+mod foreign;
+mod gzip;
 mod head;
+mod header;
+mod lines;
+mod names;
+mod reading;
 mod record;
 mod row;
+mod sample;
 mod source;
 mod stream;
 mod table;
@@ -28,14 +38,17 @@ mod table;
 mod tests;
 mod text;
 
+pub use candidate::Candidate;
 pub use column::{ColumnChoice, InvalidColumnChoice};
 pub use error::ListError;
+pub use header::HeaderChoice;
+pub use reading::{DelimiterChoice, InvalidDelimiter, Reading};
 pub use record::{FIELD_LIMIT_BYTES, ROW_LIMIT_BYTES, ROW_LIMIT_FIELDS};
 pub use row::{EXCERPT_LIMIT_CHARACTERS, RejectReason, Row, RowContent, UnknownReason};
 pub use source::{Digest, Source};
 
 use column::Column;
-use record::Flaw;
+use record::{Flaw, Record, RecordLine};
 use row::Judge;
 use stream::Stream;
 use table::Table;
@@ -60,14 +73,17 @@ pub struct Layout {
 
 impl Layout {
     fn new(table: &Table, column: &Column, columns: usize) -> Layout {
-        let parts = if columns == 1 {
-            "one email a line"
+        let cells = if columns == 1 {
+            "one email a line".to_owned()
         } else {
             table.delimiter().word()
         };
         let packing = table.text().stream().compression().word();
         let encoding = table.text().encoding().word();
-        let words: Vec<&str> = [Some(parts), packing, encoding].into_iter().flatten().collect();
+        let words: Vec<&str> = [Some(cells.as_str()), packing, encoding]
+            .into_iter()
+            .flatten()
+            .collect();
         Layout {
             format: words.join(", "),
             has_header: column.has_header,
@@ -84,28 +100,35 @@ pub struct List {
     name: String,
     table: Table,
     layout: Layout,
+    column: Column,
     judge: Judge,
     /// The first row was read to learn the layout, and is data.
     first_is_due: bool,
+    /// The line of the last record that is to be rejected next, where its lines are rejected one by one.
+    line_is_due: Option<RecordLine>,
     rows: u64,
+    usable: u64,
+    /// The first reject: its line, and what was wrong.
+    first_reject: Option<(u64, String)>,
     failed: bool,
 }
 
 impl List {
     /// Opens a list and finds out its layout.
-    pub fn open(source: &Source, column: &ColumnChoice) -> Result<List, ListError> {
-        List::over(source.name(), Stream::open(source)?, column)
+    pub fn open(source: &Source, reading: &Reading) -> Result<List, ListError> {
+        List::over(source.name(), Stream::open(source)?, reading)
     }
 
-    fn over(name: String, stream: Stream, choice: &ColumnChoice) -> Result<List, ListError> {
-        let mut table = Table::open(&name, Text::open(&name, stream)?)?;
+    fn over(name: String, stream: Stream, reading: &Reading) -> Result<List, ListError> {
+        let text = Text::open(&name, stream)?;
+        let (mut table, sample) = Table::open(&name, text, reading.delimiter.map(DelimiterChoice::byte))?;
         let Some(first) = table.next_record()? else {
             return Err(ListError::Empty { list: name });
         };
         let detail = match first.flaw {
-            Some(flaw @ (Flaw::FieldTooLong | Flaw::RowTooLong)) => Some(flaw.detail()),
-            _ if first.fields > ROW_LIMIT_FIELDS => Some(format!("{} fields", first.fields)),
-            _ => None,
+            Some(Flaw::NulByte) | None if first.fields <= ROW_LIMIT_FIELDS => None,
+            Some(flaw) => Some(flaw.detail(first.first_line)),
+            None => Some(format!("{} fields", first.fields)),
         };
         if let Some(detail) = detail {
             return Err(ListError::FirstRow {
@@ -114,17 +137,30 @@ impl List {
                 detail,
             });
         }
-        let fields = first.fields;
-        let column = column::find(&name, first, choice)?;
-        let layout = Layout::new(&table, &column, fields);
-        let judge = Judge::new(column.index, fields, table.delimiter().byte);
+        let columns = first.fields;
+        let first = first.cells().map(row::decode).collect();
+        let column = column::find(&name, first, &sample, &reading.column, reading.header)?;
+        let layout = Layout::new(&table, &column, columns);
+        let is_alone = column.is_found && !column.has_header;
+        // A row without a header may lack cells that others have.
+        let usual = if column.has_header {
+            0
+        } else {
+            sample.usual_width()
+        };
+        let fields = columns.max(usual).max(column.index + 1);
+        let judge = Judge::new(column.index, fields, table.delimiter().byte, is_alone);
         Ok(List {
             name,
             table,
             layout,
             judge,
             first_is_due: !column.has_header,
+            line_is_due: None,
+            column,
             rows: 0,
+            usable: 0,
+            first_reject: None,
             failed: false,
         })
     }
@@ -146,25 +182,103 @@ impl List {
         if self.failed {
             return Err(self.failed_before());
         }
-        let record = if std::mem::take(&mut self.first_is_due) {
-            self.table.last_record()
-        } else {
-            match self.table.next_record() {
-                Ok(Some(record)) => record,
-                Ok(None) if self.rows == 0 => {
-                    return Err(ListError::Empty {
-                        list: self.name.clone(),
-                    });
-                }
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    self.failed = true;
-                    return Err(error);
-                }
+        match self.advance() {
+            Ok(true) => Ok(Some(self.judged())),
+            Ok(false) => Ok(None),
+            Err(error) => {
+                self.failed = true;
+                Err(error)
             }
-        };
+        }
+    }
+
+    /// Goes on to the next row, and says whether there is one.
+    fn advance(&mut self) -> Result<bool, ListError> {
+        while let Some(line) = self.line_is_due.take() {
+            self.line_is_due = self.table.last_record().line_after(Some(line));
+            // Blank lines are no rows.
+            if self
+                .line_is_due
+                .as_ref()
+                .is_some_and(|line| !line.range.is_empty())
+            {
+                return Ok(true);
+            }
+        }
+        if !std::mem::take(&mut self.first_is_due) && self.table.next_record()?.is_none() {
+            self.check_end()?;
+            return Ok(false);
+        }
+        let record = self.table.last_record();
+        if record.last_line > record.first_line && self.judge.swallows(record) {
+            self.line_is_due = record.line_after(None);
+        }
+        Ok(true)
+    }
+
+    /// The row that reading has come to.
+    fn judged(&mut self) -> Row<'_> {
         self.rows += 1;
-        Ok(Some(self.judge.judge(record)))
+        let record = self.table.last_record();
+        let row = match &self.line_is_due {
+            None => self.judge.judge(record),
+            Some(line) => swallowed(record, line),
+        };
+        match &row.content {
+            RowContent::Email { .. } => self.usable += 1,
+            RowContent::Reject { detail, .. } if self.first_reject.is_none() => {
+                self.first_reject = Some((row.line, detail.clone()));
+            }
+            RowContent::Reject { .. } => {}
+        }
+        row
+    }
+
+    /// What shows only at the end: that nothing could be used, or that another column could have been meant as well.
+    fn check_end(&self) -> Result<(), ListError> {
+        let list = self.name.clone();
+        if self.rows == 0 {
+            return Err(ListError::Empty { list });
+        }
+        if self.usable == 0 {
+            let (line, detail) = self.first_reject.clone().unwrap_or_default();
+            return Err(ListError::NothingUsable {
+                list,
+                rows: self.rows,
+                column: self.layout.column,
+                line,
+                detail,
+                columns: self.candidates(|emails| emails > 0),
+            });
+        }
+        let competes = |emails| column::competes(emails, self.usable, self.rows, self.column.is_named);
+        let mut columns = self.candidates(competes);
+        if !self.column.is_found || columns.is_empty() {
+            return Ok(());
+        }
+        columns.push(self.candidate(self.column.index, self.usable));
+        columns.sort_by_key(|candidate| candidate.number);
+        Err(ListError::AmbiguousColumn { list, columns })
+    }
+
+    /// Other columns by how many rows hold an email in them.
+    fn candidates(&self, is_one: impl Fn(u64) -> bool) -> Vec<Candidate> {
+        let rivals = self.judge.rivals().iter().enumerate();
+        rivals
+            .filter(|(_, emails)| is_one(**emails))
+            .map(|(index, emails)| self.candidate(index, *emails))
+            .collect()
+    }
+
+    fn candidate(&self, index: usize, emails: u64) -> Candidate {
+        let name = self.column.names.get(index).filter(|_| self.column.has_header);
+        Candidate {
+            number: index + 1,
+            name: name.cloned(),
+            emails,
+            rows: self.rows,
+            example: None,
+        }
     }
 
     /// Stands for an error that was given out before. A decoder that is asked again may well report a
@@ -208,5 +322,20 @@ impl List {
             .into_text()
             .digest()
             .map_err(|error| error.at(self.name, line))
+    }
+}
+
+/// A line that a quoted cell runs over, although it or a line beside it is a row by itself.
+fn swallowed<'a>(record: Record<'a>, line: &RecordLine) -> Row<'a> {
+    Row {
+        line: line.number,
+        content: RowContent::Reject {
+            reason: RejectReason::StrayQuote,
+            detail: format!(
+                "within quotes that run from line {} to line {} over what could be rows of their own",
+                record.first_line, record.last_line
+            ),
+            excerpt: row::excerpt(&record.raw[line.range.clone()]),
+        },
     }
 }

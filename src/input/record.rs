@@ -1,8 +1,6 @@
-//! One record as it is read: what is kept of it, the limits to that, and what is only counted.
-//!
-//! This file holds the buffers and the arithmetic; the table feeds it.
+//! One record as it was read: its cells, its lines, what is wrong with it, and the limits.
 
-use csv_core::ReadRecordResult;
+use std::ops::Range;
 
 /// The longest field that is taken: 64 kB.
 pub const FIELD_LIMIT_BYTES: usize = 64 * 1024;
@@ -11,23 +9,30 @@ pub const ROW_LIMIT_BYTES: usize = 1024 * 1024;
 /// The most fields of a row that are told apart, as many as the widest spreadsheet has columns.
 pub const ROW_LIMIT_FIELDS: usize = 16 * 1024;
 
-const FIRST_OUTPUT_BYTES: usize = 16 * 1024;
-const FIRST_ENDS_FIELDS: usize = 64;
 /// What makes a record unfit before anybody looks at its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     FieldTooLong,
     RowTooLong,
     NulByte,
+    /// A quote opens on the first line and is closed on this one in the middle of a cell. The record is its first line
+    /// alone; the others are read as records of their own.
+    StrayQuote(u64),
 }
 
 impl Flaw {
     /// The flaw in words for people.
-    pub(super) fn detail(self) -> String {
+    pub(super) fn detail(self, line: u64) -> String {
         match self {
             Flaw::FieldTooLong => format!("a field is longer than {} kB", FIELD_LIMIT_BYTES / 1024),
             Flaw::RowTooLong => format!("the row is longer than {} MB", ROW_LIMIT_BYTES / 1024 / 1024),
             Flaw::NulByte => "the row holds a NUL byte".to_string(),
+            Flaw::StrayQuote(end) if end == line => {
+                "text follows a closing quote; a quote inside quotes is doubled".into()
+            }
+            Flaw::StrayQuote(end) => {
+                format!("a quote opens here and closes on line {end} in the middle of a cell")
+            }
         }
     }
 }
@@ -35,10 +40,11 @@ impl Flaw {
 /// One record, borrowed from the table until the next is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
-    /// The cells' bytes without quotes and delimiters; cut short where the record is flawed by its length.
-    pub(super) bytes: &'a [u8],
-    ends: &'a [usize],
-    /// How many fields the record has, also those that were read past.
+    /// The record as it is written, without its last line end; cut where it is too long.
+    pub(super) raw: &'a [u8],
+    text: &'a [u8],
+    cells: &'a [Range<u32>],
+    /// How many fields the record has; none is told where it is too long.
     pub(super) fields: usize,
     pub(super) first_line: u64,
     pub(super) last_line: u64,
@@ -46,145 +52,70 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    pub(super) fn new(
+        raw: &'a [u8],
+        (text, cells): (&'a [u8], &'a [Range<u32>]),
+        fields: usize,
+        (first_line, last_line): (u64, u64),
+        flaw: Option<Flaw>,
+    ) -> Record<'a> {
+        Record {
+            raw,
+            text,
+            cells,
+            fields,
+            first_line,
+            last_line,
+            flaw,
+        }
+    }
+
     /// A cell by its index, where the record has one that was kept.
     pub(super) fn cell(&self, index: usize) -> Option<&'a [u8]> {
-        let end = *self.ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        Some(&self.bytes[start..end])
+        let cell = self.cells.get(index)?;
+        self.text.get(cell.start as usize..cell.end as usize)
     }
 
     /// The cells that were kept.
     pub(super) fn cells(self) -> impl Iterator<Item = &'a [u8]> {
-        (0..self.ends.len()).filter_map(move |index| self.cell(index))
-    }
-}
-
-/// Counts the lines that bytes complete, a CRLF once even where two pieces part it.
-pub(super) fn count_line_ends(bytes: &[u8], after_cr: &mut bool) -> u64 {
-    let mut count = 0;
-    for &byte in bytes {
-        if byte == b'\r' || (byte == b'\n' && !*after_cr) {
-            count += 1;
-        }
-        *after_cr = byte == b'\r';
-    }
-    count
-}
-
-/// The record being read, or the one read last.
-pub(super) struct State {
-    pub(super) output: Vec<u8>,
-    pub(super) written: usize,
-    pub(super) ends: Vec<usize>,
-    pub(super) ended: usize,
-    /// How many bytes of the file it took so far.
-    pub(super) taken: usize,
-    pub(super) first_line: u64,
-    pub(super) last_line: u64,
-    pub(super) has_nul: bool,
-    pub(super) drain: Option<Drain>,
-}
-
-/// The record is beyond a limit: the rest is read past, and only counted.
-pub(super) struct Drain {
-    pub(super) flaw: Option<Flaw>,
-    pub(super) fields: usize,
-    /// The line on which the field being read past begins, for the case that a quote never closes.
-    pub(super) field_line: u64,
-}
-
-impl State {
-    pub(super) fn new() -> State {
-        State {
-            output: vec![0; FIRST_OUTPUT_BYTES],
-            written: 0,
-            ends: vec![0; FIRST_ENDS_FIELDS],
-            ended: 0,
-            taken: 0,
-            first_line: 1,
-            last_line: 1,
-            has_nul: false,
-            drain: None,
-        }
+        (0..self.cells.len()).filter_map(move |index| self.cell(index))
     }
 
-    /// The record as it stands.
-    pub(super) fn view(&self) -> Record<'_> {
-        Record {
-            bytes: &self.output[..self.written],
-            ends: &self.ends[..self.ended],
-            fields: self.drain.as_ref().map_or(self.ended, |drain| drain.fields),
-            first_line: self.first_line,
-            last_line: self.last_line,
-            flaw: self.flaw(),
-        }
+    /// The record's lines as they are written.
+    pub(super) fn lines(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut line = None;
+        std::iter::from_fn(move || {
+            line = self.line_after(line.take());
+            line.as_ref()
+                .map(|line: &RecordLine| &self.raw[line.range.clone()])
+        })
     }
 
-    pub(super) fn restart(&mut self, line: u64) {
-        (self.written, self.ended, self.taken) = (0, 0, 0);
-        (self.first_line, self.last_line) = (line, line);
-        self.has_nul = false;
-        self.drain = None;
-    }
-
-    /// Grows a full buffer up to its limit, and beyond that gives up keeping the record.
-    pub(super) fn make_room(&mut self, result: &ReadRecordResult) {
-        if *result == ReadRecordResult::Record {
-            return;
-        }
-        let open_field = self.written - self.kept_end();
-        if self.taken > ROW_LIMIT_BYTES {
-            self.give_up(Some(Flaw::RowTooLong));
-        } else if open_field > FIELD_LIMIT_BYTES {
-            self.give_up(Some(Flaw::FieldTooLong));
-        } else if self.written == self.output.len() {
-            // One byte more than is kept, so that a row of just the limit can show that it ends there.
-            self.output
-                .resize((self.output.len() * 2).min(ROW_LIMIT_BYTES + 1), 0);
-        } else if self.ended == ROW_LIMIT_FIELDS {
-            // So many fields are ragged against any first row that was accepted, unless the row is too long
-            // besides.
-            self.give_up(None);
-        } else if self.ended == self.ends.len() {
-            self.ends.resize(self.ends.len() * 2, 0);
-        }
-    }
-
-    fn give_up(&mut self, flaw: Option<Flaw>) {
-        self.drain = Some(Drain {
-            flaw,
-            fields: self.ended,
-            field_line: self.open_field_line(),
-        });
-    }
-
-    fn kept_end(&self) -> usize {
-        self.ended.checked_sub(1).map_or(0, |last| self.ends[last])
-    }
-
-    /// The line on which the field after the kept ones begins. Line ends inside quotes are kept as they are
-    /// written, so that the kept cells tell it.
-    pub(super) fn open_field_line(&self) -> u64 {
-        self.first_line + count_line_ends(&self.output[..self.kept_end()], &mut false)
-    }
-
-    fn flaw(&self) -> Option<Flaw> {
-        if self.taken > ROW_LIMIT_BYTES {
-            return Some(Flaw::RowTooLong);
-        }
-        if let Some(flaw) = self.drain.as_ref().and_then(|drain| drain.flaw) {
-            return Some(flaw);
-        }
-        let mut start = 0;
-        for &end in self.ends[..self.ended]
-            .iter()
-            .take_while(|_| self.written > FIELD_LIMIT_BYTES)
-        {
-            if end - start > FIELD_LIMIT_BYTES {
-                return Some(Flaw::FieldTooLong);
+    /// The line behind another one, or the first.
+    pub(super) fn line_after(&self, line: Option<RecordLine>) -> Option<RecordLine> {
+        let (number, start) = match line {
+            None => (self.first_line, 0),
+            Some(line) => {
+                let behind = &self.raw[line.range.end..];
+                let is_crlf = behind.starts_with(b"\r\n");
+                behind.first()?;
+                (line.number + 1, line.range.end + 1 + usize::from(is_crlf))
             }
-            start = end;
-        }
-        self.has_nul.then_some(Flaw::NulByte)
+        };
+        let length = memchr::memchr2(b'\n', b'\r', &self.raw[start..]);
+        let end = length.map_or(self.raw.len(), |length| start + length);
+        Some(RecordLine {
+            number,
+            range: start..end,
+        })
     }
+}
+
+/// A line of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RecordLine {
+    /// Its number in the list.
+    pub(super) number: u64,
+    /// Where it stands in the record as it is written.
+    pub(super) range: Range<usize>,
 }

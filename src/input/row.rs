@@ -1,14 +1,17 @@
 //! A row as the caller gets it: an email, or a reject with its reason, and the line it stands on.
 //!
-//! This file judges one record at a time and keeps nothing of it but reused buffers.
+//! A row may lack cells at its end, or have empty ones too many: spreadsheets write both, and neither says anything about
+//! the email. A row that holds the addresses of several people is rejected, since half of it would be lost.
 
 use std::fmt;
 use std::str::FromStr;
 
 use encoding_rs::WINDOWS_1252;
 
+use super::cells;
 use super::record::{Flaw, Record};
 use crate::model::email::Email;
+use crate::model::guard::unguarded;
 use crate::model::text;
 
 /// How much of a rejected cell or row is shown.
@@ -30,7 +33,8 @@ pub enum RowContent<'a> {
     Email {
         /// The email, trimmed and case-folded. It is overwritten by the next row.
         email: &'a Email,
-        /// The cell as the list has it, untrimmed, without quotes.
+        /// The cell as the list has it, untrimmed, without quotes, and without the apostrophe by which an export keeps
+        /// spreadsheets from running it as a formula.
         written: &'a str,
     },
     /// A row without one.
@@ -65,8 +69,12 @@ pub enum RejectReason {
     InvalidEmail,
     /// The cell holds nothing.
     Empty,
-    /// The row has more or fewer fields than the first one.
+    /// The cell or the row holds the addresses of several people.
+    SeveralEmails,
+    /// The row ends before the email's cell, or has more cells with something in them than the first one.
     Ragged,
+    /// The row begins with, or lies within, quotes that contradict the rows around it.
+    StrayQuote,
     /// A field or the row is beyond its limit.
     TooLong,
     /// The row holds a NUL byte, so that it is damaged.
@@ -75,10 +83,12 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason there is.
-    pub const ALL: [RejectReason; 5] = [
+    pub const ALL: [RejectReason; 7] = [
         RejectReason::InvalidEmail,
         RejectReason::Empty,
+        RejectReason::SeveralEmails,
         RejectReason::Ragged,
+        RejectReason::StrayQuote,
         RejectReason::TooLong,
         RejectReason::NulByte,
     ];
@@ -88,7 +98,9 @@ impl RejectReason {
         match self {
             RejectReason::InvalidEmail => "invalid_email",
             RejectReason::Empty => "empty",
+            RejectReason::SeveralEmails => "several_emails",
             RejectReason::Ragged => "ragged",
+            RejectReason::StrayQuote => "stray_quote",
             RejectReason::TooLong => "too_long",
             RejectReason::NulByte => "nul_byte",
         }
@@ -122,23 +134,29 @@ pub(super) struct Judge {
     column: usize,
     fields: usize,
     delimiter: u8,
+    /// Whether an address beside the email's cell makes the row one of several people: nothing says what it is else.
+    is_alone: bool,
     email: Email,
     decoded: String,
     windows_1252_cells: u64,
+    /// For each column, how many rows hold another email in it than their own.
+    rivals: Vec<u64>,
 }
 
 impl Judge {
     /// A judge of rows with so many fields, whose emails are in the column with this index.
-    pub(super) fn new(column: usize, fields: usize, delimiter: u8) -> Judge {
+    pub(super) fn new(column: usize, fields: usize, delimiter: u8, is_alone: bool) -> Judge {
         let email =
             Email::parse("nobody@example.com").expect("BUG: the buffer's first value is a valid email");
         Judge {
             column,
             fields,
             delimiter,
+            is_alone,
             email,
             decoded: String::new(),
             windows_1252_cells: 0,
+            rivals: Vec::new(),
         }
     }
 
@@ -147,31 +165,50 @@ impl Judge {
         self.windows_1252_cells
     }
 
+    /// How many rows hold an email in each column that is not theirs; columns at the end may be missing.
+    pub(super) fn rivals(&self) -> &[u64] {
+        &self.rivals
+    }
+
+    /// Whether a record of several lines has swallowed rows: some line by itself would be a row with an email that is
+    /// not the record's own.
+    pub(super) fn swallows(&mut self, record: Record<'_>) -> bool {
+        let own = record
+            .cell(self.column)
+            .filter(|_| record.flaw.is_none() && self.fits(record))
+            .and_then(|cell| Email::parse(&decode(cell)).ok());
+        record.lines().any(|line| {
+            let mut cells = cells::naive(line, self.delimiter);
+            let Some(email) = cells
+                .nth(self.column)
+                .and_then(|cell| Email::parse(&decode(cell)).ok())
+            else {
+                return false;
+            };
+            let beyond = cells.skip((self.fields - 1).saturating_sub(self.column));
+            own.as_ref() != Some(&email) && beyond.into_iter().all(<[u8]>::is_empty)
+        })
+    }
+
     /// Judges one record. A damaged row counts as damaged, whatever else is wrong with it.
     pub(super) fn judge<'a>(&'a mut self, record: Record<'a>) -> Row<'a> {
         let line = record.first_line;
-        let reject = |reason, detail, excerpt| Row {
-            line,
-            content: RowContent::Reject {
-                reason,
-                detail,
-                excerpt,
-            },
-        };
         if let Some(flaw) = record.flaw {
             let reason = match flaw {
                 Flaw::FieldTooLong | Flaw::RowTooLong => RejectReason::TooLong,
                 Flaw::NulByte => RejectReason::NulByte,
+                Flaw::StrayQuote(_) => RejectReason::StrayQuote,
             };
-            return reject(reason, flaw.detail(), row_excerpt(record, self.delimiter));
+            return reject(line, reason, flaw.detail(line), excerpt(record.raw));
         }
         let cell = match record.cell(self.column) {
-            Some(cell) if record.fields == self.fields => cell,
+            Some(cell) if self.fits(record) => cell,
             _ => {
                 return reject(
+                    line,
                     RejectReason::Ragged,
                     self.ragged(record),
-                    row_excerpt(record, self.delimiter),
+                    excerpt(record.raw),
                 );
             }
         };
@@ -185,23 +222,53 @@ impl Judge {
                 self.decoded.as_str()
             }
         };
+        let written = unguarded(written);
         match self.email.replace(written) {
-            Ok(()) => Row {
-                line,
-                content: RowContent::Email {
-                    email: &self.email,
-                    written,
-                },
-            },
+            Ok(()) => {}
             Err(_) if written.trim().is_empty() => {
+                note_others(record, self.column, None, &mut self.rivals);
                 let detail = "the email cell is empty".to_string();
-                reject(RejectReason::Empty, detail, row_excerpt(record, self.delimiter))
+                return reject(line, RejectReason::Empty, detail, excerpt(record.raw));
             }
             Err(error) => {
+                note_others(record, self.column, None, &mut self.rivals);
                 let excerpt = printable(written, EXCERPT_LIMIT_CHARACTERS);
-                reject(RejectReason::InvalidEmail, error.to_string(), excerpt)
+                return match addresses(written) {
+                    0 | 1 => reject(line, RejectReason::InvalidEmail, error.to_string(), excerpt),
+                    several => reject(
+                        line,
+                        RejectReason::SeveralEmails,
+                        format!("the email cell holds {several} addresses"),
+                        excerpt,
+                    ),
+                };
             }
         }
+        let is_of_several = record.fields > 1
+            && memchr::memchr_iter(b'@', record.raw).nth(1).is_some()
+            && note_others(record, self.column, Some(&self.email), &mut self.rivals)
+            && is_of_several(record, self.column, &self.email, self.is_alone);
+        if is_of_several {
+            let detail = "another cell of the row holds an address, too".to_string();
+            return reject(line, RejectReason::SeveralEmails, detail, excerpt(record.raw));
+        }
+        Row {
+            line,
+            content: RowContent::Email {
+                email: &self.email,
+                written,
+            },
+        }
+    }
+
+    /// Whether a record has the email's cell, and nothing but empty cells beyond the first row's.
+    fn fits(&self, record: Record<'_>) -> bool {
+        if record.fields == self.fields {
+            return true;
+        }
+        let is_blank = |cell: &[u8]| cell.iter().all(u8::is_ascii_whitespace);
+        record.fields < self.fields
+            || (record.cells().count() == record.fields && record.cells().skip(self.fields).all(is_blank))
     }
 
     fn ragged(&self, record: Record<'_>) -> String {
@@ -215,6 +282,68 @@ impl Judge {
             record.first_line, record.last_line
         )
     }
+}
+
+fn reject<'a>(line: u64, reason: RejectReason, detail: String, excerpt: String) -> Row<'a> {
+    Row {
+        line,
+        content: RowContent::Reject {
+            reason,
+            detail,
+            excerpt,
+        },
+    }
+}
+
+/// Notes the emails in other cells that are not the row's own, and says whether another cell holds an `@` at all.
+fn note_others(record: Record<'_>, column: usize, own: Option<&Email>, rivals: &mut Vec<u64>) -> bool {
+    let mut is_any = false;
+    let others = record
+        .cells()
+        .enumerate()
+        .filter(|(index, cell)| *index != column && cell.contains(&b'@'));
+    for (index, cell) in others {
+        is_any = true;
+        let other = Email::parse(unguarded(&decode(cell))).ok();
+        if other.is_none() || other.as_ref() == own {
+            continue;
+        }
+        if rivals.len() <= index {
+            rivals.resize(index + 1, 0);
+        }
+        rivals[index] += 1;
+    }
+    is_any
+}
+
+/// Whether a row is a list of addresses: one of its other cells holds one, where nothing says what else it could be.
+fn is_of_several(record: Record<'_>, column: usize, own: &Email, is_alone: bool) -> bool {
+    let others = record.cells().enumerate().filter(|(index, _)| *index != column);
+    others.map(|(_, cell)| decode(cell)).any(|cell| {
+        let is_own = Email::parse(unguarded(&cell)).is_ok_and(|email| email == *own);
+        !is_own && addresses(&cell) > 0 && (is_alone || begins_like_mail(&cell))
+    })
+}
+
+/// How many addresses a text holds: words with an `@` amid of them.
+fn addresses(text: &str) -> usize {
+    let separates = |character: char| character.is_whitespace() || ",;<>|/\"()[]".contains(character);
+    let is_address = |word: &&str| {
+        word.split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.'))
+    };
+    text.split(separates).filter(is_address).count()
+}
+
+/// Whether a cell is the line of a mail that says to whom it goes or from whom it is.
+fn begins_like_mail(cell: &str) -> bool {
+    let Some((word, _)) = cell.split_once(':') else {
+        return false;
+    };
+    [
+        "to", "cc", "bcc", "from", "an", "von", "à", "de", "para", "a", "da",
+    ]
+    .contains(&word.trim().to_lowercase().as_str())
 }
 
 /// Reads a cell as UTF-8, or as Windows-1252 where it is not.
@@ -233,29 +362,19 @@ pub(super) fn printable(text: &str, limit_characters: usize) -> String {
     }
 }
 
-fn row_excerpt(record: Record<'_>, delimiter: u8) -> String {
+/// The beginning of a text as it is written, made safe to show.
+pub(super) fn excerpt(raw: &[u8]) -> String {
     // No character takes more than four bytes, so what is beyond cannot be shown, and need not be copied.
     let limit_bytes = EXCERPT_LIMIT_CHARACTERS * 4 + 1;
-    let mut row = Vec::new();
-    let mut kept = 0;
-    for cell in record.cells() {
-        if kept > 0 {
-            row.push(delimiter);
-        }
-        row.extend_from_slice(&cell[..cell.len().min(limit_bytes)]);
-        kept += cell.len();
-        if row.len() >= limit_bytes {
-            break;
-        }
-    }
-    // What is left belongs to a field that was too long to keep whole.
-    let rest = record.bytes.get(kept..).unwrap_or_default();
-    row.extend_from_slice(&rest[..rest.len().min(limit_bytes)]);
+    let mut shown = &raw[..raw.len().min(limit_bytes)];
     // The cut may have parted a character.
-    while row.len() >= limit_bytes && row.last().is_some_and(|byte| !byte.is_ascii()) {
-        row.pop();
+    while shown.len() >= limit_bytes
+        && let Some((last, rest)) = shown.split_last()
+        && !last.is_ascii()
+    {
+        shown = rest;
     }
-    printable(&decode(&row), EXCERPT_LIMIT_CHARACTERS)
+    printable(&decode(shown), EXCERPT_LIMIT_CHARACTERS)
 }
 
 #[cfg(test)]

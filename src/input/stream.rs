@@ -7,10 +7,10 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use super::error::ListError;
+use super::gzip::{Members, Trailing};
 use super::source::{Digest, Source};
 
 /// How many bytes every buffer between the file and the table holds.
@@ -66,6 +66,7 @@ pub(super) enum StreamError {
     Io(io::Error),
     Truncated(&'static str),
     Corrupt(&'static str, String),
+    Trailing(&'static str),
     Bomb,
 }
 
@@ -80,6 +81,7 @@ impl StreamError {
                 format,
                 detail,
             },
+            StreamError::Trailing(format) => ListError::Trailing { list, line, format },
             StreamError::Bomb => ListError::Bomb {
                 list,
                 line,
@@ -120,7 +122,7 @@ impl Stream {
         let whole = Cursor::new(head).chain(raw);
         let reader: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(whole),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, whole))),
+            Compression::Gzip => Box::new(Members::new(BufReader::with_capacity(CHUNK_BYTES, whole))),
             Compression::Zstd => {
                 let buffered = BufReader::with_capacity(CHUNK_BYTES, whole);
                 let mut decoder = zstd::Decoder::with_buffer(buffered).map_err(StreamError::Io)?;
@@ -166,8 +168,13 @@ impl Stream {
     fn classify(&self, error: io::Error) -> StreamError {
         match self.compression.word() {
             Some(format) if error.raw_os_error().is_none() => {
+                // The zstd library says what it looked for behind the last frame in these words.
+                let is_trailing = error.get_ref().is_some_and(|inner| inner.is::<Trailing>())
+                    || (self.produced > 0 && error.to_string().contains("Unknown frame descriptor"));
                 if error.kind() == io::ErrorKind::UnexpectedEof {
                     StreamError::Truncated(format)
+                } else if is_trailing {
+                    StreamError::Trailing(format)
                 } else {
                     StreamError::Corrupt(format, error.to_string())
                 }
@@ -273,6 +280,33 @@ mod tests {
         let last = damaged.len() - 6;
         damaged[last] ^= 1;
         assert!(matches!(read_all(&damaged), Err(StreamError::Corrupt("gzip", _))));
+    }
+
+    #[test]
+    fn nuls_behind_gzip_are_fine_and_nothing_else_is() {
+        let nuls = vec![0; 70_000];
+        assert_eq!(
+            read_all(&[gzip(b"one\n"), nuls.clone()].concat()).unwrap(),
+            b"one\n"
+        );
+        assert_eq!(
+            read_all(&[gzip(b"one\n"), nuls, gzip(b"two\n")].concat()).unwrap(),
+            b"one\ntwo\n"
+        );
+        for rest in [
+            &b"bob@example.com\n"[..],
+            b"\0\0x",
+            b"\x1fand more of this",
+            b"\x1f\x8b\x07garbage",
+        ] {
+            let found = read_all(&[&gzip(b"one\n")[..], rest].concat());
+            assert!(matches!(found, Err(StreamError::Trailing("gzip"))), "{found:?}");
+        }
+        let zstd = zstd::encode_all(&b"one\n"[..], 1).unwrap();
+        let found = read_all(&[&zstd[..], b"bob@example.com\n"].concat());
+        assert!(matches!(found, Err(StreamError::Trailing("zstd"))), "{found:?}");
+        let cut = [gzip(b"one\n"), gzip(b"two\n")[..9].to_vec()].concat();
+        assert!(matches!(read_all(&cut), Err(StreamError::Truncated("gzip"))));
     }
 
     #[test]

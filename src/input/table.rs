@@ -1,92 +1,100 @@
-//! Records over `csv-core`: one at a time, within limits, with the lines they stand on.
+//! Records, one at a time, within limits, with the lines they stand on.
 //!
-//! `csv-core` is fed from one fixed buffer and writes into another, so that nothing grows with the file;
-//! `csv`'s own reader would hold a whole record, however long. A line ends with LF, CRLF or CR, in any
-//! mixture: a lone CR is what old Mac exports write, and what editors count. This file does not know which
-//! column matters.
+//! A record is a line, or several where a quoted cell goes on over them. A quote that closes in the middle of a cell was
+//! a stray one: its line is a record by itself, flawed, and reading goes on with the line behind, so that no row between
+//! two stray quotes is lost. A quote that does not close at all, or not within [`ROW_LIMIT_BYTES`], is an error of the
+//! list. Memory does not grow with the list. This file does not know which column matters.
 
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-
+use super::cells::{Cells, Progress};
 use super::delimiter::{self, Delimiter};
 use super::error::ListError;
-use super::record::{Record, State, count_line_ends};
-use super::stream::CHUNK_BYTES;
+use super::lines::{Line, Lines, Next};
+use super::record::{FIELD_LIMIT_BYTES, Flaw, ROW_LIMIT_BYTES, Record};
+use super::sample::Sample;
+use super::stream::StreamError;
 use super::text::Text;
 
-/// The room for bytes that are read past.
-const PAST_BYTES: usize = 4 * 1024;
+/// What is kept of a line that is too long, to show it.
+const SHOWN_BYTES: usize = 1024;
 
 /// A list's records, in order, once.
 pub(super) struct Table {
     list: String,
-    text: Text,
-    reader: Reader,
+    lines: Lines,
     delimiter: Delimiter,
-    chunk: Vec<u8>,
-    position: usize,
-    filled: usize,
-    at_end: bool,
-    /// The line of the next byte.
-    line: u64,
-    after_cr: bool,
-    record: State,
-    /// Where the bytes of a record beyond its limits go.
-    past: [u8; PAST_BYTES],
+    cells: Cells,
+    last: Last,
+    /// The beginning of a line that was too long.
+    cut: Vec<u8>,
+}
+
+/// The record that was read last.
+struct Last {
+    /// How many bytes it takes without its line end.
+    bytes: usize,
+    first_line: u64,
+    last_line: u64,
+    flaw: Option<Flaw>,
 }
 
 impl Table {
-    /// Reads the first chunk and finds out what parts its cells.
-    pub(super) fn open(list: &str, mut text: Text) -> Result<Table, ListError> {
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let filled = text
-            .fill(&mut chunk)
-            .map_err(|error| error.at(list.to_string(), 1))?;
-        let delimiter = delimiter::sniff(&chunk[..filled]);
-        Ok(Table {
+    /// Reads the first chunk, refuses what is no list, and finds out what separates the cells, where that is not said.
+    pub(super) fn open(list: &str, text: Text, delimiter: Option<u8>) -> Result<(Table, Sample), ListError> {
+        let mut lines = Lines::open(text).map_err(|error| error.at(list.to_string(), 1))?;
+        let (chunk, is_whole) = lines.first_chunk();
+        super::foreign::check(list, chunk)?;
+        let (delimiter, sample) = delimiter::sniff(chunk, is_whole, delimiter);
+        lines.pass(delimiter.declared_bytes);
+        let last = Last {
+            bytes: 0,
+            first_line: 1,
+            last_line: 1,
+            flaw: None,
+        };
+        let table = Table {
             list: list.to_string(),
-            text,
-            reader: ReaderBuilder::new().delimiter(delimiter.byte).build(),
+            lines,
             delimiter,
-            chunk,
-            position: delimiter.declared_bytes,
-            filled,
-            at_end: false,
-            line: 1,
-            after_cr: false,
-            record: State::new(),
-            past: [0; PAST_BYTES],
-        })
+            cells: Cells::default(),
+            last,
+            cut: Vec::new(),
+        };
+        Ok((table, sample))
     }
 
     /// Reads one record, or finds the end.
     pub(super) fn next_record(&mut self) -> Result<Option<Record<'_>>, ListError> {
-        if !self.skip_line_ends()? {
+        if !self.lines.begin_record().map_err(|error| self.at_line(error))? {
             return Ok(None);
         }
-        self.record.restart(self.line);
-        let mut sentinel_fed = false;
-        loop {
-            if self.position == self.filled && !self.refill()? {
-                if sentinel_fed {
-                    return Err(ListError::UnclosedQuote {
-                        list: self.list.clone(),
-                        line: self.open_line(),
-                    });
-                }
-                // A line end closes any record unless a quote is open, so this one, which the file does not
-                // have, proves whether the last row was a row or the rest of the file.
-                sentinel_fed = true;
-                (self.chunk[0], self.position, self.filled) = (b'\n', 0, 1);
-            }
-            if self.step() {
-                return Ok(Some(self.last_record()));
-            }
+        let number = self.lines.number();
+        match self.lines.line().map_err(|error| self.at_line(error))? {
+            Next::Line(line) => self.read_record(line, number)?,
+            Next::TooLong => self.pass_line(number)?,
+            Next::End => return Ok(None),
         }
+        Ok(Some(self.last_record()))
     }
 
     /// The record read last, once more.
     pub(super) fn last_record(&self) -> Record<'_> {
-        self.record.view()
+        let Last {
+            bytes,
+            first_line,
+            last_line,
+            flaw,
+        } = self.last;
+        if flaw == Some(Flaw::RowTooLong) && !self.cut.is_empty() {
+            return Record::new(&self.cut, (&[], &[]), 0, (first_line, last_line), flaw);
+        }
+        let raw = &self.lines.record()[..bytes];
+        Record::new(
+            raw,
+            self.cells.view(raw),
+            self.cells.fields(),
+            (first_line, last_line),
+            flaw,
+        )
     }
 
     pub(super) fn delimiter(&self) -> Delimiter {
@@ -94,133 +102,109 @@ impl Table {
     }
 
     pub(super) fn text(&self) -> &Text {
-        &self.text
+        self.lines.text()
     }
 
     pub(super) fn into_text(self) -> Text {
-        self.text
+        self.lines.into_text()
     }
 
     /// The line that reading has come to.
     pub(super) fn line(&self) -> u64 {
-        self.line
+        self.lines.number()
     }
 
-    /// Passes blank lines, and says whether a record follows.
-    fn skip_line_ends(&mut self) -> Result<bool, ListError> {
-        loop {
-            while self.position < self.filled {
-                let byte = self.chunk[self.position];
-                if byte != b'\n' && byte != b'\r' {
-                    self.after_cr = false;
-                    return Ok(true);
+    fn at_line(&self, error: StreamError) -> ListError {
+        error.at(self.list.clone(), self.lines.number())
+    }
+
+    fn read_record(&mut self, first: Line, number: u64) -> Result<(), ListError> {
+        let delimiter = self.delimiter.byte;
+        let line = &self.lines.record()[first.range.clone()];
+        let mut progress = self.cells.first_line(line, delimiter);
+        self.lines.take(&first);
+        let (mut end, mut behind, mut opened) = (first.range.end, first.next, number);
+        while progress == Progress::Open {
+            let next = match self.lines.line().map_err(|error| self.at_line(error))? {
+                Next::Line(next) => next,
+                Next::End | Next::TooLong => {
+                    return Err(ListError::UnclosedQuote {
+                        list: self.list.clone(),
+                        line: opened,
+                    });
                 }
-                self.line += count_line_ends(&[byte], &mut self.after_cr);
-                self.position += 1;
+            };
+            let fields = self.cells.fields();
+            let record = self.lines.record();
+            progress = self
+                .cells
+                .next_line(&record[end..behind], &record[next.range.clone()], delimiter);
+            if self.cells.fields() > fields {
+                opened = self.lines.number();
             }
-            if !self.refill()? {
-                return Ok(false);
+            self.lines.take(&next);
+            (end, behind) = (next.range.end, next.next);
+        }
+        self.cut.clear();
+        let last_line = self.lines.number() - 1;
+        self.last = match progress {
+            Progress::Stray => {
+                self.lines.go_back(&first, number);
+                // Cells that a stray quote made mean nothing.
+                self.cells.clear();
+                Last {
+                    bytes: first.range.end,
+                    first_line: number,
+                    last_line: number,
+                    flaw: Some(Flaw::StrayQuote(last_line)),
+                }
             }
-        }
-    }
-
-    /// Fetches the next chunk, and says whether there was one.
-    fn refill(&mut self) -> Result<bool, ListError> {
-        if self.at_end {
-            return Ok(false);
-        }
-        self.position = 0;
-        self.filled = 0;
-        self.filled = self
-            .text
-            .fill(&mut self.chunk)
-            .map_err(|error| error.at(self.list.clone(), self.line))?;
-        self.at_end = self.filled == 0;
-        Ok(!self.at_end)
-    }
-
-    /// Feeds the tokenizer what there is, and says whether that ended the record.
-    fn step(&mut self) -> bool {
-        let record = &mut self.record;
-        let input = &self.chunk[self.position..self.filled];
-        let mut past_end = [0; 1];
-        // Reading past takes one field at a time, which is what makes the line of an unclosed quote known.
-        let (output, ends) = match record.drain {
-            Some(_) => (&mut self.past[..], &mut past_end[..]),
-            None => (
-                &mut record.output[record.written..],
-                &mut record.ends[record.ended..],
-            ),
+            Progress::Whole | Progress::Open => Last {
+                bytes: end,
+                first_line: number,
+                last_line,
+                flaw: self.flaw(end),
+            },
         };
-        let (result, read, written, ended) = self.reader.read_record(input, output, ends);
-        let is_end = result == ReadRecordResult::Record;
-        self.position += read;
-        record.taken += read;
-        self.line += account(&input[..read], is_end, record, &mut self.after_cr);
-        match &mut record.drain {
-            Some(drain) => {
-                drain.fields += ended;
-                if ended > 0 {
-                    drain.field_line = self.line;
-                }
-            }
-            None => {
-                record.written += written;
-                record.ended += ended;
-                record.make_room(&result);
-            }
-        }
-        if is_end {
-            record.last_line = self.line;
-            self.line += 1;
-        }
-        is_end
+        Ok(())
     }
 
-    /// The line on which the field begins that the end of the file found open.
-    fn open_line(&self) -> u64 {
-        match &self.record.drain {
-            Some(drain) => drain.field_line,
-            None => self.record.open_field_line(),
-        }
+    /// Reads past a line that is beyond the limit.
+    fn pass_line(&mut self, number: u64) -> Result<(), ListError> {
+        self.cut.clear();
+        self.cut.extend(&self.lines.record()[..SHOWN_BYTES]);
+        self.lines.pass_line().map_err(|error| self.at_line(error))?;
+        self.last = Last {
+            bytes: 0,
+            first_line: number,
+            last_line: number,
+            flaw: Some(Flaw::RowTooLong),
+        };
+        Ok(())
     }
-}
 
-/// Looks for lines and NUL bytes in what the tokenizer took, and gives the number of lines completed before
-/// the record's own end.
-///
-/// Nearly every record is one line of printable bytes, which one pass without a branch can tell.
-fn account(taken: &[u8], is_end: bool, record: &mut State, after_cr: &mut bool) -> u64 {
-    let (body, terminator) = if is_end {
-        taken.split_at(taken.len() - 1)
-    } else {
-        (taken, &[][..])
-    };
-    let has_control = body
-        .iter()
-        .fold(false, |seen, &byte| seen | ((byte < b' ') & (byte != b'\t')));
-    let mut lines = 0;
-    if has_control {
-        lines = count_line_ends(body, after_cr);
-        record.has_nul |= body.contains(&0);
-    } else if !body.is_empty() {
-        *after_cr = false;
+    fn flaw(&self, bytes: usize) -> Option<Flaw> {
+        let raw = &self.lines.record()[..bytes];
+        if bytes > ROW_LIMIT_BYTES {
+            return Some(Flaw::RowTooLong);
+        }
+        let is_long = |cell: &std::ops::Range<u32>| cell.len() > FIELD_LIMIT_BYTES;
+        if bytes > FIELD_LIMIT_BYTES && self.cells.view(raw).1.iter().any(is_long) {
+            return Some(Flaw::FieldTooLong);
+        }
+        memchr::memchr(0, raw).map(|_| Flaw::NulByte)
     }
-    if is_end {
-        *after_cr = terminator == b"\r";
-    }
-    lines
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{FIELD_LIMIT_BYTES, Flaw, ROW_LIMIT_BYTES, ROW_LIMIT_FIELDS};
-    use super::super::stream::Stream;
+    use super::super::record::ROW_LIMIT_FIELDS;
+    use super::super::stream::{CHUNK_BYTES, Stream};
     use super::*;
 
     fn table(bytes: &[u8]) -> Table {
         let text = Text::open("list", Stream::of(bytes)).unwrap();
-        Table::open("list", text).unwrap()
+        Table::open("list", text, Some(b',')).unwrap().0
     }
 
     /// A record's lines, its number of fields and its flaw.
@@ -263,12 +247,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_gives_its_lines() {
+        let mut table = table(b"\na,\"b\r\n\rc\n\"\n");
+        let record = table.next_record().unwrap().unwrap();
+        let lines: Vec<_> = record.lines().collect();
+        let expected: [&[u8]; 4] = [b"a,\"b", b"", b"c", b"\""];
+        assert_eq!((record.first_line, lines.as_slice()), (2, &expected[..]));
+        let mut last = None;
+        while let Some(line) = record.line_after(last.clone()) {
+            last = Some(line);
+        }
+        assert_eq!(last.map(|line| line.number), Some(5));
+    }
+
+    #[test]
     fn an_endless_field_is_one_flawed_record_and_the_next_is_fine() {
         for quote in ["", "\""] {
-            let long = format!("a,b\n{quote}{}{quote},x\nc,d\n", "y".repeat(5_000_000));
+            let long = format!("a,b\n{quote}{}{quote},x\r\nc,d\n", "y".repeat(5_000_000));
             let expected = [
                 (1, 1, 2, None),
-                (2, 2, 2, Some(Flaw::RowTooLong)),
+                (2, 2, 0, Some(Flaw::RowTooLong)),
                 (3, 3, 2, None),
             ];
             assert_eq!(read(long.as_bytes()).unwrap(), expected);
@@ -281,8 +279,8 @@ mod tests {
         long += &",".repeat(3_000_000);
         let mut table = table(long.as_bytes());
         while table.next_record().unwrap().is_some() {}
-        assert!(table.record.output.len() <= ROW_LIMIT_BYTES + 1);
-        assert!(table.record.ends.len() <= ROW_LIMIT_FIELDS);
+        assert!(table.lines.room() <= 4 * ROW_LIMIT_BYTES);
+        assert!(table.cells.view(b"").1.len() <= ROW_LIMIT_FIELDS);
     }
 
     #[test]
@@ -318,6 +316,17 @@ mod tests {
         let long = "y".repeat(ROW_LIMIT_BYTES);
         assert_eq!(unclosed(format!("a\nb,{long},\"c\nd\",\"{rest}").as_bytes()), 3);
         assert_eq!(read(b"a,\"\"").unwrap(), [(1, 1, 2, None)]);
+    }
+
+    #[test]
+    fn no_row_between_two_stray_quotes_is_lost() {
+        let between = "x,y\n".repeat(500);
+        let records = read(format!("a,b\nc,\"d\n{between}e,\"f\"\ng,h\n").as_bytes()).unwrap();
+        assert_eq!(records[1], (2, 2, 0, Some(Flaw::StrayQuote(503))));
+        let lines: Vec<u64> = records.iter().map(|record| record.0).collect();
+        assert_eq!(lines, (1..=504).collect::<Vec<_>>());
+        let flawed = records.iter().filter(|record| record.3.is_some()).count();
+        assert_eq!(flawed, 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod email;
 pub mod entry;
 pub mod forecast;
 pub mod grouping;
+pub mod guard;
 pub mod ids;
 pub mod listing;
 pub mod lookup;

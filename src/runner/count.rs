@@ -9,7 +9,7 @@
 
 use super::event::{Event, Events};
 use super::ingest::{IngestError, describe, identity, told};
-use crate::input::{ColumnChoice, List, ListError, RowContent, Source};
+use crate::input::{List, ListError, Reading, RowContent, Source};
 use crate::ledger::{LedgerError, ListCounts, ListIdentity, Loaded, Offer, Reader, ReuseError, Reused};
 use crate::model::email::Email;
 use crate::model::forecast::Work;
@@ -160,11 +160,11 @@ impl<'r> Counting<'r> {
     pub fn list(
         &mut self,
         source: &Source,
-        column: &ColumnChoice,
+        reading: &Reading,
         events: &Events,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<(), CountError> {
-        let mut list = List::open(source, column)?;
+        let mut list = List::open(source, reading)?;
         let (name, layout) = (source.name(), describe(list.layout()));
         let known_by = list.layout().clone();
         let mut counts = ListCounts::default();

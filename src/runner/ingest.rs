@@ -4,7 +4,7 @@
 //! of which few wait, so that memory stays flat.
 
 use super::event::{Event, Events};
-use crate::input::{ColumnChoice, Digest, Layout, List, ListError, RejectReason, RowContent, Source};
+use crate::input::{Digest, Layout, List, ListError, Reading, RejectReason, RowContent, Source};
 use crate::ledger::{LedgerError, ListIdentity, Loaded, Loading};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -36,12 +36,12 @@ pub enum IngestError {
 /// "the same command again" must not load ten million rows to find that it knows them.
 pub fn ingest(
     source: &Source,
-    column: &ColumnChoice,
+    reading: &Reading,
     loading: &mut Loading<'_>,
     events: &Events,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<Loaded, IngestError> {
-    let list = List::open(source, column)?;
+    let list = List::open(source, reading)?;
     let name = source.name();
     let layout = describe(list.layout());
     let known_by = list.layout().clone();
@@ -185,10 +185,10 @@ fn write_rows(
     Ok(())
 }
 
-/// A layout in words for people: `CSV, gzip; column 2, Customer Email`.
+/// A layout in words for people: `CSV, gzip; column 2, header: Customer Email`.
 pub(super) fn describe(layout: &Layout) -> String {
     match &layout.column_name {
-        Some(name) => format!("{}; column {}, {name}", layout.format, layout.column),
+        Some(name) => format!("{}; column {}, header: {name}", layout.format, layout.column),
         None if layout.columns == 1 => layout.format.clone(),
         None => format!("{}; column {}, no header", layout.format, layout.column),
     }

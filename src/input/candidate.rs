@@ -1,0 +1,108 @@
+//! A column as people are shown it, when they have to choose: number, name, how many of its cells are emails, and one of
+//! those with little of it left.
+
+use std::fmt;
+
+use crate::model::email::Email;
+
+/// How many columns an error shows.
+const SHOWN_COLUMNS: usize = 20;
+
+/// A column that could be meant.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Counted from 1.
+    pub number: usize,
+    /// What the first row calls it, where that may be a header.
+    pub name: Option<String>,
+    /// How many of the rows that were looked at hold an email in it.
+    pub emails: u64,
+    /// How many rows were looked at.
+    pub rows: u64,
+    /// One of the emails.
+    pub example: Option<Email>,
+}
+
+impl Candidate {
+    /// What to type to choose it.
+    pub fn option(&self) -> String {
+        format!("--column {}", self.number)
+    }
+
+    /// Number and name.
+    fn called(&self) -> String {
+        match self.name.as_deref() {
+            None => format!("{}", self.number),
+            Some("") => format!("{} (empty)", self.number),
+            Some("holds an @") => format!("{} (holds an @)", self.number),
+            Some(name) => format!("{} \"{name}\"", self.number),
+        }
+    }
+}
+
+/// Shows no email.
+impl fmt::Display for Candidate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = match (self.emails * 100).checked_div(self.rows) {
+            None | Some(0) if self.emails > 0 => "below 1 %".to_owned(),
+            None => "0 %".to_owned(),
+            Some(share) => format!("{share} %"),
+        };
+        write!(formatter, "{}, {share} emails", self.called())?;
+        if let Some(example) = &self.example {
+            write!(formatter, ", such as {}", masked(example))?;
+        }
+        write!(formatter, ": {}", self.option())
+    }
+}
+
+/// Leaves out what may be personal.
+impl fmt::Debug for Candidate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Candidate({self})")
+    }
+}
+
+/// The first letters, and the end: `a…@e….com`.
+fn masked(email: &Email) -> String {
+    let (local, domain) = email.as_str().rsplit_once('@').unwrap_or_default();
+    let first = |text: &str| text.chars().next().unwrap_or('…');
+    let end = domain.rsplit('.').next().unwrap_or_default();
+    format!("{}…@{}….{end}", first(local), first(domain))
+}
+
+/// Candidates one a line.
+pub(super) fn lines(candidates: &[Candidate]) -> String {
+    let shown = candidates.iter().take(SHOWN_COLUMNS);
+    let lines: String = shown.map(|candidate| format!("\n  {candidate}")).collect();
+    match candidates.len().saturating_sub(SHOWN_COLUMNS) {
+        0 => lines,
+        more => format!("{lines}\n  and {more} more"),
+    }
+}
+
+/// What columns are called, in one line.
+pub(super) fn names(candidates: &[Candidate]) -> String {
+    let mut names: Vec<String> = candidates
+        .iter()
+        .take(SHOWN_COLUMNS)
+        .map(Candidate::called)
+        .collect();
+    if candidates.len() > SHOWN_COLUMNS {
+        names.push(format!("and {} more", candidates.len() - SHOWN_COLUMNS));
+    }
+    names.join(", ")
+}
+
+/// Which columns hold emails, and what to type for one, where any does.
+pub(super) fn hint(candidates: &[Candidate]) -> Option<String> {
+    let best = candidates.iter().max_by_key(|candidate| candidate.emails)?;
+    (best.emails > 0).then(|| {
+        let holds = if candidates.iter().filter(|candidate| candidate.emails > 0).count() == 1 {
+            "one column alone holds emails"
+        } else {
+            "the most emails are in column"
+        };
+        format!("{holds}, {best}")
+    })
+}
