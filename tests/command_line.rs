@@ -70,6 +70,8 @@ fn the_help_fits_on_a_screen() {
     Commands:
       demo      The whole story on the embedded tenant: list, assign, kill, resume, export
       load      Take lists into the ledger offline
+      lists     The lists in the ledger, with their counts and how they were read
+      unload    Take a list out of the ledger again, unless something of it was sent
       plan      What a run would take: requests, time, and when it would be done
       assign    Attach a status to everybody on the lists; the same command again goes on
       remove    Detach a status from everybody on the lists
@@ -133,6 +135,7 @@ fn assign_says_what_it_will_do_and_how_it_ended() {
     Plan      assign vip
     at        https://tenant.example/api/v3
     ledger    rollbook.db
+    list      list.csv: 8 rows = 5 entries + 1 repeat + 2 rejected
     entries   5 entries to look up, at most 5 profiles to send in batches of 300
 
       looking up        5   one by one
@@ -173,6 +176,7 @@ fn nothing_is_sent_or_kept_that_nobody_confirmed() {
     Plan      assign vip
     at        https://tenant.example/api/v3
     ledger    rollbook.db
+    list      list.csv: 8 rows = 5 entries + 1 repeat + 2 rejected
     entries   5 entries to look up, at most 5 profiles to send in batches of 300
 
       looking up        5   one by one
@@ -778,6 +782,7 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
     Plan      assign vip
     at        https://tenant.example/api/v3
     ledger    rollbook.db
+    list      list.csv: 8 rows = 5 entries + 1 repeat + 2 rejected
     entries   5 entries to look up, nothing to send (--dry-run)
 
       looking up        5   one by one
@@ -810,6 +815,7 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
     Plan      assign vip
     at        https://tenant.example/api/v3
     ledger    rollbook.db
+    list      list.csv: 8 rows = 5 entries + 1 repeat + 2 rejected
     entries   0 entries to look up, at most 2 profiles to send in batches of 300
 
       sending           1
@@ -842,6 +848,7 @@ fn a_yes_to_a_limit_is_no_yes_to_the_rest() {
     Plan      assign vip
     at        https://tenant.example/api/v3
     ledger    rollbook.db
+    list      list.csv: 8 rows = 5 entries + 1 repeat + 2 rejected
     entries   5 entries to look up, at most 1 profile to send in batches of 300
 
       looking up        1   one by one

@@ -16,6 +16,7 @@ mod identity;
 mod journey;
 mod ledger_files;
 mod limits;
+mod lists;
 mod obstacles;
 mod plan;
 mod reuse;

@@ -50,6 +50,7 @@ fn a_plan_is_a_table_that_adds_up() {
     Plan      assign vip
     at        https://tenant.example/api/v3
     ledger    rollbook.db
+    list      list.csv: 690 rows = 630 entries + 30 repeats + 30 rejected
     entries   630 entries to look up, at most 630 profiles to send in batches of 300
 
       looking up      630   one by one: as asked for

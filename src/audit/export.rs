@@ -347,7 +347,7 @@ fn taken_over(from: TakenOver<'_>, taken_at: Option<i64>) -> String {
 }
 
 /// RFC 3339, UTC, to the second.
-fn time(ms: i64) -> String {
+pub(super) fn time(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(
         |_| ms.to_string(),
         |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -1,5 +1,6 @@
 //! How a job stands, as one value: what `status` and the end of a run show.
 
+use super::lists::JsonList;
 use crate::ledger::{Counts, LedgerError, ListCounts, ListRow, PinnedJob, Reader};
 use crate::model::batch::BatchState;
 use crate::model::entry::{EntryState, Evidence};
@@ -43,16 +44,6 @@ struct Json<'s> {
     lists: Vec<JsonList<'s>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<serde_json::Value>,
-}
-
-#[derive(Serialize)]
-struct JsonList<'s> {
-    list: &'s str,
-    layout: &'s str,
-    rows: u64,
-    entries: u64,
-    repeats: u64,
-    rejected: u64,
 }
 
 impl Summary {
@@ -145,20 +136,9 @@ impl Summary {
             sampled: self.sampled,
             reused: self.reused,
             finished: self.is_finished(),
-            lists: self.lists.iter().map(json_list).collect(),
+            lists: self.lists.iter().map(JsonList::from).collect(),
             run,
         };
         serde_json::to_string_pretty(&json).expect("BUG: a summary is always JSON")
-    }
-}
-
-fn json_list(list: &ListRow) -> JsonList<'_> {
-    JsonList {
-        list: &list.name,
-        layout: &list.layout,
-        rows: list.counts.rows,
-        entries: list.counts.entries,
-        repeats: list.counts.repeats,
-        rejected: list.counts.rejects,
     }
 }

@@ -103,6 +103,10 @@ pub enum Verb {
     Demo(DemoArgs),
     /// Take lists into the ledger offline
     Load(LoadArgs),
+    /// The lists in the ledger, with their counts and how they were read
+    Lists(JsonArg),
+    /// Take a list out of the ledger again, unless something of it was sent
+    Unload(UnloadArgs),
     /// What a run would take: requests, time, and when it would be done
     #[command(before_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
@@ -157,6 +161,13 @@ pub struct LoadArgs {
 }
 
 #[derive(Args, Debug)]
+pub struct UnloadArgs {
+    /// The list: its name, its path, or its number, as `rollbook lists` shows them
+    #[arg(value_name = "LIST")]
+    pub list: String,
+}
+
+#[derive(Args, Debug)]
 pub struct JobArgs {
     /// The status's handle; several with commas
     #[arg(long, required = true, value_name = "HANDLE", value_delimiter = ',')]
@@ -166,6 +177,9 @@ pub struct JobArgs {
     pub lists: Vec<OsString>,
     #[command(flatten)]
     pub reading: ReadingArgs,
+    /// With --yes: send to the lists that are in the ledger already as well, though they are not named now
+    #[arg(long)]
+    pub all_lists: bool,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]

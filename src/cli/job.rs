@@ -7,6 +7,7 @@
 use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResumeArgs, RunArgs};
 use super::error::{Failure, Kind, shown};
 use super::export::free_name;
+use super::lists::refuse_unnamed;
 use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{ending, settings, signals};
@@ -14,7 +15,7 @@ use crate::api::Paced;
 use crate::api::client::Client;
 use crate::audit::summary::Summary;
 use crate::input::{Reading, Source};
-use crate::ledger::{Ledger, LedgerError, Loading, Reader, tell_of_waiting};
+use crate::ledger::{Ledger, LedgerError, ListRow, Loading, Reader, tell_of_waiting};
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
@@ -117,6 +118,7 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
         job,
         sources: &sources,
         reading: args.reading.reading(),
+        all_lists: args.all_lists || sources.is_empty(),
         run: &args.run,
         connection: &args.connection,
         common,
@@ -149,6 +151,7 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
         job,
         sources: &[],
         reading: Reading::default(),
+        all_lists: true,
         run: &args.run,
         connection: &args.connection,
         common,
@@ -164,6 +167,8 @@ struct Undertaking<'a> {
     job: Job,
     sources: &'a [Source],
     reading: Reading,
+    /// Whether lists that are in the ledger already and not named now are meant as well.
+    all_lists: bool,
     run: &'a RunArgs,
     connection: &'a ConnectionArgs,
     common: &'a Common,
@@ -255,11 +260,14 @@ impl Undertaking<'_> {
         };
         let mut loading = ledger.begin_load()?;
         ingest_all(&mut loading, self.sources, &self.reading, &screen.events(), stop)?;
+        if self.run.yes && !self.run.dry_run && !self.all_lists {
+            refuse_unnamed(&loading.unnamed(confirmed)?)?;
+        }
         let reused = self.reuse(&mut loading, &screen.events(), stop)?;
         work.resolved += reused;
         work.pending = loading.pending()?;
         let sample = |size| Ok(loading.sample(size)?);
-        let what = (&self.job, work, reused);
+        let what = (&self.job, planned_lists(&loading)?, work, reused);
         let (plan, run_settings) = reckon(tenant, what, self.run, self.common, sample, stop).await?;
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
         if work.pending + work.resolved > 0 {
@@ -365,6 +373,16 @@ impl Undertaking<'_> {
             summary::next(summary, ledger, &free_name(ledger))
         ))
     }
+}
+
+/// The lists of the ledger, with those that are being loaded.
+fn planned_lists(loading: &Loading<'_>) -> Result<Vec<plan::PlannedList>, LedgerError> {
+    let planned = |list: ListRow| plan::PlannedList {
+        is_named: loading.named().contains(&list.id),
+        name: list.name,
+        counts: list.counts,
+    };
+    Ok(loading.lists()?.into_iter().map(planned).collect())
 }
 
 /// A copy of a ledger may only go on where somebody says that its original does not.

@@ -9,6 +9,7 @@ mod ending;
 mod error;
 mod export;
 mod job;
+mod lists;
 mod look;
 mod plan;
 mod reading;
@@ -80,6 +81,8 @@ pub fn main() -> ExitCode {
     let done = match &cli.verb {
         Verb::Demo(args) => demo::demo(args),
         Verb::Load(args) => job::load(args, common),
+        Verb::Lists(args) => lists::lists(*args, common),
+        Verb::Unload(args) => lists::unload(args, common),
         Verb::Plan(args) => plan::plan(args, common),
         Verb::Assign(args) => job::start(Action::Assign, args, common),
         Verb::Remove(args) => job::start(Action::Remove, args, common),

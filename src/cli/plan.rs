@@ -68,7 +68,15 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         }
         let (work, reused) = (counting.left(standing), counting.reused().resolved);
         let sample = |size| Ok(counting.sample(size)?);
-        let (plan, _) = reckon(&tenant, (&job, work, reused), &args.run, common, sample, &stop).await?;
+        let (plan, _) = reckon(
+            &tenant,
+            (&job, counting.lists()?, work, reused),
+            &args.run,
+            common,
+            sample,
+            &stop,
+        )
+        .await?;
         Ok(plan)
     });
     screen.close();

@@ -11,7 +11,7 @@ use crate::model::forecast::{Work, looked_up};
 use crate::model::ids::Job;
 use crate::model::way::{self, Supported, Survey};
 use crate::runner::context::RunSettings;
-use crate::runner::plan::Plan;
+use crate::runner::plan::{Plan, PlannedList};
 use crate::runner::survey::{self, Surveyed};
 
 /// Finds out what the tenant supports, where that can pay, and reckons what a run with these arguments will take.
@@ -19,7 +19,7 @@ use crate::runner::survey::{self, Surveyed};
 /// be looked up at random.
 pub async fn reckon(
     tenant: &Paced<Client>,
-    (job, work, reused): (&Job, Work, u64),
+    (job, lists, work, reused): (&Job, Vec<PlannedList>, Work, u64),
     run: &RunArgs,
     common: &Common,
     sample: impl FnOnce(usize) -> Result<Vec<Email>, Failure>,
@@ -43,7 +43,7 @@ pub async fn reckon(
     let choice = way::choose(run.resolve.into(), &surveyed.survey, emails, first);
     let run_settings = settings::run_settings(run, choice.way, &surveyed);
     let plan = Plan::new(
-        (job.clone(), shown(&common.ledger)),
+        (job.clone(), shown(&common.ledger), lists),
         (work, reused),
         (&run_settings, settings::pace(run)),
         choice,

@@ -175,9 +175,9 @@ impl Reader {
         Ok(load::entry_of(&self.connection, email)?.is_some())
     }
 
-    /// The name under which this very list was loaded.
-    pub fn loaded_as(&self, identity: &load::ListIdentity) -> Result<Option<String>, LedgerError> {
-        Ok(load::loaded_as(&self.connection, identity)?.map(|(_, name)| name))
+    /// The number and the name under which this very list was loaded.
+    pub fn loaded_as(&self, identity: &load::ListIdentity) -> Result<Option<(i64, String)>, LedgerError> {
+        load::loaded_as(&self.connection, identity)
     }
 
     /// How many batches are in which state.

@@ -9,6 +9,7 @@
 
 use super::event::{Event, Events};
 use super::ingest::{IngestError, describe, identity, told};
+use super::plan::PlannedList;
 use crate::input::{List, ListError, Reading, RowContent, Source};
 use crate::ledger::{LedgerError, ListCounts, ListIdentity, Loaded, Offer, Reader, ReuseError, Reused};
 use crate::model::email::Email;
@@ -50,7 +51,9 @@ pub struct Counting<'r> {
     reused: Reused,
     hasher: RandomState,
     seen: HashSet<u64>,
-    lists: Vec<(ListIdentity, String)>,
+    lists: Vec<(ListIdentity, String, ListCounts)>,
+    /// Lists of the ledger that were named again.
+    named: Vec<i64>,
     /// New emails that are to be looked up, each as likely to be among them as any other.
     sample: Vec<Email>,
     /// How many they were drawn from.
@@ -78,6 +81,7 @@ impl<'r> Counting<'r> {
             hasher: RandomState::new(),
             seen: HashSet::new(),
             lists: Vec::new(),
+            named: Vec::new(),
             sample: Vec::new(),
             drawn_from: 0,
         })
@@ -194,7 +198,7 @@ impl<'r> Counting<'r> {
         let loaded = match self.known_as(&identity)? {
             Some(known) => Loaded::Known(known),
             None => {
-                self.lists.push((identity, name.clone()));
+                self.lists.push((identity, name.clone(), counts));
                 Loaded::New(counts)
             }
         };
@@ -211,12 +215,33 @@ impl<'r> Counting<'r> {
         Ok(self.seen.insert(self.hasher.hash_one(email)))
     }
 
-    fn known_as(&self, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
-        let here = self.lists.iter().find(|list| list.0 == *identity);
-        match (here, self.ledger) {
-            (Some((_, name)), _) => Ok(Some(name.clone())),
-            (None, Some(ledger)) => Ok(ledger.loaded_as(identity)?),
-            (None, None) => Ok(None),
+    fn known_as(&mut self, identity: &ListIdentity) -> Result<Option<String>, LedgerError> {
+        if let Some((_, name, _)) = self.lists.iter().find(|list| list.0 == *identity) {
+            return Ok(Some(name.clone()));
         }
+        let Some(ledger) = self.ledger else {
+            return Ok(None);
+        };
+        let known = ledger.loaded_as(identity)?;
+        self.named.extend(known.iter().map(|(list, _)| *list));
+        Ok(known.map(|(_, name)| name))
+    }
+
+    /// The lists of the ledger, and those that were counted.
+    pub fn lists(&self) -> Result<Vec<PlannedList>, CountError> {
+        let mut lists = Vec::new();
+        if let Some(ledger) = self.ledger {
+            lists.extend(ledger.lists()?.into_iter().map(|list| PlannedList {
+                is_named: self.named.contains(&list.id),
+                name: list.name,
+                counts: list.counts,
+            }));
+        }
+        lists.extend(self.lists.iter().map(|(_, name, counts)| PlannedList {
+            name: name.clone(),
+            counts: *counts,
+            is_named: true,
+        }));
+        Ok(lists)
     }
 }

@@ -5,7 +5,7 @@ use super::limits::Limits;
 use super::readback::WORTHWHILE_MEMBERS;
 use super::sizes::mean_size;
 use crate::api::pacing::{PaceSettings, PaceView};
-use crate::ledger::now_ms;
+use crate::ledger::{ListCounts, now_ms};
 use crate::model::batch::BatchState;
 use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
 use crate::model::ids::{Action, Job};
@@ -20,6 +20,8 @@ pub struct Plan {
     pub job: Job,
     /// The ledger's path.
     pub ledger: String,
+    /// The lists that it covers.
+    pub lists: Vec<PlannedList>,
     /// What is left of it.
     pub work: Work,
     /// What that takes, the requests that were made already to look around included.
@@ -42,11 +44,22 @@ pub struct Plan {
     pub limits: Limits,
 }
 
+/// A list that a plan covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedList {
+    /// What it is called.
+    pub name: String,
+    /// How it came out.
+    pub counts: ListCounts,
+    /// Whether the command names it; any other was loaded before.
+    pub is_named: bool,
+}
+
 impl Plan {
     /// Reckons with what is left, how it is gone about, and what the tenant was seen to be like. So many of the
     /// entries that wait for a batch are `reused`: another ledger has looked them up.
     pub fn new(
-        (job, ledger): (Job, String),
+        (job, ledger, lists): (Job, String, Vec<PlannedList>),
         (mut work, reused): (Work, u64),
         (settings, pace): (&RunSettings, PaceSettings),
         choice: Choice,
@@ -85,6 +98,7 @@ impl Plan {
         Self {
             job,
             ledger,
+            lists,
             work,
             forecast,
             duration,

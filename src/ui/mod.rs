@@ -6,6 +6,7 @@
 mod bar;
 pub mod format;
 mod json;
+pub mod lists;
 mod plain;
 pub mod plan;
 pub mod summary;

@@ -5,18 +5,19 @@ use crate::ledger::now_ms;
 use crate::model::rate::Rate;
 use crate::model::text::printable;
 use crate::model::way::Way;
-use crate::runner::event::Plan;
+use crate::runner::event::{Plan, PlannedList};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// The plan as a small table, with an empty line around it.
 pub fn text(plan: &Plan) -> String {
     let mut text = format!(
-        "\nPlan      {} {}\nat        {}\nledger    {}\nentries   {}\n\n",
+        "\nPlan      {} {}\nat        {}\nledger    {}\n{}entries   {}\n\n",
         plan.job.action,
         printable(&plan.job.handles_text()),
         printable(&plan.job.tenant),
         plan.ledger,
+        super::lists::planned(&plan.lists),
         entries(plan),
     );
     let requests = &plan.forecast.requests;
@@ -107,6 +108,7 @@ pub fn object(plan: &Plan) -> Value {
         "action": plan.job.action.as_str(),
         "tenant": plan.job.tenant,
         "handles": plan.job.handles.iter().map(|handle| handle.as_str()).collect::<Vec<_>>(),
+        "lists": plan.lists.iter().map(list).collect::<Vec<_>>(),
         "pending": plan.work.pending,
         "send_at_most": plan.forecast.at_most,
         "requests": requests.total(),
@@ -122,5 +124,16 @@ pub fn object(plan: &Plan) -> Value {
         "dry_run": plan.dry_run,
         "seconds": plan.duration.map(|time| time.as_secs()),
         "done_at": done_at.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+    })
+}
+
+fn list(list: &PlannedList) -> Value {
+    json!({
+        "list": list.name,
+        "rows": list.counts.rows,
+        "entries": list.counts.entries,
+        "repeats": list.counts.repeats,
+        "rejected": list.counts.rejects,
+        "named": list.is_named,
     })
 }

@@ -39,13 +39,7 @@ pub fn table(summary: &Summary) -> String {
 
 fn lists(text: &mut String, summary: &Summary) {
     let rows = summary.rows();
-    let names: Vec<&str> = summary.lists.iter().map(|list| list.name.as_str()).collect();
-    let named = match names.as_slice() {
-        [] => "none yet".to_owned(),
-        [one] => printable(one).into_owned(),
-        several => counted(several.len() as u64, "list", "lists"),
-    };
-    let _ = writeln!(text, "Lists     {named}");
+    let _ = writeln!(text, "Lists     {}", super::lists::names(&summary.lists));
     if rows.rows > 0 {
         let _ = writeln!(
             text,

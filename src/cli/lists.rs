@@ -1,0 +1,102 @@
+//! `lists` and `unload`: which lists the ledger has, and taking one out again.
+
+use super::args::{Common, JsonArg, UnloadArgs};
+use super::error::{Failure, Kind};
+use super::job::print;
+use crate::audit::lists::to_json;
+use crate::input::Source;
+use crate::ledger::{Ledger, LedgerError, ListRow, Reader, UnloadError, Unnamed};
+use crate::ui::format::counted;
+use crate::ui::lists::table;
+use std::process::ExitCode;
+
+/// `lists`.
+pub fn lists(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
+    let lists = Reader::open(&common.ledger)?.lists()?;
+    print(&if args.json {
+        to_json(&lists) + "\n"
+    } else {
+        table(&lists)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `unload`.
+pub fn unload(args: &UnloadArgs, common: &Common) -> Result<ExitCode, Failure> {
+    let Some(mut ledger) = Ledger::open(&common.ledger, "unload")? else {
+        return Err(LedgerError::Missing(common.ledger.clone()).into());
+    };
+    let place = Source::File(args.list.clone().into()).place();
+    let done = ledger.unload(&args.list, place.as_deref())?;
+    drop(ledger);
+    if common.quiet {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut said = format!(
+        "{}: taken out, {} with it",
+        done.list.name,
+        counted(done.removed, "entry", "entries")
+    );
+    if done.kept > 0 {
+        said += &format!(
+            "; {} stay, since other lists name them",
+            counted(done.kept, "entry", "entries")
+        );
+    }
+    if done.released > 0 {
+        said += &format!(
+            "; {} to look up again",
+            counted(done.released, "entry is", "entries are")
+        );
+    }
+    print(&format!("{said}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to send, unasked, to the people of lists that were not named.
+pub fn refuse_unnamed(unnamed: &[Unnamed]) -> Result<(), Failure> {
+    let Some(first) = unnamed.first() else {
+        return Ok(());
+    };
+    let lists: Vec<String> = unnamed
+        .iter()
+        .map(|list| format!("{} ({})", list.name, counted(list.entries, "entry", "entries")))
+        .collect();
+    let message = format!(
+        "the ledger has lists that this command does not name, and --yes would send to them as well: {}",
+        lists.join(", ")
+    );
+    Err(Failure::new(Kind::Refused, message)
+        .hint(format!(
+            "take one out with `rollbook unload {}`, name them all, or add --all-lists",
+            crate::ui::summary::quoted(&first.name)
+        ))
+        .hint("nothing was sent, and nothing was kept in the ledger"))
+}
+
+impl From<UnloadError> for Failure {
+    fn from(error: UnloadError) -> Self {
+        let message = error.to_string();
+        match error {
+            UnloadError::Ledger(error) => error.into(),
+            UnloadError::Unknown { lists, .. } => {
+                Self::new(Kind::Usage, message).hint(match lists.as_slice() {
+                    [] => "it has none yet".to_owned(),
+                    lists => format!("it has {}", numbered(lists)),
+                })
+            }
+            UnloadError::Ambiguous { lists, .. } => Self::new(Kind::Usage, message)
+                .hint(format!("say which one by its number: {}", numbered(&lists))),
+            UnloadError::Sent { .. } => Self::new(Kind::Usage, message)
+                .hint("`rollbook export` says which they are; nothing was changed"),
+        }
+    }
+}
+
+fn numbered(lists: &[ListRow]) -> String {
+    let numbered: Vec<String> = lists
+        .iter()
+        .map(|list| format!("{} {}", list.id, list.name))
+        .collect();
+    numbered.join(", ")
+}
