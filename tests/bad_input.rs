@@ -129,7 +129,7 @@ fn the_column_of_somebody_else() {
         (
             "First Name [Required],Email Address [Required],Recovery Email\nAnn,ann@example.com,ann.private@example.org\n",
             [
-                "2 \"Email Address [Required]\", 100 % emails, such as a…@e….com: --column 2",
+                "hint: --column 2: \"Email Address [Required]\", 100 % emails, such as a…@e….com",
                 "3 \"Recovery Email\"",
             ],
         ),
@@ -137,7 +137,7 @@ fn the_column_of_somebody_else() {
             "Name,Email 1,Assistant Email\nAnn,ann@example.com,boss@example.com\n",
             [
                 "2 \"Email 1\"",
-                "3 \"Assistant Email\", 100 % emails, such as b…@e….com: --column 3",
+                "--column 3: \"Assistant Email\", 100 % emails, such as b…@e….com",
             ],
         ),
         (
@@ -146,13 +146,13 @@ fn the_column_of_somebody_else() {
         ),
         (
             "Name,Email,Manager Email\nAnn,,boss@example.com\n",
-            ["2 \"Email\", 0 % emails: --column 2", "3 \"Manager Email\""],
+            ["--column 2: \"Email\", 0 % emails", "3 \"Manager Email\""],
         ),
         (
             "ann@example.com,Ann,boss@example.com\n",
             [
-                "  1, 100 % emails, such as a…@e….com: --column 1",
-                "  3, 100 % emails",
+                "--column 1: 100 % emails, such as a…@e….com",
+                "--column 3: 100 % emails",
             ],
         ),
     ] {

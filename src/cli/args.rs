@@ -164,7 +164,7 @@ pub struct LoadArgs {
 pub struct UnloadArgs {
     /// The list: its name, its path, or its number, as `rollbook lists` shows them
     #[arg(value_name = "LIST")]
-    pub list: String,
+    pub list: OsString,
 }
 
 #[derive(Args, Debug)]

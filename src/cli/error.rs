@@ -160,7 +160,8 @@ impl From<LedgerError> for Failure {
 
 impl From<ListError> for Failure {
     fn from(error: ListError) -> Self {
-        Self::new(Kind::Usage, error.to_string()).hint(error.hint())
+        let failure = Self::new(Kind::Usage, error.to_string());
+        error.hints().into_iter().fold(failure, Self::hint)
     }
 }
 

@@ -26,8 +26,8 @@ pub fn unload(args: &UnloadArgs, common: &Common) -> Result<ExitCode, Failure> {
     let Some(mut ledger) = Ledger::open(&common.ledger, "unload")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
-    let place = Source::File(args.list.clone().into()).place();
-    let done = ledger.unload(&args.list, place.as_deref())?;
+    let source = Source::File(args.list.clone().into());
+    let done = ledger.unload(&source.name(), source.place().as_deref())?;
     drop(ledger);
     if common.quiet {
         return Ok(ExitCode::SUCCESS);

@@ -24,11 +24,6 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What to type to choose it.
-    pub fn option(&self) -> String {
-        format!("--column {}", self.number)
-    }
-
     /// Number and name.
     fn called(&self) -> String {
         match self.name.as_deref() {
@@ -40,19 +35,23 @@ impl Candidate {
     }
 }
 
-/// Shows no email.
+/// What to type for it, and what would be taken. Shows no email.
 impl fmt::Display for Candidate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = match (self.emails * 100).checked_div(self.rows) {
-            None | Some(0) if self.emails > 0 => "below 1 %".to_owned(),
+            Some(0) if self.emails > 0 => "below 1 %".to_owned(),
             None => "0 %".to_owned(),
             Some(share) => format!("{share} %"),
         };
-        write!(formatter, "{}, {share} emails", self.called())?;
+        write!(formatter, "--column {}: ", self.number)?;
+        if let Some(name) = self.name.as_deref().filter(|name| !name.is_empty()) {
+            write!(formatter, "\"{name}\", ")?;
+        }
+        write!(formatter, "{share} emails")?;
         if let Some(example) = &self.example {
             write!(formatter, ", such as {}", masked(example))?;
         }
-        write!(formatter, ": {}", self.option())
+        Ok(())
     }
 }
 
@@ -71,14 +70,13 @@ fn masked(email: &Email) -> String {
     format!("{}…@{}….{end}", first(local), first(domain))
 }
 
-/// Candidates one a line.
-pub(super) fn lines(candidates: &[Candidate]) -> String {
-    let shown = candidates.iter().take(SHOWN_COLUMNS);
-    let lines: String = shown.map(|candidate| format!("\n  {candidate}")).collect();
-    match candidates.len().saturating_sub(SHOWN_COLUMNS) {
-        0 => lines,
-        more => format!("{lines}\n  and {more} more"),
-    }
+/// What to type for each, and what would be taken.
+pub(super) fn hints(candidates: &[Candidate]) -> Vec<String> {
+    candidates
+        .iter()
+        .take(SHOWN_COLUMNS)
+        .map(Candidate::to_string)
+        .collect()
 }
 
 /// What columns are called, in one line.

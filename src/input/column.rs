@@ -439,9 +439,15 @@ mod tests {
             by_itself("home email,work email,x;ann@example.com,bob.lee@mail.example.org,1").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "list.csv: more than one email column:\n  \
-             1 \"home email\", 100 % emails, such as a…@e….com: --column 1\n  \
-             2 \"work email\", 100 % emails, such as b…@m….org: --column 2"
+            "list.csv: more than one email column: 1 \"home email\", 2 \"work email\""
+        );
+        assert_eq!(
+            error.hints(),
+            [
+                "say which one is meant",
+                "--column 1: \"home email\", 100 % emails, such as a…@e….com",
+                "--column 2: \"work email\", 100 % emails, such as b…@m….org",
+            ]
         );
         let error = by_itself("id,email_opt_in,bob@nowhere,;1,yes,bob,").unwrap_err();
         assert_eq!(

@@ -80,7 +80,7 @@ pub enum ListError {
     #[error("{list}: no email column, the first row has: {}", candidate::names(columns))]
     NoEmailColumn { list: String, columns: Vec<Candidate> },
     /// Several columns could be it.
-    #[error("{list}: more than one email column:{}", candidate::lines(columns))]
+    #[error("{list}: more than one email column: {}", candidate::names(columns))]
     AmbiguousColumn { list: String, columns: Vec<Candidate> },
     /// The column asked for is not there.
     #[error(
@@ -112,6 +112,15 @@ pub enum ListError {
 }
 
 impl ListError {
+    /// What to do next, a sentence each, the first one first.
+    pub fn hints(&self) -> Vec<String> {
+        let mut hints = vec![self.hint()];
+        if let Self::AmbiguousColumn { columns, .. } = self {
+            hints.extend(candidate::hints(columns));
+        }
+        hints
+    }
+
     /// What to do next, in one sentence.
     pub fn hint(&self) -> String {
         match self {
@@ -143,9 +152,7 @@ impl ListError {
             Self::NoEmailColumn { .. } => {
                 "say which one it is with --column NAME, or --column 1 for the first".into()
             }
-            Self::AmbiguousColumn { .. } => {
-                "say whose status it is to be: one of these --column options, or --column NAME".into()
-            }
+            Self::AmbiguousColumn { .. } => "say which one is meant".into(),
             Self::ColumnNotFound { columns, .. } => candidate::hint(columns).unwrap_or_else(|| {
                 "use a name from the first row, or --column N where the list has no header".into()
             }),
