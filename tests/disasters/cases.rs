@@ -5,12 +5,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Failures that are printed.
-const PRINTED_LIMIT: usize = 5;
+const PRINTED_LIMIT: usize = 20;
 
 /// The one seed that is to be repeated.
 pub fn only_seed() -> Option<u64> {
     let seed = std::env::var("ROLLBOOK_SEED").ok()?;
     Some(seed.parse().expect("ROLLBOOK_SEED is a number"))
+}
+
+/// The one tenant that all worlds are to have, in the words of the grammar.
+pub fn only_tenant() -> Option<String> {
+    std::env::var("ROLLBOOK_TENANT").ok()
 }
 
 /// Where the seeds begin: other people may try other ones.

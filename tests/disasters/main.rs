@@ -8,15 +8,19 @@
 )]
 
 mod cases;
+mod cast;
 mod copies;
 mod disk;
+mod grammar;
 mod job;
 mod patience;
 mod power;
+mod replies;
 mod rungs;
 #[path = "../support/share.rs"]
 mod share;
 mod storage;
+mod truth;
 mod vfs;
 mod weather;
 mod world;

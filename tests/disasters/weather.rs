@@ -1,5 +1,7 @@
-//! How badly a tenant behaves.
+//! How badly a tenant behaves for a time. What it is like for good is its [`Traits`].
 
+use super::grammar::{Latency, Pace, Traits};
+pub use super::grammar::{Listing, Strangers};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -18,6 +20,14 @@ pub struct Weather {
     pub denials: u32,
     /// When nobody can reach it.
     pub outages: Vec<Range<Duration>>,
+    /// When it answers 409, 423 or 425 to everything, where it does that.
+    pub conflicts: Vec<Range<Duration>>,
+    /// When its searches find nobody, where they do that.
+    pub gaps: Vec<Range<Duration>>,
+    /// When it works on nothing, where it does that.
+    pub stalls: Vec<Range<Duration>>,
+    /// From when on the list of batches may not be read, where that changes.
+    pub access_ends: Duration,
     /// How long it may take with a batch, and how long after that it may show old profiles.
     pub applying_ms: u64,
     pub showing_ms: u64,
@@ -31,29 +41,26 @@ pub struct Weather {
     pub babbles: bool,
     /// Who else sends batches to it.
     pub strangers: Strangers,
+    /// What it is like.
+    pub traits: Traits,
 }
 
-/// What a tenant tells about its batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Listing {
-    /// It has no list.
-    Missing,
-    /// Their ids.
-    Bare,
-    /// Their sizes, too.
-    Sized,
-    /// Also whom they name, as the documentation has it.
-    #[default]
-    Itemised,
-}
-
-/// Who else sends batches while we do, each about as large as ours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strangers {
-    #[default]
-    Nobody,
-    /// Somebody who gives the handle to other people.
-    ForOthers,
-    /// Somebody who gives it to ours, too.
-    ForOurs,
+impl Weather {
+    /// The same tenant on its best day.
+    pub fn calmed(&self) -> Self {
+        Self {
+            applying_ms: 500,
+            travel_ms: 20,
+            size_limit: self.size_limit,
+            listing: self.listing,
+            access_ends: self.access_ends,
+            traits: Traits {
+                pace: Pace::Steady,
+                latency: Latency::Steady,
+                strangers: Strangers::Nobody,
+                ..self.traits
+            },
+            ..Self::default()
+        }
+    }
 }
