@@ -53,7 +53,7 @@ fn writes(scene: &Scene) -> usize {
 #[test]
 fn the_help_fits_on_a_screen() {
     let ran = Scene::offline().run(&["--help"]).expect(0);
-    assert!(ran.stdout.lines().count() <= 45);
+    assert!(ran.stdout.lines().count() <= 60);
     assert_snapshot!(ran.stdout, @r"
     Examples:
       rollbook demo                                    see it all on an embedded tenant
@@ -86,7 +86,7 @@ fn the_help_fits_on_a_screen() {
       help      Print this message or the help of the given subcommand(s)
 
     Options:
-          --ledger <PATH>   The ledger: one file, one job [env: ROLLBOOK_LEDGER=] [default: rollbook.db]
+          --ledger <PATH>   The ledger: one file, one job [env: ROLLBOOK_LEDGER] [default: rollbook.db]
           --progress <HOW>  Progress on stderr: auto, bar, plain, json or none [default: auto]
       -q, --quiet           Show nothing but errors
       -v, --verbose         Tell of every batch
@@ -187,7 +187,7 @@ fn nothing_is_sent_or_kept_that_nobody_confirmed() {
       ───────────────────
       requests         14   about 1 s at 10/s, done at 12:00 UTC
 
-    error: nobody is there to say yes
+    error: this needs a yes, and no terminal is there to ask on
     hint: nothing was sent, and nothing was kept in the ledger
     hint: add --yes to go ahead, or --dry-run to send nothing
     ");
@@ -232,6 +232,7 @@ fn status_shows_the_same_table_later() {
     let ran = scene.run(&["status"]).expect(0);
     assert_snapshot!(tame(&scene, &ran.stdout), @r"
     Job       assign vip at https://tenant.example/api/v3
+    Options   --rate unlimited
     Lists     list.csv
     Rows      8 = 5 entries + 1 repeat + 2 rejected
 
@@ -330,7 +331,9 @@ fn the_time_of_a_command_is_told_from_its_start_to_its_end() {
     );
     assert!(whole <= passed, "{run}");
     let mut ended: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
-    assert_eq!(ended.as_object_mut().unwrap().remove("event").unwrap(), "ended");
+    let ended_at = ended.as_object_mut().unwrap();
+    assert_eq!(ended_at.remove("event").unwrap(), "ended");
+    assert!(ended_at.remove("at").is_some() && ended_at.remove("schema_version").is_some());
     assert_eq!(ended, *run);
 }
 
@@ -565,8 +568,8 @@ fn resuming_needs_something_to_resume() {
     scene.run(&["load", "list.csv"]).expect(0);
     let ran = scene.run(&["resume"]).refused(2, &[]);
     assert_snapshot!(ran.stderr, @r"
-    error: the ledger is pinned to no job yet, so there is nothing to resume
-    hint: rollbook assign --status HANDLE   begins one with the lists that are loaded
+    error: the ledger has lists but no job yet, so there is nothing to resume
+    hint: `rollbook assign --status HANDLE` begins a job with those lists
     ");
 }
 
@@ -587,7 +590,7 @@ fn assigning_needs_a_list_once() {
     let ran = scene.run(&["assign", "--status", "vip", "--yes"]).refused(2, &[]);
     assert_snapshot!(ran.stderr, @r"
     error: no list is given, and the ledger holds none
-    hint: rollbook assign --status vip customers.csv
+    hint: `rollbook assign --status vip customers.csv` names one
     ");
     assert_eq!(scene.names(), ["list.csv"]);
     assert!(scene.tenant().requests().is_empty());
@@ -792,6 +795,7 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
     ");
     assert_snapshot!(tame(&scene, &ran.stdout), @r"
     Job       assign vip at https://tenant.example/api/v3
+    Options   --rate unlimited
     Lists     list.csv
     Rows      8 = 5 entries + 1 repeat + 2 rejected
 
@@ -812,6 +816,8 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
         .run(&["resume", "--rate", "unlimited"])
         .refused(5, &["--yes"]);
     assert_snapshot!(tame(&scene, &ran.stderr), @r"
+    note: this job keeps its options: --rate unlimited
+
     Plan      assign vip
     at        https://tenant.example/api/v3
     ledger    rollbook.db
@@ -825,7 +831,7 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
       ───────────────────
       requests          9   about 0 s with 8 at a time, done at 12:00 UTC
 
-    error: nobody is there to say yes
+    error: this needs a yes, and no terminal is there to ask on
     hint: nothing was sent, and nothing was kept in the ledger
     hint: add --yes to go ahead, or --dry-run to send nothing
     ");
@@ -859,8 +865,8 @@ fn a_yes_to_a_limit_is_no_yes_to_the_rest() {
       ───────────────────
       requests          9   about 0 s with 8 at a time, done at 12:00 UTC
 
-    error: stopped at --limit, as asked
-    hint: look at `rollbook export`, then `rollbook resume`; it asks again, or takes --yes
+    stopped: at --limit, as asked
+    hint: check the profiles above in Omneo, then `rollbook resume` asks before it sends the rest
     ");
     for again in [&job[..], &["resume", "--rate", "unlimited"]] {
         scene.run(again).refused(5, &["--yes"]);
@@ -925,6 +931,7 @@ fn the_doctor_says_what_it_checked() {
     ok          the counts by state are the entries' states
     ok          no profile is in two places that were sent
     ok          a batch holds as many members as it was sealed with
+    ok          who decided is recorded where a member of an accepted batch was tried again
     ok          nothing was sent again that had been accepted, or doubted without being found absent
     ok          confirmed entries name their evidence, batch and profile
     ok          entries that were not looked up here name the ledger that they were taken from

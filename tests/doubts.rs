@@ -158,7 +158,7 @@ fn rulings_that_make_no_sense_change_nothing() {
     assert_eq!(scene.run(&["batches", "--json"]).expect(0).stdout, before);
     // Once it is settled, there is nothing to rule on.
     rule(&scene, "absent").expect(0);
-    rule(&scene, "absent").refused(2, &["batch 1 is in_doubt", "only a held batch"]);
+    rule(&scene, "absent").refused(2, &["batch 1 is in_doubt", "awaits a ruling"]);
     scene.run(&["resume", "--rate", "unlimited"]).expect(0);
     rule(&scene, "sent").refused(2, &["batch 1 is settled"]);
 }

@@ -274,6 +274,7 @@ fn go(path: &std::path::Path, nature: Nature, manner: Manner) -> (Outcome, Vec<P
         in_doubt: InDoubt::Verify,
         quiet: Duration::from_secs(60),
         limits: Limits::default(),
+        retry: None,
     };
     let outcome = runtime.block_on(async {
         let ledger = Ledger::open(path, "assign").unwrap().unwrap();

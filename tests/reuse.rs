@@ -183,7 +183,7 @@ fn refusals_change_neither_ledger() {
         ("some.txt", 6, "some.txt"),
         ("cut off.db", 6, "`rollbook doctor --ledger 'cut off.db'`"),
         ("newer.db", 6, "update rollbook"),
-        ("loaded.db", 2, "pinned to no job"),
+        ("loaded.db", 2, "has no job yet"),
         ("elsewhere.db", 6, "of another tenant"),
     ];
     for (other, code, words) in cases {
@@ -241,8 +241,8 @@ fn what_lies_ahead_of_this_clock_is_not_taken_and_it_is_said_why() {
     let ran = scene.run(&reuse(&[])).expect(0);
     for words in [
         "0 entries with their profiles are taken from first.db",
-        "60 more entries were looked up in the future of this machine's clock",
-        "set it right and run the same command again",
+        "60 more entries were looked up at a time that this machine's clock has not reached",
+        "set it and run the same command again",
     ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }

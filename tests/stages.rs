@@ -300,6 +300,7 @@ fn job_in(fake: Fake, emails: &[&str], way: Way, batch_size: usize) -> (Outcome,
         in_doubt: InDoubt::Verify,
         quiet: Duration::from_millis(500),
         limits: Limits::default(),
+        retry: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -269,6 +269,7 @@ async fn resolve_within(
         way,
         sample: Sample::default(),
         limits,
+        retry: None,
         page_size: surveyed.page_size.unwrap_or(100),
         batch_size: 300,
         send_limit: None,

@@ -185,6 +185,26 @@ impl<T> List<T> {
     }
 }
 
+/// The scopes of the one token that is listed: a bare array, or one in an envelope.
+pub(super) fn token_scopes(body: &[u8]) -> Result<Vec<String>, Wrong> {
+    #[derive(Deserialize)]
+    struct Token {
+        scopes: Vec<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Tokens {
+        Bare(Vec<Token>),
+        Wrapped { data: Vec<Token> },
+    }
+    let tokens: Tokens = parse(body, "the list of tokens")?;
+    let (Tokens::Bare(tokens) | Tokens::Wrapped { data: tokens }) = tokens;
+    match <[Token; 1]>::try_from(tokens) {
+        Ok([token]) => Ok(token.scopes),
+        Err(tokens) => Err(format!("it lists {} tokens as the current one", tokens.len())),
+    }
+}
+
 pub(super) fn statuses(body: &[u8], page: u32, foreign: &Foreign) -> Result<Page<StatusDefinition>, Wrong> {
     let list: List<Status> = parse(body, "Browse statuses")?;
     list.page(page, |status| {

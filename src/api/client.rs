@@ -226,6 +226,13 @@ impl Tenant for Client {
         self.get(self.base.join(&["auth", "verify"])).await.map(drop)
     }
 
+    async fn token_scopes(&self) -> Result<Vec<String>, ReadFailure> {
+        let mut url = self.base.join(&["auth", "access-tokens"]);
+        url.query_pairs_mut().append_pair("type", "current");
+        let body = self.get(url).await?;
+        answers::token_scopes(&body).map_err(ReadFailure::Spoiled)
+    }
+
     async fn statuses(&self, page: u32) -> Result<Page<StatusDefinition>, ReadFailure> {
         let mut url = self.base.join(&["statuses"]);
         paged(&mut url, Slice::usual(page));

@@ -141,6 +141,10 @@ pub enum BatchProgress {
 pub trait Tenant: Send + Sync + 'static {
     /// Whether the token is good: `GET /auth/verify`.
     fn verify_token(&self) -> impl Future<Output = Result<(), ReadFailure>> + Send;
+    /// The scopes of the token, where the tenant tells them: `GET /auth/access-tokens?type=current` \[sdk\].
+    fn token_scopes(&self) -> impl Future<Output = Result<Vec<String>, ReadFailure>> + Send {
+        std::future::ready(Err(ReadFailure::Missing))
+    }
     /// A page of the status definitions, counted from 1: `GET /statuses`.
     fn statuses(&self, page: u32)
     -> impl Future<Output = Result<Page<StatusDefinition>, ReadFailure>> + Send;

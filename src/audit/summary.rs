@@ -1,8 +1,10 @@
 //! How a job stands, as one value: what `status` and the end of a run show.
 
+use super::SCHEMA_VERSION;
 use super::lists::JsonList;
-use crate::ledger::{Counts, LedgerError, ListCounts, ListRow, PinnedJob, Reader};
+use crate::ledger::{Counts, LedgerError, ListCounts, ListRow, PinnedJob, Reader, RunUnderWay, SentProfile};
 use crate::model::batch::BatchState;
+use crate::model::chosen::Chosen;
 use crate::model::entry::{EntryState, Evidence};
 use crate::model::sample;
 use serde::Serialize;
@@ -13,6 +15,8 @@ use std::collections::BTreeMap;
 pub struct Summary {
     /// The job, where one is pinned.
     pub job: Option<PinnedJob>,
+    /// What was chosen for the job, where anything was.
+    pub chosen: Option<Chosen>,
     /// The lists, in the order in which they were loaded.
     pub lists: Vec<ListRow>,
     /// Entries by state and reason.
@@ -23,14 +27,20 @@ pub struct Summary {
     pub sampled: u64,
     /// Entries that were taken from other ledgers instead of being looked up.
     pub reused: u64,
+    /// The run that is under way, where one is.
+    pub under_way: Option<RunUnderWay>,
+    /// Profiles that a pilot has just sent to.
+    pub pilot: Vec<SentProfile>,
 }
 
 /// A summary as scripts read it: `status --json`. Fields are only ever added.
 #[derive(Serialize)]
 struct Json<'s> {
+    schema_version: u32,
     tenant: Option<&'s str>,
     action: Option<&'s str>,
     handles: Option<Vec<&'s str>>,
+    options: JsonOptions,
     rows: u64,
     repeats: u64,
     rejected: u64,
@@ -42,8 +52,83 @@ struct Json<'s> {
     reused: u64,
     finished: bool,
     lists: Vec<JsonList<'s>>,
+    under_way: Option<JsonUnderWay<'s>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pilot: Vec<JsonSent<'s>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<serde_json::Value>,
+}
+
+/// A run that is under way.
+#[derive(Serialize)]
+struct JsonUnderWay<'s> {
+    verb: &'s str,
+    started_at: Option<String>,
+    reported_at: Option<String>,
+    requests: Option<u64>,
+    requests_per_second: Option<f64>,
+    remaining_seconds: Option<u64>,
+    waiting: Option<&'s str>,
+}
+
+impl<'s> From<&'s RunUnderWay> for JsonUnderWay<'s> {
+    fn from(run: &'s RunUnderWay) -> Self {
+        let report = run.report.as_ref().map(|(_, report)| report);
+        Self {
+            verb: &run.verb,
+            started_at: iso_time(run.started_at),
+            reported_at: run.report.as_ref().and_then(|(at, _)| iso_time(*at)),
+            requests: report.map(|report| report.requests),
+            requests_per_second: report.map(|report| (report.per_second * 10.0).round() / 10.0),
+            remaining_seconds: report
+                .and_then(|report| report.remaining)
+                .map(|time| time.as_secs()),
+            waiting: report.and_then(|report| report.waiting.as_deref()),
+        }
+    }
+}
+
+/// A profile that a pilot sent to.
+#[derive(Serialize)]
+struct JsonSent<'s> {
+    email_masked: String,
+    profile_id: &'s str,
+    state: &'static str,
+}
+
+/// An email as a person who knows it recognises it, and nobody else: `an…@example.com`.
+pub fn masked(email: &str) -> String {
+    let (local, domain) = email.split_once('@').unwrap_or((email, ""));
+    let beginning: String = local.chars().take(2).collect();
+    format!("{beginning}…@{domain}")
+}
+
+/// A moment as scripts read it, UTC: `2026-01-31T12:00:00Z`.
+pub fn iso_time(ms: i64) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(ms).ok()?;
+    Some(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// What holds for the job's next run.
+#[derive(Serialize)]
+struct JsonOptions {
+    in_doubt: &'static str,
+    rate: String,
+    reserve: String,
+    confirm: &'static str,
+    batch_size: u16,
+}
+
+impl From<Chosen> for JsonOptions {
+    fn from(chosen: Chosen) -> Self {
+        Self {
+            in_doubt: chosen.in_doubt.as_str(),
+            rate: chosen.rate.to_string(),
+            reserve: chosen.reserve.to_string(),
+            confirm: chosen.confirm.as_str(),
+            batch_size: chosen.batch_size,
+        }
+    }
 }
 
 impl Summary {
@@ -52,11 +137,14 @@ impl Summary {
         reader.freeze()?;
         Ok(Self {
             job: reader.job()?,
+            chosen: reader.chosen()?,
             lists: reader.lists()?,
             counts: reader.counts()?,
             batches: reader.batch_counts()?,
             sampled: reader.sampled()?,
             reused: reader.reused()?,
+            under_way: None,
+            pilot: Vec::new(),
         })
     }
 
@@ -113,9 +201,11 @@ impl Summary {
         let rows = self.rows();
         let job = self.job.as_ref().map(|pinned| &pinned.job);
         let json = Json {
+            schema_version: SCHEMA_VERSION,
             tenant: job.map(|job| job.tenant.as_str()),
             action: job.map(|job| job.action.as_str()),
             handles: job.map(|job| job.handles.iter().map(|handle| handle.as_str()).collect()),
+            options: self.chosen.unwrap_or_default().into(),
             rows: rows.rows,
             repeats: rows.repeats,
             rejected: rows.rejects,
@@ -137,6 +227,16 @@ impl Summary {
             reused: self.reused,
             finished: self.is_finished(),
             lists: self.lists.iter().map(JsonList::from).collect(),
+            under_way: self.under_way.as_ref().map(Into::into),
+            pilot: self
+                .pilot
+                .iter()
+                .map(|sent| JsonSent {
+                    email_masked: masked(&sent.email),
+                    profile_id: &sent.profile_id,
+                    state: sent.state.as_str(),
+                })
+                .collect(),
             run,
         };
         serde_json::to_string_pretty(&json).expect("BUG: a summary is always JSON")

@@ -1,5 +1,6 @@
 //! The command line. Names here are relied on by scripts: they may be added to, not changed.
 
+use super::help;
 use super::reading::ReadingArgs;
 use super::until::parse_until;
 use crate::audit::export::{Format, Rows};
@@ -14,58 +15,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const EXAMPLES: &str = "\
-Examples:
-  rollbook demo                                    see it all on an embedded tenant
-  export OMNEO_TENANT=acme OMNEO_TOKEN=...
-  rollbook assign --status vip --dry-run list.csv  look everybody up, send nothing
-  rollbook assign --status vip --limit 10 list.csv send the first ten, then look
-  rollbook resume                                  go on, after anything
-  rollbook export -o audit.csv                     what became of every line";
-
-const ASSIGN_EXAMPLES: &str = "\
-Examples:
-  rollbook assign --status vip customers.csv            look, ask, send, settle
-  rollbook assign --status vip --limit 10 customers.csv send the first ten and stop
-  zcat *.csv.gz | rollbook assign --status vip --yes -  a list from stdin";
-
-const PLAN_EXAMPLES: &str = "\
-Examples:
-  rollbook plan --status vip customers.csv              before anything is begun; keeps nothing
-  rollbook plan --status vip --rate 20/s customers.csv  were it allowed to go faster?
-  rollbook plan                                         what is left of the ledger's job, also beside a run";
-
-const EXPORT_EXAMPLES: &str = "\
-Examples:
-  rollbook export -o audit.csv               what became of every entry
-  rollbook export --rows rejected            rows that hold no usable email
-  rollbook export --format jsonl -o all.jsonl --rows all";
-
-const SETTLE_EXAMPLES: &str = "\
-Examples:
-  rollbook batches                           which are held, and why
-  rollbook settle --batch 7 --as absent --by \"Ann Lee\" --because \"not in Omneo's own log, ticket 4711\"
-  rollbook resume                            looks at its profiles once more, and sends it again
-  rollbook settle --batch 7 --as sent --by \"Ann Lee\" --because \"Omneo support confirmed it\"";
-
-const SANDBOX_EXAMPLES: &str = "\
-Examples:
-  rollbook sandbox --list customers.csv      20,000 profiles on http://127.0.0.1:8787, and a list
-  rollbook sandbox --rate-limit 600/min --latency 80ms
-  rollbook sandbox --lose-answers 10 --state tenant.jsonl";
+/// The ledger where no flag names one. A variable that is set to nothing is as good as none.
+fn usual_ledger() -> PathBuf {
+    let named = std::env::var_os("ROLLBOOK_LEDGER").filter(|path| !path.is_empty());
+    named.map_or_else(|| "rollbook.db".into(), PathBuf::from)
+}
 
 /// What was looked up longer ago than a year says nothing about anybody.
 const MAX_AGE_LIMIT: Duration = Duration::from_secs(366 * 24 * 3_600);
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0 done   1 unexpected   2 usage   3 done, but something failed or is held
-  4 stopped before the end, `rollbook resume` goes on
-  5 refused before anything was sent   6 ledger in use, damaged, newer or of another job";
-
 /// Assign statuses to customer profiles in bulk: resumable, audited, never twice.
 #[derive(Parser, Debug)]
-#[command(name = "rollbook", version, before_help = EXAMPLES, after_help = EXIT_CODES, max_term_width = 100,
+#[command(name = "rollbook", version, before_help = help::ALL, after_long_help = help::EXIT_CODES, max_term_width = 100,
     args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
@@ -76,63 +37,71 @@ pub struct Cli {
 
 /// What every verb understands.
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Global options")]
 pub struct Common {
-    /// The ledger: one file, one job
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "ROLLBOOK_LEDGER",
-        default_value = "rollbook.db"
-    )]
+    /// The ledger: one file, one job [env: ROLLBOOK_LEDGER] [default: rollbook.db]
+    #[arg(long, global = true, value_name = "PATH", default_value_os_t = usual_ledger(), hide_default_value = true)]
     pub ledger: PathBuf,
-    /// Progress on stderr: auto, bar, plain, json or none
-    #[arg(long, global = true, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ProgressArg::Auto)]
+    /// Progress on stderr: auto, bar, plain, json or none [default: auto]
+    #[arg(long, global = true, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ProgressArg::Auto, hide_default_value = true, hide_short_help = true)]
     pub progress: ProgressArg,
-    /// Show nothing but errors
+    /// Show nothing but errors, and the answer that was asked for
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Tell of every batch
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    /// Show every batch
+    #[arg(short, long, global = true, conflicts_with = "quiet", hide_short_help = true)]
     pub verbose: bool,
 }
 
 #[derive(Subcommand, Debug)]
 pub enum Verb {
-    /// The whole story on the embedded tenant: list, assign, kill, resume, export
+    /// See it all on an embedded tenant: list, assign, kill, resume, export
+    #[command(before_help = help::DEMO)]
     Demo(DemoArgs),
-    /// Take lists into the ledger offline
+    /// Read lists into the ledger; contacts nobody
+    #[command(before_help = help::LOAD)]
     Load(LoadArgs),
     /// The lists in the ledger, with their counts and how they were read
+    #[command(before_help = help::LISTS)]
     Lists(JsonArg),
     /// Take a list out of the ledger again, unless something of it was sent
+    #[command(before_help = help::UNLOAD)]
     Unload(UnloadArgs),
     /// What a run would take: requests, time, and when it would be done
-    #[command(before_help = PLAN_EXAMPLES)]
+    #[command(before_help = help::PLAN)]
     Plan(PlanArgs),
-    /// Attach a status to everybody on the lists; the same command again goes on
-    #[command(before_help = ASSIGN_EXAMPLES)]
+    /// Give a status to every profile on the lists; the same command again goes on
+    #[command(before_help = help::ASSIGN)]
     Assign(JobArgs),
-    /// Detach a status from everybody on the lists
+    /// Take a status from every profile on the lists that has it
+    ///
+    /// It is no undo: whoever had the status before any `assign` loses it, too. Profiles that do not have it are
+    /// skipped. The plan says at most how many it can be; --dry-run looks everybody up and says exactly how many.
+    #[command(before_help = help::REMOVE)]
     Remove(JobArgs),
-    /// Go on with what the ledger says is left
+    /// Go on with the ledger's job, after anything
+    #[command(before_help = help::RESUME)]
     Resume(ResumeArgs),
-    /// How the job stands, also while a run is going on
+    /// How the job stands, and a run beside it
+    #[command(before_help = help::STATUS)]
     Status(JsonArg),
     /// What became of every line, as CSV or JSON lines
-    #[command(before_help = EXPORT_EXAMPLES)]
+    #[command(before_help = help::EXPORT)]
     Export(ExportArgs),
     /// The batches, one a line
+    #[command(before_help = help::BATCHES)]
     Batches(JsonArg),
-    /// Rule on a batch of which no evidence says whether it arrived; `resume` acts on it
-    #[command(before_help = SETTLE_EXAMPLES)]
+    /// Rule on a batch that no evidence decides; `resume` acts on it
+    #[command(before_help = help::SETTLE)]
     Settle(SettleArgs),
     /// The statuses that the tenant defines
+    #[command(before_help = help::STATUSES)]
     Statuses(StatusesArgs),
     /// Check the ledger, and the connection where one is set
+    #[command(before_help = help::DOCTOR)]
     Doctor(ConnectionArgs),
-    /// The embedded tenant, on this machine only
-    #[command(before_help = SANDBOX_EXAMPLES)]
+    /// Serve the embedded tenant, on this machine only
+    #[command(before_help = help::SANDBOX)]
     Sandbox(Box<super::sandbox::SandboxArgs>),
 }
 
@@ -140,13 +109,14 @@ pub enum Verb {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Connection (the token comes from OMNEO_TOKEN or --token-file)")]
 pub struct ConnectionArgs {
-    /// The tenant's name
-    #[arg(long, env = "OMNEO_TENANT", value_name = "NAME")]
+    /// The tenant's name [env: OMNEO_TENANT]
+    // The environment is read in `settings`: for clap, a variable would contradict the other flag.
+    #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
-    /// The API's address, instead of the tenant's name
-    #[arg(long, env = "OMNEO_BASE_URL", value_name = "URL", hide_env_values = true)]
+    /// The API's address, instead of the tenant's name [env: OMNEO_BASE_URL]
+    #[arg(long, value_name = "URL")]
     pub base_url: Option<String>,
-    /// A file that holds the token
+    /// A file that contains the token, instead of OMNEO_TOKEN
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -172,7 +142,7 @@ pub struct JobArgs {
     /// The status's handle; several with commas
     #[arg(long, required = true, value_name = "HANDLE", value_delimiter = ',')]
     pub status: Vec<String>,
-    /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
+    /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin [default: the lists already loaded]
     #[arg(value_name = "LIST")]
     pub lists: Vec<OsString>,
     #[command(flatten)]
@@ -188,13 +158,13 @@ pub struct JobArgs {
 
 #[derive(Args, Debug)]
 pub struct PlanArgs {
-    /// The status's handle; several with commas. None: the ledger's own
+    /// The status's handle; several with commas [default: the ledger's own]
     #[arg(long, value_name = "HANDLE", value_delimiter = ',')]
     pub status: Vec<String>,
     /// Plan to detach it
     #[arg(long)]
     pub remove: bool,
-    /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin. None: the lists already loaded
+    /// CSV, TSV or one email a line, also gzip or zstd; `-` is stdin [default: the lists already loaded]
     #[arg(value_name = "LIST")]
     pub lists: Vec<OsString>,
     #[command(flatten)]
@@ -207,6 +177,15 @@ pub struct PlanArgs {
 
 #[derive(Args, Debug)]
 pub struct ResumeArgs {
+    /// Try failed entries again: look-ups that failed, and profiles whose request was refused
+    #[arg(long, value_enum, value_name = "WHICH", hide_possible_values = true)]
+    pub retry: Option<RetryArg>,
+    /// Who decides to try members of accepted batches again as well, after a fresh look at each
+    #[arg(long, value_name = "NAME", requires = "retry", requires = "because")]
+    pub by: Option<String>,
+    /// Why; both are kept in the ledger and shown in the export
+    #[arg(long, value_name = "TEXT", requires = "by")]
+    pub because: Option<String>,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -216,47 +195,62 @@ pub struct ResumeArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Run")]
 pub struct RunArgs {
-    /// Look everybody up and send nothing; `resume` goes on from there
+    /// Look every profile up and send nothing; `resume` goes on from there
     #[arg(long)]
     pub dry_run: bool,
-    /// Send to the first N profiles and stop there
-    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    /// Send to the first N profiles and stop
+    ///
+    /// Up to 100 it is a pilot: all of them are read back, and shown at the end for a person to check.
+    #[arg(long, value_name = "N", value_parser = parse_limit, conflicts_with = "dry_run")]
     pub limit: Option<u64>,
-    /// Begin nothing new from then on, local time: 06:00, or 2026-11-25T06:00
-    #[arg(long, value_name = "WHEN", value_parser = parse_until)]
+    /// Begin nothing new after this local time: 06:00, or 2026-11-25T06:00
+    #[arg(long, value_name = "WHEN", value_parser = parse_until, hide_short_help = true)]
     pub until: Option<i64>,
-    /// Make no more requests than that, all kinds together; what is sent can still be settled
-    #[arg(long, value_name = "N", value_parser = parse_max_requests)]
+    /// Make no more than N requests of any kind; leaves enough to settle what was sent
+    #[arg(long, value_name = "N", value_parser = parse_max_requests, hide_short_help = true)]
     pub max_requests: Option<u64>,
     /// Do not ask before sending
     #[arg(short, long)]
     pub yes: bool,
-    /// Requests in a time, all kinds together: 10/s, 600/min, both as 10/s,400/min, unlimited
-    #[arg(long, value_name = "RATE", default_value = "10/s", allow_hyphen_values = true)]
-    pub rate: Rate,
-    /// How emails become profiles: one by one, many in a request, a scan of everybody, or auto (the fewest requests)
-    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ResolveArg::Auto)]
+    /// How many requests, such as 10/s, 600/min, 10/s,400/min or unlimited [default: 10/s]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    pub rate: Option<Rate>,
+    /// How emails are looked up: one, many, scan or auto
+    ///
+    /// One a request, many in a request, or by a scan of all profiles; auto takes what costs the fewest requests.
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ResolveArg::Auto, hide_short_help = true)]
     pub resolve: ResolveArg,
-    /// What is left to others, such as the live shop: of what the tenant allows, or else of --rate
-    #[arg(long, value_name = "SHARE", default_value_t = Reserve::NONE, allow_hyphen_values = true)]
-    pub reserve: Reserve,
+    /// The share that is left to others, such as the live shop [default: 0%]
+    ///
+    /// Of the tenant's limit where it is known, else of --rate.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
+    pub reserve: Option<Reserve>,
     /// Requests under way at the same time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512), hide_short_help = true)]
     pub concurrency: u16,
-    /// Profiles in a batch at the most
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=500))]
-    pub batch_size: u16,
-    /// How much of each batch is read back: sample (one miss and it is all), all or none
-    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = ConfirmArg::Sample)]
-    pub confirm: ConfirmArg,
-    /// How long a batch may stay unclear: 90s, 15min, 2h
-    #[arg(long, value_name = "TIME", default_value = "15min", value_parser = parse_time)]
+    /// Profiles in a batch at the most [default: 300]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500), hide_short_help = true)]
+    pub batch_size: Option<u16>,
+    /// How much of each batch is read back: sample, all or none [default: sample]
+    ///
+    /// One profile of a sample that does not show the change, and the whole batch is read back.
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    pub confirm: Option<ConfirmArg>,
+    /// How long a run waits for a batch to become clear: 90s, 15min, 2h
+    #[arg(long, value_name = "TIME", default_value = "15min", value_parser = parse_time, hide_short_help = true)]
     pub settle_deadline: Duration,
-    /// A batch in doubt that proves absent is sent again (verify), or left for a person to rule on (hold)
-    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, default_value_t = InDoubtArg::Verify)]
-    pub in_doubt: InDoubtArg,
-    /// This ledger is a copy that goes on in place of its original: settle what that may have sent, first
-    #[arg(long)]
+    /// Batches without a clear answer: verify, or hold for a person's ruling [default: verify]
+    ///
+    /// With verify, one that is shown never to have arrived is sent again; with hold, it awaits a ruling.
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    pub in_doubt: Option<InDoubtArg>,
+    /// Go on with this copy of a ledger in place of its original; settles first what that may have sent
+    #[arg(long, hide_short_help = true)]
     pub adopt: bool,
     /// The final summary as JSON on stdout
     #[arg(long)]
@@ -268,14 +262,14 @@ pub struct RunArgs {
 /// What is taken from an earlier ledger.
 #[derive(Args, Debug, Clone, Default)]
 pub struct ReuseArgs {
-    /// Take profiles from this ledger of an earlier job at the same tenant; a read-back proves every one
-    #[arg(long, value_name = "LEDGER", conflicts_with = "adopt")]
+    /// Take profiles from the ledger of an earlier job at this tenant; each is read back
+    #[arg(long, value_name = "LEDGER", conflicts_with = "adopt", hide_short_help = true)]
     pub reuse: Option<PathBuf>,
-    /// How long ago they may have been looked up: 90min, 12h, 7d [default: 7d]
-    #[arg(long, value_name = "TIME", requires = "reuse", value_parser = parse_age)]
+    /// How old its look-ups may be: 90min, 12h, 7d [default: 7d]
+    #[arg(long, value_name = "TIME", requires = "reuse", value_parser = parse_age, hide_short_help = true)]
     pub max_age: Option<Duration>,
-    /// Take from it also that nobody bears an email; such an entry is skipped
-    #[arg(long, requires = "reuse")]
+    /// Also take from it that no profile has an email; such entries are skipped
+    #[arg(long, requires = "reuse", hide_short_help = true)]
     pub reuse_not_found: bool,
 }
 
@@ -291,13 +285,13 @@ pub struct SettleArgs {
     /// The batch, as `rollbook batches` numbers it
     #[arg(long, value_name = "N")]
     pub batch: i64,
-    /// What became of its request: sent (it arrived) or absent (it never did)
+    /// What became of its request: sent (it arrived) or absent (it never arrived)
     #[arg(long = "as", value_enum, value_name = "VERDICT", hide_possible_values = true)]
     pub verdict: VerdictArg,
     /// Who says so
     #[arg(long, value_name = "NAME")]
     pub by: String,
-    /// On what grounds; both are kept in the ledger and stand in the export
+    /// Why; both are kept in the ledger and shown in the export
     #[arg(long, value_name = "TEXT")]
     pub because: String,
 }
@@ -391,6 +385,11 @@ impl From<InDoubtArg> for InDoubt {
             InDoubtArg::Hold => Self::Hold,
         }
     }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum RetryArg {
+    Failed,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

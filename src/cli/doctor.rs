@@ -11,15 +11,14 @@ use crate::files::leftovers;
 use crate::ledger::{LedgerError, Reader, Remembered, holder_of};
 use crate::model::text::printable;
 use crate::runner::preflight;
+use crate::ui::command::on_ledger;
 use std::path::Path;
 use std::process::ExitCode;
-
-const OLDER: &str = "            it is an older state of itself, or has lost its log (-wal): resume --adopt settles what it forgot\n";
 
 /// `doctor`.
 pub fn doctor(args: &ConnectionArgs, common: &Common) -> Result<ExitCode, Failure> {
     let ledger = check_ledger(common)?;
-    let connection = check_connection(args)?;
+    let connection = check_connection(args, common.quiet)?;
     match (ledger, connection) {
         (0, true) => Ok(ExitCode::SUCCESS),
         (0, false) => Err(Failure::new(Kind::Refused, "the connection does not work")
@@ -32,30 +31,36 @@ pub fn doctor(args: &ConnectionArgs, common: &Common) -> Result<ExitCode, Failur
 /// Prints a line for each check and returns how many failed.
 fn check_ledger(common: &Common) -> Result<u64, Failure> {
     let path = &common.ledger;
+    let note = |line: &str| if common.quiet { Ok(()) } else { print(line) };
     let reader = match Reader::open(path) {
         Ok(reader) => reader,
         Err(LedgerError::Missing(_)) => {
-            print(&format!("ledger      {}: there is none yet\n", shown(path)))?;
+            note(&format!("ledger      {}: there is none yet\n", shown(path)))?;
             return Ok(0);
         }
         Err(error) => return Err(error.into()),
     };
-    print(&format!("ledger      {}\n", shown(path)))?;
+    note(&format!("ledger      {}\n", shown(path)))?;
     if let Some(holder) = holder_of(path) {
-        print(&format!("in use by   {}\n", printable(&holder)))?;
+        note(&format!("in use by   {}\n", printable(&holder)))?;
     }
     // Asked before the ledger stands still for us, and told where it is sound enough to be believed.
     let remembered = reader.remembered(path, settings::state_folder().as_deref());
     reader.freeze()?;
     let mut failed = 0;
     let damage = reader.structural_damage()?;
-    verdict("the file's structure is sound", damage.len() as u64, &mut failed)?;
+    verdict(
+        "the file's structure is sound",
+        damage.len() as u64,
+        &mut failed,
+        common.quiet,
+    )?;
     for line in &damage {
         print(&format!("            {}\n", printable(line)))?;
     }
     if damage.is_empty() {
         match remembered? {
-            Remembered::Unknown(why) => print(&format!(
+            Remembered::Unknown(why) => note(&format!(
                 "unknown     it knows of every request that left from here: {why}\n"
             ))?,
             newest_or_older => {
@@ -64,14 +69,18 @@ fn check_ledger(common: &Common) -> Result<u64, Failure> {
                     "it knows of every request that left from here",
                     lost.into(),
                     &mut failed,
+                    common.quiet,
                 )?;
                 if lost {
-                    print(OLDER)?;
+                    print(&format!(
+                        "            it is an older state of itself, or has lost its log (-wal):\n            `{}` settles what it forgot\n",
+                        on_ledger(path, "resume --adopt")
+                    ))?;
                 }
             }
         }
         for (law, contradictions) in reader.contradictions_found()? {
-            verdict(law, contradictions, &mut failed)?;
+            verdict(law, contradictions, &mut failed, common.quiet)?;
         }
     }
     name_leftovers(&reader, path)?;
@@ -92,31 +101,44 @@ fn name_leftovers(reader: &Reader, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn verdict(law: &str, contradictions: u64, failed: &mut u64) -> Result<(), Failure> {
+/// A line for a check; to the quiet only where it fails.
+fn verdict(law: &str, contradictions: u64, failed: &mut u64, quiet: bool) -> Result<(), Failure> {
+    if quiet && contradictions == 0 {
+        return Ok(());
+    }
     let word = if contradictions == 0 { "ok" } else { "BROKEN" };
     *failed += u64::from(contradictions > 0);
     print(&format!("{word:<10}  {law}\n"))
 }
 
-fn check_connection(args: &ConnectionArgs) -> Result<bool, Failure> {
-    let is_named = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
-    if !is_named(&args.tenant) && !is_named(&args.base_url) {
-        print("connection  not checked: no tenant is named\n")?;
+fn check_connection(args: &ConnectionArgs, quiet: bool) -> Result<bool, Failure> {
+    let Some(base) = settings::named_base_url(args)? else {
+        if !quiet {
+            print("connection  not checked: no tenant is named\n")?;
+        }
         return Ok(true);
-    }
-    let base = settings::base_url(args, None)?;
+    };
     let token = settings::token(args)?;
     let runtime = settings::runtime()?;
     let answer = runtime.block_on(async {
         let tenant = settings::tenant(&base, &token, GENTLE, settings::as_guest(&base))?;
-        Ok::<_, Failure>(preflight::verify(&tenant).await)
+        let verified = preflight::verify(&tenant).await;
+        let lacking = match &verified {
+            Ok(()) => preflight::lacking_scopes(&tenant).await,
+            Err(_) => Vec::new(),
+        };
+        Ok::<_, Failure>((verified, lacking))
     })?;
-    match &answer {
-        Ok(()) => print(&format!("ok          {base} accepts the token\n"))?,
-        Err(objection) => print(&format!(
-            "BROKEN      {base}: {}\n",
-            printable(&objection.to_string())
-        ))?,
+    let (verified, lacking) = answer;
+    let mut broken = 0;
+    let line = match &verified {
+        Ok(()) => format!("{base} accepts the token"),
+        Err(objection) => format!("{base}: {}", printable(&objection.to_string())),
+    };
+    verdict(&line, verified.is_err().into(), &mut broken, quiet)?;
+    for scope in lacking {
+        let line = format!("the token lacks the scope {scope}: a run would be refused");
+        verdict(&line, 1, &mut broken, quiet)?;
     }
-    Ok(answer.is_ok())
+    Ok(broken == 0)
 }

@@ -2,6 +2,7 @@
 
 use crate::api::base_url::BaseUrlError;
 use crate::api::client::ClientError;
+use crate::audit::SCHEMA_VERSION;
 use crate::audit::export::ExportError;
 use crate::files::OutputError;
 use crate::input::ListError;
@@ -11,8 +12,10 @@ use crate::model::text::{printable, printable_bytes};
 use crate::runner::count::CountError;
 use crate::runner::ingest::IngestError;
 use crate::runner::preflight::Objection;
+use crate::ui::command::name_ledger;
 use crate::ui::format::clock;
 use crate::ui::say;
+use serde_json::json;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,7 +34,7 @@ pub enum Kind {
     Unexpected = 1,
     /// Wrong usage, configuration or lists.
     Usage = 2,
-    /// Done, but something failed or is held.
+    /// Done, but something failed or awaits a ruling.
     Unsettled = 3,
     /// Stopped before the end; `resume` goes on.
     Stopped = 4,
@@ -41,10 +44,26 @@ pub enum Kind {
     Ledger = 6,
 }
 
-/// A failure with its remedy.
+impl Kind {
+    /// The word that scripts read.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::Unsettled => "unsettled",
+            Self::Stopped => "stopped",
+            Self::Refused => "refused",
+            Self::Ledger => "ledger",
+        }
+    }
+}
+
+/// A failure with its remedy, or an end before the end that was asked for.
 #[derive(Debug)]
 pub struct Failure {
     kind: Kind,
+    /// A person wanted it so.
+    as_asked: bool,
     message: String,
     hints: Vec<String>,
 }
@@ -54,9 +73,29 @@ impl Failure {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
+            as_asked: false,
             message: message.into(),
             hints: Vec::new(),
         }
+    }
+
+    /// Stopped before the end because a person wanted it so, which is no error.
+    pub fn as_asked(message: impl Into<String>) -> Self {
+        Self {
+            as_asked: true,
+            ..Self::new(Kind::Stopped, message)
+        }
+    }
+
+    /// What is wrong with the arguments.
+    pub fn of_usage(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let message = text
+            .trim_start_matches("error: ")
+            .split("\n\n")
+            .next()
+            .unwrap_or_default();
+        Self::new(Kind::Usage, message.trim()).hint("try `--help`")
     }
 
     /// Adds what to do next.
@@ -65,11 +104,24 @@ impl Failure {
         self
     }
 
-    /// Shows it and gives the exit code.
-    pub fn report(&self) -> ExitCode {
-        say(format_args!("error: {}", printable(&self.message)));
-        for hint in &self.hints {
-            say(format_args!("hint: {}", printable(hint)));
+    /// Shows it on stderr, for people or as JSON, and gives the exit code. Every command in a hint names the ledger.
+    pub fn report(&self, ledger: &Path, as_json: bool) -> ExitCode {
+        let word = if self.as_asked { "stopped" } else { "error" };
+        let hints: Vec<String> = self.hints.iter().map(|hint| name_ledger(hint, ledger)).collect();
+        if as_json {
+            say(json!({
+                "schema_version": SCHEMA_VERSION,
+                "event": word,
+                "kind": self.kind.as_str(),
+                "exit_code": self.kind as u8,
+                "message": self.message,
+                "hints": hints,
+            }));
+        } else {
+            say(format_args!("{word}: {}", printable(&self.message)));
+            for hint in hints {
+                say(format_args!("hint: {}", printable(&hint)));
+            }
         }
         ExitCode::from(self.kind as u8)
     }
@@ -126,7 +178,7 @@ impl From<LedgerError> for Failure {
             ),
             LedgerError::Copied { .. } => (
                 Kind::Ledger,
-                "if its original is not used any more, go on here with --adopt: it settles what that may have sent, first",
+                "if its original is no longer used, go on here with --adopt, which first settles what that may have sent",
             ),
             LedgerError::Replaced { .. } => (
                 Kind::Ledger,
@@ -150,7 +202,7 @@ impl From<LedgerError> for Failure {
             ),
             LedgerError::Disk(_) => (
                 Kind::Unexpected,
-                "nothing was lost: make room, or check the disk, and run the same command again",
+                "nothing is lost: make room or check the disk, then run the same command again",
             ),
             LedgerError::Sqlite(_) => (Kind::Unexpected, "`rollbook doctor` checks the ledger"),
         };
@@ -170,7 +222,7 @@ impl From<IngestError> for Failure {
         match error {
             IngestError::List(error) => Self::from(error).hint("nothing was loaded"),
             IngestError::Ledger(error) => error.into(),
-            IngestError::Stopped => Self::new(Kind::Stopped, error.to_string()).hint("nothing was loaded"),
+            IngestError::Stopped => Self::as_asked(error.to_string()).hint("nothing was loaded"),
         }
     }
 }
@@ -237,7 +289,7 @@ impl From<Objection> for Failure {
                 }
             }
             Objection::FilterIgnored => failure.hint(
-                "without that filter nobody can be looked up; ask the tenant's support about GET /profiles",
+                "without that filter no email can be looked up; ask the tenant's support about GET /profiles",
             ),
             Objection::NoApi(_) => failure.hint("check --tenant or --base-url; it ends in /api/v3"),
             Objection::Later(wait) => {

@@ -5,10 +5,12 @@
 //! lists are taken in and the job is pinned in one transaction, which is kept only once somebody has said yes.
 
 use super::args::{Common, ConnectionArgs, JobArgs, LoadArgs, ResumeArgs, RunArgs};
+use super::asking::asking;
 use super::error::{Failure, Kind, shown};
 use super::export::free_name;
 use super::lists::refuse_unnamed;
 use super::reckon::reckon;
+use super::retry::Retry;
 use super::reuse::Reuse;
 use super::{ending, settings, signals};
 use crate::api::Paced;
@@ -16,6 +18,7 @@ use crate::api::client::Client;
 use crate::audit::summary::Summary;
 use crate::input::{Reading, Source};
 use crate::ledger::{Ledger, LedgerError, ListRow, Loading, Reader, tell_of_waiting};
+use crate::model::chosen::Chosen;
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
@@ -27,12 +30,16 @@ use crate::runner::ingest::ingest;
 use crate::runner::plan;
 use crate::runner::preflight;
 use crate::runner::run::{self, Ending, Outcome};
+use crate::ui::command::name_ledger;
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// Profiles of a pilot that are shown: as many as a person can look at.
+const PILOT_SHOWN: usize = 20;
 
 /// Becomes true when somebody wants the run to stop.
 pub type Stop = tokio::sync::watch::Receiver<bool>;
@@ -96,6 +103,7 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
     let ledger = settings::open_ledger(&common.ledger, action.as_str())?;
     let copied = check_place(ledger.as_ref(), &args.run, common)?;
     let pinned = ledger.as_ref().map(Ledger::job).transpose()?.flatten();
+    let before = ledger.as_ref().map(Ledger::chosen).transpose()?.flatten();
     let base = settings::base_url(
         &args.connection,
         pinned.as_ref().map(|pinned| pinned.job.tenant.as_str()),
@@ -120,8 +128,10 @@ pub fn start(action: Action, args: &JobArgs, common: &Common) -> Result<ExitCode
         reading: args.reading.reading(),
         all_lists: args.all_lists || sources.is_empty(),
         run: &args.run,
+        chosen: settings::chosen(&args.run, before),
         connection: &args.connection,
         common,
+        retry: None,
         copied,
         began,
     };
@@ -138,9 +148,9 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
     let Some(pinned) = ledger.job()? else {
         return Err(Failure::new(
             Kind::Usage,
-            "the ledger is pinned to no job yet, so there is nothing to resume",
+            "the ledger has lists but no job yet, so there is nothing to resume",
         )
-        .hint("rollbook assign --status HANDLE   begins one with the lists that are loaded"));
+        .hint("`rollbook assign --status HANDLE` begins a job with those lists"));
     };
     let base = settings::base_url(&args.connection, Some(&pinned.job.tenant))?;
     let mut job = pinned.job.clone();
@@ -153,8 +163,10 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
         reading: Reading::default(),
         all_lists: true,
         run: &args.run,
+        chosen: settings::chosen(&args.run, ledger.chosen()?),
         connection: &args.connection,
         common,
+        retry: Retry::of(args, &ledger)?,
         copied,
         began,
     };
@@ -170,8 +182,12 @@ struct Undertaking<'a> {
     /// Whether lists that are in the ledger already and not named now are meant as well.
     all_lists: bool,
     run: &'a RunArgs,
+    /// What holds for this run, and for the job from then on.
+    chosen: Chosen,
     connection: &'a ConnectionArgs,
     common: &'a Common,
+    /// What is tried again, where anything is.
+    retry: Option<Retry>,
     /// Why the ledger is a copy, where it is one and is to be adopted.
     copied: Option<String>,
     /// When the command began.
@@ -188,9 +204,9 @@ impl Undertaking<'_> {
         let mode = settings::mode(self.common.progress, self.common.quiet);
         let screen = Screen::open(mode, self.common.verbose);
         let _told = WaitingTold::on(&screen, self.common);
-        let pace = settings::pace(self.run);
+        let pace = settings::pace(self.run, &self.chosen);
         let outcome = runtime.block_on(async {
-            let mut stop = signals::stop_on_signals();
+            let stop = signals::stop_on_signals();
             let budget = settings::budget(&base).map_err(|why| {
                 screen.events().notice(format!("{why}; {}", run::ALONE));
             });
@@ -198,11 +214,14 @@ impl Undertaking<'_> {
             if let Some(most) = self.run.max_requests {
                 tenant.gate().limit(most);
             }
-            tokio::select! {
-                checked = preflight::check(&tenant, &self.job) => checked?,
-                () = tenant.gate().exhausted() => return Err(spent_early()),
-                Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
-            }
+            let checked = preflight::check(&tenant, &self.job);
+            asking(
+                &tenant,
+                preflight::ABOUT_REQUESTS,
+                (&screen.events(), &stop),
+                checked,
+            )
+            .await?;
             let ledger = match ledger {
                 Some(ledger) => ledger,
                 None => settings::create_ledger(&self.common.ledger, self.verb)?,
@@ -254,6 +273,12 @@ impl Undertaking<'_> {
         stop: &Stop,
     ) -> Result<RunSettings, Failure> {
         let confirmed = ledger.job()?.map_or(0, |pinned| pinned.confirmed_entries);
+        let kept = ledger.chosen()?.map_or(String::new(), |_| self.chosen.flags());
+        if !kept.is_empty() {
+            screen
+                .events()
+                .notice(format!("this job keeps its options: {kept}"));
+        }
         let mut work = Work {
             resolved: ledger.counts()?.in_state(EntryState::Resolved),
             ..plan::open_batches(&ledger.batch_counts()?)
@@ -264,25 +289,31 @@ impl Undertaking<'_> {
             refuse_unnamed(&loading.unnamed(confirmed)?)?;
         }
         let reused = self.reuse(&mut loading, &screen.events(), stop)?;
+        if let Some(retry) = &self.retry {
+            retry.take_up(&mut loading, &screen.events())?;
+            work.pending = retry.of_accepted();
+        }
         work.resolved += reused;
-        work.pending = loading.pending()?;
+        work.pending += loading.pending()?;
         let sample = |size| Ok(loading.sample(size)?);
         let what = (&self.job, planned_lists(&loading)?, work, reused);
-        let (plan, run_settings) = reckon(tenant, what, self.run, self.common, sample, stop).await?;
+        let how = (self.run, &self.chosen);
+        let (plan, mut run_settings) =
+            reckon(tenant, what, how, self.common, sample, (&screen.events(), stop)).await?;
         let to_ask = plan.needs_consent(loading.entries(), confirmed) && !self.run.yes;
         if work.pending + work.resolved > 0 {
             screen.events().tell(Event::Planned(Box::new(plan.clone())));
         }
         screen.catch_up();
         if to_ask {
-            if matches!(mode, Mode::None | Mode::Json) {
-                // Nobody says yes to what they have not seen.
-                say(plan_text(&plan));
-            }
-            self.ask(stop)?;
+            // A person can only say yes to what was shown.
+            let unseen = matches!(mode, Mode::None | Mode::Json).then(|| plan_text(&plan));
+            self.ask(unseen, stop)?;
         }
         loading.pin(&self.job, plan::consents_to_all(&run_settings))?;
+        loading.choose(&self.chosen)?;
         loading.commit()?;
+        run_settings.retry = self.retry.as_ref().and_then(|retry| retry.decision.clone());
         Ok(run_settings)
     }
 
@@ -293,14 +324,17 @@ impl Undertaking<'_> {
         }
     }
 
-    fn ask(&self, stop: &Stop) -> Result<(), Failure> {
+    fn ask(&self, unseen: Option<String>, stop: &Stop) -> Result<(), Failure> {
         let refused = |message: &str| {
             Failure::new(Kind::Refused, message).hint("nothing was sent, and nothing was kept in the ledger")
         };
         let stdin_is_a_list = self.sources.iter().any(|source| matches!(source, Source::Stdin));
         if stdin_is_a_list || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return Err(refused("nobody is there to say yes")
+            return Err(refused("this needs a yes, and no terminal is there to ask on")
                 .hint("add --yes to go ahead, or --dry-run to send nothing"));
+        }
+        if let Some(plan) = unseen {
+            say(plan);
         }
         match answer_to("Go ahead? [y/N] ", stop)?
             .trim()
@@ -315,13 +349,14 @@ impl Undertaking<'_> {
     /// Lets the run go on to its end, and gives its outcome and where the time of the command went.
     async fn work(
         &self,
-        ledger: Ledger,
+        mut ledger: Ledger,
         run_settings: RunSettings,
         tenant: Paced<Client>,
         events: Events,
         stop: Stop,
     ) -> Result<(Outcome, CommandTime), Failure> {
         let counts = ledger.counts()?;
+        ledger.set_options(&settings::options(self.run, &self.chosen));
         let (writer, thread) = ledger.into_writer(self.verb)?;
         let before = self.began.elapsed();
         let outcome = run::run(
@@ -349,9 +384,13 @@ impl Undertaking<'_> {
             // What stands at its path now, if anything does, has nothing to say about this run.
             return Err(error.into());
         }
-        let summary = Summary::read(&Reader::open(&self.common.ledger)?)?;
+        let reader = Reader::open(&self.common.ledger)?;
+        let mut summary = Summary::read(&reader)?;
+        if settings::is_pilot(self.run) {
+            summary.pilot = reader.sent_by_last_run(PILOT_SHOWN)?;
+        }
         self.print(&summary, time, outcome.progress.requests)?;
-        match ending::failure(outcome.ending, summary.is_unsettled()) {
+        match ending::failure(outcome.ending, &summary) {
             Some(failure) => Err(failure),
             None => Ok(ExitCode::SUCCESS),
         }
@@ -367,8 +406,9 @@ impl Undertaking<'_> {
         }
         let ledger = &self.common.ledger;
         print(&format!(
-            "{}{}{}",
-            summary::table(summary),
+            "{}{}{}{}",
+            name_ledger(&summary::table(summary), &self.common.ledger),
+            summary::pilot(summary),
             summary::time(time),
             summary::next(summary, ledger, &free_name(ledger))
         ))
@@ -465,23 +505,20 @@ fn answer_to(question: &str, stop: &Stop) -> Result<String, Failure> {
 pub fn no_list(verb: &str, job: &Job) -> Failure {
     let status: Vec<&str> = job.handles.iter().map(|handle| handle.as_str()).collect();
     let status = status.join(",");
-    Failure::new(Kind::Usage, "no list is given, and the ledger holds none")
-        .hint(format!("rollbook {verb} --status {status} customers.csv"))
+    Failure::new(Kind::Usage, "no list is given, and the ledger has none").hint(format!(
+        "`rollbook {verb} --status {status} customers.csv` names one"
+    ))
 }
 
 /// Stopped before anything was begun.
 pub fn stopped_early() -> Failure {
-    Failure::new(Kind::Stopped, "stopped on request")
-        .hint("nothing was sent, and nothing was kept in the ledger")
+    Failure::as_asked("before anything was sent, as asked").hint("nothing was kept in the ledger")
 }
 
 /// Out of requests before anything was begun.
 pub fn spent_early() -> Failure {
-    Failure::new(
-        Kind::Stopped,
-        "--max-requests was used up before anything could begin",
-    )
-    .hint("allow more; nothing was sent, and nothing was kept in the ledger")
+    Failure::as_asked("at --max-requests, before anything could be sent")
+        .hint("allow more requests; nothing was kept in the ledger")
 }
 
 /// How the job of a ledger stands, on stdout.
@@ -492,7 +529,7 @@ pub fn print_summary(path: &Path, json: bool) -> Result<(), Failure> {
     }
     print(&format!(
         "{}{}",
-        summary::table(&summary),
+        name_ledger(&summary::table(&summary), path),
         summary::next(&summary, path, &free_name(path))
     ))
 }

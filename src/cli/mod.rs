@@ -3,17 +3,20 @@
 //! Holds no business rules. What is deliberately absent: a token among the arguments.
 
 mod args;
+mod asking;
 mod demo;
 mod doctor;
 mod ending;
 mod error;
 mod export;
+mod help;
 mod job;
 mod lists;
 mod look;
 mod plan;
 mod reading;
 mod reckon;
+mod retry;
 mod reuse;
 mod sandbox;
 mod settings;
@@ -27,6 +30,8 @@ use crate::model::text::printable_lines;
 use crate::ui::say;
 use args::{Cli, Verb};
 use clap::Parser;
+use error::Failure;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// A core file would hold the token and emails, for whoever finds it.
@@ -66,15 +71,34 @@ fn outlive_file_limits() {
     let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
 }
 
+/// Whether a program reads what is said: then errors are JSON as well, also those about the arguments themselves.
+fn wants_json() -> bool {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let is = |argument: &OsString, text: &str| argument == text;
+    arguments
+        .iter()
+        .any(|argument| is(argument, "--json") || is(argument, "--progress=json"))
+        || arguments
+            .windows(2)
+            .any(|pair| is(&pair[0], "--progress") && is(&pair[1], "json"))
+}
+
 /// Parses the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
     leave_no_core();
     outlive_file_limits();
+    let as_json = wants_json();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if as_json && error.use_stderr() => {
+            return Failure::of_usage(&error).report("".as_ref(), true);
+        }
         Err(error) => return refuse(&error),
     };
     let common = &cli.common;
+    if let Err(failure) = common.check() {
+        return failure.report(&common.ledger, as_json);
+    }
     if !common.quiet {
         tell_of_waiting(|line| say(line));
     }
@@ -95,5 +119,5 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::doctor(args, common),
         Verb::Sandbox(args) => sandbox::serve(args, common),
     };
-    done.unwrap_or_else(|failure| failure.report())
+    done.unwrap_or_else(|failure| failure.report(&common.ledger, as_json))
 }

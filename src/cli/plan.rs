@@ -1,21 +1,33 @@
 //! `plan`: what a run would take, without a run. Asks the tenant, and leaves the ledger as it is.
 
 use super::args::{Common, PlanArgs};
+use super::asking::asking;
 use super::error::{Failure, Kind};
-use super::job::{no_list, print, print_json, stopped_early};
+use super::job::{Stop, no_list, print, print_json};
 use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{settings, signals};
-use crate::ledger::{LedgerError, Reader};
+use crate::api::Paced;
+use crate::api::client::Client;
+use crate::api::pacing::PaceSettings;
+use crate::input::Source;
+use crate::ledger::{LedgerError, Reader, holder_of};
+use crate::model::chosen::Chosen;
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
+use crate::model::rate::{Rate, Span};
 use crate::runner::count::Counting;
-use crate::runner::plan::open_batches;
+use crate::runner::event::Events;
+use crate::runner::plan::{Plan, open_batches};
 use crate::runner::preflight;
 use crate::ui::Screen;
 use crate::ui::plan::{object, text};
+use std::num::NonZeroU32;
 use std::process::ExitCode;
+
+/// Requests a second that a plan takes from a run on the same ledger: a fifth of the usual rate.
+const BESIDE_A_RUN_PER_SECOND: NonZeroU32 = NonZeroU32::new(2).expect("BUG: two is not zero");
 
 /// `plan`.
 pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
@@ -41,43 +53,25 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
     }
     let token = settings::token(&args.connection)?;
     let base = settings::base_url(&args.connection, Some(&job.tenant))?;
-    let reuse = Reuse::open(&args.run.reuse, &common.ledger, &job)?;
-    let offer = reuse.as_ref().map(|reuse| reuse.offer(&job));
+    let before = ledger.as_ref().map(Reader::chosen).transpose()?.flatten();
+    let planning = Planning {
+        args,
+        common,
+        job,
+        chosen: settings::chosen(&args.run, before),
+        ledger,
+        sources,
+        standing,
+    };
+    let reuse = Reuse::open(&args.run.reuse, &common.ledger, &planning.job)?;
     let runtime = settings::runtime()?;
     let screen = Screen::open(settings::mode(common.progress, common.quiet), common.verbose);
+    let events = screen.events();
     let planned = runtime.block_on(async {
-        let mut stop = signals::stop_on_signals();
-        let tenant = settings::tenant(
-            &base,
-            &token,
-            settings::pace(&args.run),
-            settings::as_guest(&base),
-        )?;
-        tokio::select! {
-            checked = preflight::check(&tenant, &job) => checked?,
-            Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
-        }
-        let is_stopped = || *stop.borrow();
-        let reading = args.reading.reading();
-        let mut counting = Counting::new(ledger.as_ref(), offer.as_ref(), &is_stopped)?;
-        for source in &sources {
-            counting.list(source, &reading, &screen.events(), &is_stopped)?;
-        }
-        if let Some(reuse) = &reuse {
-            reuse.tell(counting.reused(), &screen.events());
-        }
-        let (work, reused) = (counting.left(standing), counting.reused().resolved);
-        let sample = |size| Ok(counting.sample(size)?);
-        let (plan, _) = reckon(
-            &tenant,
-            (&job, counting.lists()?, work, reused),
-            &args.run,
-            common,
-            sample,
-            &stop,
-        )
-        .await?;
-        Ok(plan)
+        let stop = signals::stop_on_signals();
+        let pace = planning.pace(&events);
+        let tenant = settings::tenant(&base, &token, pace, settings::as_guest(&base))?;
+        planning.ask(&tenant, reuse.as_ref(), &events, &stop).await
     });
     screen.close();
     let planned = planned?;
@@ -87,6 +81,70 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         print(text(&planned).trim_start_matches('\n'))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be planned.
+struct Planning<'a> {
+    args: &'a PlanArgs,
+    common: &'a Common,
+    job: Job,
+    chosen: Chosen,
+    ledger: Option<Reader>,
+    sources: Vec<Source>,
+    standing: Work,
+}
+
+impl Planning<'_> {
+    /// How fast this may ask. Beside a run on the same ledger, which shares its rate, it asks slowly and says so.
+    fn pace(&self, events: &Events) -> PaceSettings {
+        let own = settings::pace(&self.args.run, &self.chosen);
+        let slower = |rate: f64| own.rate.per_second().is_none_or(|own| rate < own);
+        if holder_of(&self.common.ledger).is_none() || !slower(BESIDE_A_RUN_PER_SECOND.get().into()) {
+            return own;
+        }
+        events.notice(format!(
+            "a run is under way on this ledger: this plan takes {BESIDE_A_RUN_PER_SECOND} requests a second of its \
+             rate while it asks"
+        ));
+        PaceSettings {
+            rate: Rate::at_most(BESIDE_A_RUN_PER_SECOND, Span::Second),
+            ..own
+        }
+    }
+
+    async fn ask(
+        &self,
+        tenant: &Paced<Client>,
+        reuse: Option<&Reuse<'_>>,
+        events: &Events,
+        stop: &Stop,
+    ) -> Result<Plan, Failure> {
+        let checked = preflight::check(tenant, &self.job);
+        asking(tenant, preflight::ABOUT_REQUESTS, (events, stop), checked).await?;
+        let is_stopped = || *stop.borrow();
+        let offer = reuse.map(|reuse| reuse.offer(&self.job));
+        let mut counting = Counting::new(self.ledger.as_ref(), offer.as_ref(), &is_stopped)?;
+        let reading = self.args.reading.reading();
+        for source in &self.sources {
+            counting.list(source, &reading, events, &is_stopped)?;
+        }
+        if let Some(reuse) = reuse {
+            reuse.tell(counting.reused(), events);
+        }
+        let work = (counting.left(self.standing), counting.reused().resolved);
+        let sample = |size| Ok(counting.sample(size)?);
+        let how = (&self.args.run, &self.chosen);
+        let (plan, _) = reckon(
+            tenant,
+            (&self.job, counting.lists()?, work.0, work.1),
+            how,
+            self.common,
+            sample,
+            (events, stop),
+        )
+        .await?;
+        Ok(plan)
+    }
 }
 
 /// The job that is meant: the ledger's own, where it has one, unless another is named, which is refused.
@@ -107,11 +165,10 @@ fn job(args: &PlanArgs, ledger: Option<&Reader>) -> Result<Job, Failure> {
         _ => args.status.clone(),
     };
     if status.is_empty() {
-        return Err(Failure::new(
-            Kind::Usage,
-            "no status is named, and the ledger is pinned to no job yet",
-        )
-        .hint("rollbook plan --status HANDLE customers.csv"));
+        return Err(
+            Failure::new(Kind::Usage, "no status is named, and the ledger has no job yet")
+                .hint("`rollbook plan --status HANDLE customers.csv` names one"),
+        );
     }
     let base = settings::base_url(&args.connection, own.map(|job| job.tenant.as_str()))?;
     let job = settings::job(action, &status, &base)?;

@@ -1,16 +1,19 @@
 //! What a run with these arguments will take, as `plan` says it and as somebody says yes to it.
 
 use super::args::{Common, ResolveArg, RunArgs};
+use super::asking::asking;
 use super::error::{Failure, shown};
-use super::job::{Stop, spent_early, stopped_early};
+use super::job::Stop;
 use super::settings;
 use crate::api::Paced;
 use crate::api::client::Client;
+use crate::model::chosen::Chosen;
 use crate::model::email::Email;
 use crate::model::forecast::{Work, looked_up};
 use crate::model::ids::Job;
 use crate::model::way::{self, Supported, Survey};
 use crate::runner::context::RunSettings;
+use crate::runner::event::Events;
 use crate::runner::plan::{Plan, PlannedList};
 use crate::runner::survey::{self, Surveyed};
 
@@ -20,32 +23,34 @@ use crate::runner::survey::{self, Surveyed};
 pub async fn reckon(
     tenant: &Paced<Client>,
     (job, lists, work, reused): (&Job, Vec<PlannedList>, Work, u64),
-    run: &RunArgs,
+    (run, chosen): (&RunArgs, &Chosen),
     common: &Common,
     sample: impl FnOnce(usize) -> Result<Vec<Email>, Failure>,
-    stop: &Stop,
+    (events, stop): (&Events, &Stop),
 ) -> Result<(Plan, RunSettings), Failure> {
     let worthwhile = work.pending + work.resolved >= survey::WORTHWHILE_EMAILS;
     let surveyed = if matches!(run.resolve, ResolveArg::One) || !worthwhile {
         unasked(run.resolve)
     } else {
         let sample = sample(survey::sample_size(work.pending, run.max_requests))?;
-        let mut stop = stop.clone();
-        tokio::select! {
-            surveyed = survey::survey(tenant, job, &sample) => surveyed?,
-            () = tenant.gate().exhausted() => return Err(spent_early()),
-            Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(stopped_early()),
-        }
+        let about = survey::about_requests(sample.len());
+        asking(
+            tenant,
+            about,
+            (events, stop),
+            survey::survey(tenant, job, &sample),
+        )
+        .await?
     };
     let room = run.limit.filter(|_| !run.dry_run);
     let emails = looked_up(&work, room, surveyed.survey.sample.sending_share());
     let first = emails < work.pending;
     let choice = way::choose(run.resolve.into(), &surveyed.survey, emails, first);
-    let run_settings = settings::run_settings(run, choice.way, &surveyed);
+    let run_settings = settings::run_settings(run, chosen, choice.way, &surveyed);
     let plan = Plan::new(
         (job.clone(), shown(&common.ledger), lists),
         (work, reused),
-        (&run_settings, settings::pace(run)),
+        (&run_settings, settings::pace(run, chosen)),
         choice,
         &tenant.gate().view(),
     );

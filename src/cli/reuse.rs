@@ -2,11 +2,12 @@
 
 use super::args::ReuseArgs;
 use super::error::{Failure, Kind, shown};
+use super::job::stopped_early;
 use crate::ledger::{LedgerError, Loading, Offer, OtherLedger, ReuseError, Reused, Terms};
 use crate::model::ids::Job;
 use crate::runner::event::Events;
+use crate::ui::command::quoted;
 use crate::ui::format::counted;
-use crate::ui::summary::quoted;
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,9 +68,8 @@ impl<'a> Reuse<'a> {
         ));
         if reused.ahead > 0 {
             events.notice(format!(
-                "--reuse: {} {} looked up in the future of this machine's clock, so how old that is cannot be \
-                 told and they are looked up again; if it is this clock that is wrong, set it right and run the same \
-                 command again",
+                "--reuse: {} {} looked up at a time that this machine's clock has not reached, so they are looked up \
+                 again; if this clock is wrong, set it and run the same command again",
                 counted(reused.ahead, "more entry", "more entries"),
                 if reused.ahead == 1 { "was" } else { "were" },
             ));
@@ -84,21 +84,21 @@ impl From<ReuseError> for Failure {
         match &error {
             ReuseError::Ours(error) => error.clone().into(),
             ReuseError::Stopped => {
-                failure(Kind::Stopped).hint("nothing was sent, and nothing was kept in the ledger")
+                stopped_early()
             }
             ReuseError::Itself(_) | ReuseError::Copy(_) => failure(Kind::Usage)
                 .hint("name another one: what a ledger knows it does not ask for again anyway"),
             ReuseError::NoJob(_) => failure(Kind::Usage).hint(whom),
             ReuseError::OtherTenant { .. } => failure(Kind::Ledger).hint(whom),
             ReuseError::Adopted => {
-                failure(Kind::Ledger).hint("leave --reuse out, and everybody is looked up")
+                failure(Kind::Ledger).hint("leave --reuse out, and every email is looked up")
             }
             ReuseError::Theirs { path, error } => match error {
                 LedgerError::Missing(_) => failure(Kind::Usage).hint(whom),
                 LedgerError::Newer { .. } => failure(Kind::Ledger)
-                    .hint("update rollbook, or leave --reuse out: everybody is looked up then"),
+                    .hint("update rollbook, or leave --reuse out: every email is looked up then"),
                 _ => failure(Kind::Ledger).hint(format!(
-                    "`rollbook doctor --ledger {}` says more about it; without --reuse everybody is looked up",
+                    "`rollbook doctor --ledger {}` says more about it; without --reuse every email is looked up",
                     quoted(path)
                 )),
             },

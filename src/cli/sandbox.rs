@@ -26,13 +26,13 @@ pub struct SandboxArgs {
     #[arg(long, default_value_t = 20_000)]
     profiles: u32,
     /// What the profiles are made from: the same seed, the same people
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, hide_short_help = true)]
     seed: u64,
     /// The bearer token that is accepted
     #[arg(long, default_value = "sandbox-token")]
     token: String,
     /// The token's scopes
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', hide_short_help = true)]
     scopes: Option<Vec<String>>,
     /// Share of profiles that hold the first status already, in per cent
     #[arg(long, default_value_t = 5)]
@@ -47,61 +47,66 @@ pub struct SandboxArgs {
     #[arg(long)]
     rate_limit: Option<RateLimit>,
     /// How that is counted: fixed or sliding windows, or a bucket of tokens
-    #[arg(long, value_name = "KIND", default_value_t = RateKind::Fixed)]
+    #[arg(long, value_name = "KIND", default_value_t = RateKind::Fixed, hide_short_help = true)]
     rate_kind: RateKind,
     /// Another limit after so many seconds, such as 90s=300/min
-    #[arg(long, value_name = "WHEN=LIMIT", requires = "rate_limit")]
+    #[arg(
+        long,
+        value_name = "WHEN=LIMIT",
+        requires = "rate_limit",
+        hide_short_help = true
+    )]
     rate_change: Option<RateChange>,
     /// Leaves the X-RateLimit-* headers out
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_rate_headers: bool,
     /// How a 429 says when to come back: seconds, date or missing
-    #[arg(long, default_value_t = RetryAfterStyle::Seconds)]
+    #[arg(long, default_value_t = RetryAfterStyle::Seconds, hide_short_help = true)]
     retry_after: RetryAfterStyle,
     /// How the email filter compares: exact, partial or ignored
-    #[arg(long, default_value_t = FilterMode::Exact)]
+    #[arg(long, default_value_t = FilterMode::Exact, hide_short_help = true)]
     filter: FilterMode,
     /// What a filter for many emails does: honoured, ignored, broken, sensitive or short
-    #[arg(long, default_value_t = ListFilter::Honoured)]
+    #[arg(long, default_value_t = ListFilter::Honoured, hide_short_help = true)]
     filter_in: ListFilter,
     /// Ignores `filter[statuses.handle]`
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_filter_holders: bool,
     /// Ignores `sort=id`
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_sort: bool,
     /// The longest address in bytes; a longer one is a 414
-    #[arg(long, default_value_t = 8_000)]
+    #[arg(long, default_value_t = 8_000, hide_short_help = true)]
     url_max: u32,
     /// How counts are written: number, string or null
-    #[arg(long, default_value_t = CountStyle::Number)]
+    #[arg(long, default_value_t = CountStyle::Number, hide_short_help = true)]
     counts: CountStyle,
     /// How the statuses come: paged or bare
-    #[arg(long, default_value_t = EnvelopeStyle::Paged)]
+    #[arg(long, default_value_t = EnvelopeStyle::Paged, hide_short_help = true)]
     envelope: EnvelopeStyle,
     /// What unknown profile ids lead to: reject, item or silent
-    #[arg(long, default_value_t = UnknownIds::Reject)]
+    #[arg(long, default_value_t = UnknownIds::Reject, hide_short_help = true)]
     unknown_ids: UnknownIds,
     /// Reports an undocumented state while a batch is pending
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     unknown_state: bool,
     /// A batch is not found for so long after its 202
-    #[arg(long, value_parser = parse_time, default_value = "0ms")]
+    #[arg(long, value_parser = parse_time, default_value = "0ms", hide_short_help = true)]
     not_found_for: Duration,
     /// From a batch's acceptance to its application
     #[arg(long, value_parser = parse_time, default_value = "200ms")]
     apply_delay: Duration,
     /// From a batch's success to its effect on the profiles
-    #[arg(long, value_parser = parse_time, default_value = "0ms")]
+    #[arg(long, value_parser = parse_time, default_value = "0ms", hide_short_help = true)]
     show_delay: Duration,
     /// The largest page
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, hide_short_help = true)]
     page_max: u32,
     /// The largest batch; a larger one is a 422
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, hide_short_help = true)]
     batch_max: u32,
     /// The largest request; a larger one is a 413
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     payload_max: Option<u32>,
     /// Share of writes that are taken and answered by a gateway's 502, in per cent
     #[arg(long, default_value_t = 0.0)]
@@ -110,7 +115,7 @@ pub struct SandboxArgs {
     #[arg(long, default_value_t = 0.0)]
     drop_writes: f64,
     /// Batches succeed and change nothing, as if the status had been deleted
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     drop_handle_effect: bool,
     /// Writes a list about half of the profiles to this file first, to try things with
     #[arg(long, value_name = "FILE")]
@@ -119,10 +124,10 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Writes every accepted write to this file, one JSON object a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     journal: Option<PathBuf>,
     /// At the end, writes when each request arrived, in seconds, and how it was answered, one a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     arrivals: Option<PathBuf>,
 }
 

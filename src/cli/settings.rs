@@ -1,6 +1,6 @@
 //! From arguments and environment to what a run needs: the tenant's address, the token, the lists.
 
-use super::args::{ConnectionArgs, ProgressArg, RunArgs};
+use super::args::{Common, ConnectionArgs, ProgressArg, RunArgs};
 use super::error::{Failure, Kind, shown};
 use crate::api::base_url::BaseUrl;
 use crate::api::client::{Client, Timeouts};
@@ -8,8 +8,10 @@ use crate::api::pacing::{Budget, Gate, PaceSettings, Unshared};
 use crate::api::{Paced, Slice};
 use crate::input::Source;
 use crate::ledger::{Ledger, LedgerError};
+use crate::model::chosen::{Chosen, RunOptions};
 use crate::model::ids::{Action, Handle, Job};
-use crate::model::way::Way;
+use crate::model::sample::Confirm;
+use crate::model::way::{Resolve, Way};
 use crate::runner::context::RunSettings;
 use crate::runner::limits::Limits;
 use crate::runner::send::DEPARTURE_LIMIT;
@@ -31,27 +33,49 @@ const WRITE_LIFE: Duration = DEPARTURE_LIMIT
 /// The least time for which nothing is concluded from absence.
 const QUIET_AT_LEAST: Duration = Duration::from_secs(60);
 
-/// The tenant's address: from the arguments, or else from what the ledger is pinned to.
+/// The tenant's address: from the flags, or else from the environment, or else from what the ledger is pinned to.
 pub fn base_url(args: &ConnectionArgs, pinned: Option<&str>) -> Result<BaseUrl, Failure> {
-    // A variable that is set to nothing is as good as none.
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-    match (given(&args.base_url), given(&args.tenant), pinned) {
-        (Some(url), _, _) => Ok(BaseUrl::parse(&url)?),
-        (None, Some(tenant), _) => Ok(BaseUrl::of_tenant(&tenant)?),
-        (None, None, Some(pinned)) => {
-            let base = BaseUrl::parse(pinned)?;
-            if base.is_loopback() || base.is_omneo() {
-                return Ok(base);
-            }
-            // A ledger may come from anybody, and the token would follow where it points.
-            Err(Failure::new(
-                Kind::Usage,
-                format!("the ledger points to {base}, which is not an Omneo address"),
-            )
-            .hint(format!("if the token may go there, say so: --base-url {base}")))
-        }
-        (None, None, None) => Err(Failure::new(Kind::Usage, "no tenant is named")
-            .hint("set OMNEO_TENANT=acme or --tenant acme; --base-url takes a whole address")),
+    if let Some(named) = named_base_url(args)? {
+        return Ok(named);
+    }
+    let pinned = pinned.ok_or_else(|| {
+        Failure::new(Kind::Usage, "no tenant is named")
+            .hint("set OMNEO_TENANT=acme or --tenant acme; --base-url takes a whole address")
+    })?;
+    let base = BaseUrl::parse(pinned)?;
+    if base.is_loopback() || base.is_omneo() {
+        return Ok(base);
+    }
+    // A ledger may come from anybody, and the token would follow where it points.
+    Err(Failure::new(
+        Kind::Usage,
+        format!("the ledger points to {base}, which is not an Omneo address"),
+    )
+    .hint(format!("if the token may go there, say so: --base-url {base}")))
+}
+
+/// The address that the flags name, or else the environment. Two names for different addresses are refused: the token
+/// would go to one of them, and nobody said to which.
+pub fn named_base_url(args: &ConnectionArgs) -> Result<Option<BaseUrl>, Failure> {
+    // A variable that is set to nothing is as good as none; a flag without a value is a slip.
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
+    let flags = (args.tenant.clone(), args.base_url.clone());
+    let (names, (tenant, url)) = match flags {
+        (None, None) => (
+            ("OMNEO_TENANT", "OMNEO_BASE_URL"),
+            (variable("OMNEO_TENANT"), variable("OMNEO_BASE_URL")),
+        ),
+        flags => (("--tenant", "--base-url"), flags),
+    };
+    let of_tenant = tenant.map(|name| BaseUrl::of_tenant(&name)).transpose()?;
+    let of_url = url.map(|url| BaseUrl::parse(&url)).transpose()?;
+    match (of_tenant, of_url) {
+        (Some(tenant), Some(url)) if tenant != url => Err(Failure::new(
+            Kind::Usage,
+            format!("{} names {tenant}, and {} names {url}", names.0, names.1),
+        )
+        .hint("leave one of them out; nothing was sent")),
+        (tenant, url) => Ok(url.or(tenant)),
     }
 }
 
@@ -64,7 +88,7 @@ pub fn token(args: &ConnectionArgs) -> Result<SecretString, Failure> {
     let token = bare(text.expose_secret());
     if token.is_empty() {
         return Err(Failure::new(Kind::Usage, "there is no token")
-            .hint("set OMNEO_TOKEN, or name a file that holds the token with --token-file"));
+            .hint("set OMNEO_TOKEN, or name a file that contains the token with --token-file"));
     }
     // What a token may be made of (RFC 6750), and the bar of Laravel's.
     let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=|".contains(&byte);
@@ -74,7 +98,7 @@ pub fn token(args: &ConnectionArgs) -> Result<SecretString, Failure> {
             Kind::Usage,
             "what is given as the token has characters that no token has: spaces, quotes, line breaks or others",
         )
-        .hint("give the bare token and nothing else; nothing was sent"));
+        .hint("set OMNEO_TOKEN, or the token's file, to the bare token and nothing else; nothing was sent"));
     }
     Ok(SecretString::from(token))
 }
@@ -109,7 +133,7 @@ fn token_from(path: &Path) -> Result<SecretString, Failure> {
             Kind::Usage,
             format!("cannot read the token from {}: {error}", shown(path)),
         )
-        .hint("--token-file names a file that holds the token and nothing else")
+        .hint("--token-file names a file that contains the token and nothing else")
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(failed)?;
@@ -210,33 +234,77 @@ pub fn sources(lists: &[OsString]) -> Result<Vec<Source>, Failure> {
     Ok(sources)
 }
 
+/// What holds for a run: what is given now, or else what was chosen for this job before, or else what is usual.
+pub fn chosen(args: &RunArgs, before: Option<Chosen>) -> Chosen {
+    let before = before.unwrap_or_default();
+    Chosen {
+        in_doubt: args.in_doubt.map_or(before.in_doubt, Into::into),
+        rate: args.rate.unwrap_or(before.rate),
+        reserve: args.reserve.unwrap_or(before.reserve),
+        confirm: args.confirm.map_or(before.confirm, Into::into),
+        batch_size: args.batch_size.unwrap_or(before.batch_size),
+    }
+}
+
+/// Profiles that a pilot sends to at the most: a larger share of a job is not looked at one by one.
+const PILOT_AT_MOST: u64 = 100;
+
+/// Whether a run is there to be looked at before the rest is sent.
+pub fn is_pilot(args: &RunArgs) -> bool {
+    !args.dry_run && args.limit.is_some_and(|limit| limit <= PILOT_AT_MOST)
+}
+
 /// How a run goes about its work.
-pub fn run_settings(args: &RunArgs, way: Way, surveyed: &Surveyed) -> RunSettings {
+pub fn run_settings(args: &RunArgs, chosen: &Chosen, way: Way, surveyed: &Surveyed) -> RunSettings {
     RunSettings {
         concurrency: usize::from(args.concurrency),
         way,
         sample: surveyed.survey.sample,
         page_size: surveyed.page_size.unwrap_or(Slice::USUAL_SIZE),
-        batch_size: usize::from(args.batch_size),
+        batch_size: usize::from(chosen.batch_size),
         send_limit: args.limit,
         dry_run: args.dry_run,
-        confirm: args.confirm.into(),
+        // A pilot is read back as a whole, unless something else is asked for by name.
+        confirm: if is_pilot(args) && args.confirm.is_none() {
+            Confirm::All
+        } else {
+            chosen.confirm
+        },
         settle_deadline: args.settle_deadline,
-        in_doubt: args.in_doubt.into(),
+        in_doubt: chosen.in_doubt,
         quiet: WRITE_LIFE.max(QUIET_AT_LEAST),
         limits: Limits {
             until_ms: args.until,
             requests: args.max_requests,
         },
+        retry: None,
     }
 }
 
 /// How fast a run may go.
-pub fn pace(args: &RunArgs) -> PaceSettings {
+pub fn pace(args: &RunArgs, chosen: &Chosen) -> PaceSettings {
     PaceSettings {
-        rate: args.rate,
-        reserve: args.reserve,
+        rate: chosen.rate,
+        reserve: chosen.reserve,
         concurrency: usize::from(args.concurrency),
+    }
+}
+
+impl Common {
+    /// Refuses what contradicts itself, as far as the arguments' own rules cannot.
+    pub fn check(&self) -> Result<(), Failure> {
+        let shows = matches!(
+            self.progress,
+            ProgressArg::Bar | ProgressArg::Plain | ProgressArg::Json
+        );
+        if self.quiet && shows {
+            return Err(Failure::new(
+                Kind::Usage,
+                "--quiet shows no progress, and --progress asks for it",
+            )
+            .hint("leave one of them out"));
+        }
+        Ok(())
     }
 }
 
@@ -260,4 +328,19 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Kind::Unexpected, format!("cannot start: {error}")))
+}
+
+/// All options of a run, as the ledger records them.
+pub fn options(args: &RunArgs, chosen: &Chosen) -> RunOptions {
+    RunOptions {
+        chosen: *chosen,
+        concurrency: args.concurrency,
+        resolve: Resolve::from(args.resolve),
+        settle_deadline: args.settle_deadline,
+        dry_run: args.dry_run,
+        limit: args.limit,
+        until_ms: args.until,
+        max_requests: args.max_requests,
+        adopt: args.adopt,
+    }
 }

@@ -6,6 +6,7 @@ use super::job::print;
 use super::settings;
 use crate::ledger::{LedgerError, RulingError};
 use crate::model::ids::BatchNo;
+use crate::ui::command::on_ledger;
 use std::process::ExitCode;
 
 /// `settle`.
@@ -19,25 +20,31 @@ pub fn settle(args: &SettleArgs, common: &Common) -> Result<ExitCode, Failure> {
         .rule(no, args.verdict.into(), person, because)
         .map_err(refusal)?;
     if !common.quiet {
-        print(&match args.verdict {
-            VerdictArg::Sent => format!(
-                "Batch {no} counts as sent, by {person}.\nNext      rollbook resume   reads its profiles back; who does not show the change has failed\n"
+        let (word, next) = match args.verdict {
+            VerdictArg::Sent => (
+                "sent",
+                "reads its profiles back; those without the change have failed",
             ),
-            VerdictArg::Absent => format!(
-                "Batch {no} counts as never arrived, by {person}.\nNext      rollbook resume   looks at its profiles once more; if none shows the change, it is sent again\n"
+            VerdictArg::Absent => (
+                "never arrived",
+                "looks at its profiles again and sends it if none shows the change",
             ),
-        })?;
+        };
+        print(&format!(
+            "Batch {no} counts as {word}, by {person}.\nNext      {}\n          {next}\n",
+            on_ledger(&common.ledger, "resume")
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// An auditor will read it: it has to say something, on one line.
-fn said<'a>(text: &'a str, flag: &str) -> Result<&'a str, Failure> {
+pub fn said<'a>(text: &'a str, flag: &str) -> Result<&'a str, Failure> {
     let text = text.trim();
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(
             Failure::new(Kind::Usage, format!("{flag} must say something, on one line"))
-                .hint("a ruling is kept for whoever asks later who decided what, and why"),
+                .hint("a ruling is kept in the ledger, so that an auditor can see who decided what, and why"),
         );
     }
     Ok(text)

@@ -48,7 +48,7 @@ fn until(text: &str, now: Timestamp, zone: &TimeZone) -> Result<i64, String> {
         return Err("that is past; expected a time to come".into());
     }
     if moment > now.saturating_add((366 * 24).hours()).unwrap_or(Timestamp::MAX) {
-        return Err("that is more than a year away; surely a slip".into());
+        return Err("that is more than a year away; is it a slip?".into());
     }
     Ok(moment.as_millisecond())
 }

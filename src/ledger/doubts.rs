@@ -89,7 +89,7 @@ pub enum RulingError {
     #[error("there is no batch {0} in this ledger")]
     NoSuchBatch(BatchNo),
     /// It needs no ruling.
-    #[error("batch {no} is {state}, and only a held batch can be ruled on")]
+    #[error("batch {no} is {state}; only a batch that awaits a ruling (held) can be ruled on")]
     NotHeld {
         /// Which one.
         no: BatchNo,

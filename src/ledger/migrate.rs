@@ -15,6 +15,9 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_lists.sql"),
     include_str!("../../migrations/0006_evidence.sql"),
     include_str!("../../migrations/0007_identity.sql"),
+    include_str!("../../migrations/0008_chosen.sql"),
+    include_str!("../../migrations/0009_retry.sql"),
+    include_str!("../../migrations/0010_report.sql"),
 ];
 
 /// The version that this program writes.

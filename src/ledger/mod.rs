@@ -22,6 +22,7 @@
 //! the SQL library leaves this folder, so that a ledger in a server could stand beside this one.
 
 mod busy;
+mod chosen;
 mod doubts;
 mod error;
 mod executor;
@@ -37,6 +38,8 @@ mod other;
 mod place;
 mod read;
 mod record;
+mod report;
+mod retry;
 mod reuse;
 mod safety;
 mod scans;
@@ -57,7 +60,11 @@ pub use lock::holder_of;
 pub use memory::Remembered;
 pub use open::Ledger;
 pub use other::{Offer, OtherLedger};
-pub use read::{Accepted, BatchRow, Counts, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember};
+pub use read::{
+    Accepted, BatchOutcome, BatchRow, Counts, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
+};
+pub use report::{RunReport, RunUnderWay, SentProfile};
+pub use retry::{Decision, Failures, FreshLook};
 pub use reuse::{ReuseError, Reused, Terms};
 pub use scans::{BegunScan, ScanState, Seen, SeenOnce, Sighting};
 pub use time::now_ms;

@@ -37,6 +37,8 @@ pub struct Ledger {
     pub(super) epoch: i64,
     pub(super) lock: Lock,
     pub(super) memory: Memory,
+    /// What the next run was given, as a JSON object.
+    pub(super) options: Option<String>,
     created: bool,
 }
 
@@ -124,6 +126,7 @@ impl Ledger {
             epoch,
             memory: Memory::new(id, found, last.is_some()),
             lock,
+            options: None,
             created,
         })
     }

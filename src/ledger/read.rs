@@ -8,6 +8,7 @@ use crate::model::email::Email;
 use crate::model::entry::EntryState;
 use crate::model::ids::{Action, BatchId, BatchNo, EntryId, Handle, Job, ProfileId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// An entry that waits for its look-up.
@@ -131,6 +132,23 @@ pub struct BatchRow {
     pub sent_at: Option<i64>,
     /// When it was settled.
     pub settled_at: Option<i64>,
+    /// How its members came out.
+    pub outcome: BatchOutcome,
+    /// Members that failed and were taken up again since.
+    pub retried: u64,
+}
+
+/// How the members of a batch came out so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchOutcome {
+    /// Members that are confirmed.
+    pub confirmed: u64,
+    /// Members that failed.
+    pub failed: u64,
+    /// Why most of those failed: a word, and the words that came with it.
+    pub failure: Option<(String, String)>,
+    /// How many failed for that reason.
+    most: u64,
 }
 
 /// A ledger that is being looked at; a run may be going on beside it.
@@ -208,14 +226,17 @@ impl Reader {
         let mut query = self.connection.prepare(
             "SELECT id, state, size, split_from, batch_id, rung, tenant_status, detail, sealed_at, sent_at, settled_at,
                     coalesce(attempts, 0), (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
-                        WHERE ruling.batch = batch.id ORDER BY ruling.id DESC LIMIT 1)
+                        WHERE ruling.batch = batch.id ORDER BY ruling.id DESC LIMIT 1),
+                    (SELECT count(*) FROM retry WHERE retry.batch = batch.id)
              FROM batch LEFT JOIN (SELECT batch AS no, count(*) AS attempts FROM attempt GROUP BY batch) ON no = id
              ORDER BY id",
         )?;
         let mut rows = query.query([])?;
         let mut batches = Vec::new();
+        let mut outcomes = outcomes(&self.connection)?;
         while let Some(row) = rows.next()? {
             batches.push(BatchRow {
+                outcome: outcomes.remove(&row.get(0)?).unwrap_or_default(),
                 no: BatchNo(row.get(0)?),
                 state: batch_state(row.get(1)?)?,
                 size: unsigned(row, 2)?,
@@ -229,10 +250,35 @@ impl Reader {
                 settled_at: row.get(10)?,
                 attempts: unsigned(row, 11)?,
                 ruling: row.get(12)?,
+                retried: unsigned(row, 13)?,
             });
         }
         Ok(batches)
     }
+}
+
+/// How the members of each batch came out. Walks the members.
+fn outcomes(connection: &Connection) -> Result<HashMap<i64, BatchOutcome>, LedgerError> {
+    let mut query = connection.prepare(
+        "SELECT batch, state, count(*), coalesce(reason, ''), coalesce(min(detail), '') FROM entry
+         WHERE batch IS NOT NULL AND state IN (3, 6) GROUP BY batch, state, reason",
+    )?;
+    let mut rows = query.query([])?;
+    let mut outcomes: HashMap<i64, BatchOutcome> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let outcome = outcomes.entry(row.get(0)?).or_default();
+        let members = unsigned(row, 2)?;
+        if row.get::<_, i64>(1)? == EntryState::Confirmed.code() {
+            outcome.confirmed += members;
+            continue;
+        }
+        outcome.failed += members;
+        if members > outcome.most {
+            outcome.most = members;
+            outcome.failure = Some((row.get(3)?, row.get(4)?));
+        }
+    }
+    Ok(outcomes)
 }
 
 pub(super) fn job(connection: &Connection) -> Result<Option<PinnedJob>, LedgerError> {

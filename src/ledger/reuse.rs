@@ -30,7 +30,7 @@ pub enum ReuseError {
     #[error("{} is a copy of this very ledger", .0.display())]
     Copy(PathBuf),
     /// Nothing was ever looked up with it.
-    #[error("{} is pinned to no job, so nobody was looked up with it", .0.display())]
+    #[error("{} has no job yet, so it has looked nothing up", .0.display())]
     NoJob(PathBuf),
     /// Its profile ids mean nothing here.
     #[error("{} is of another tenant, {theirs}; this job is at {ours}", path.display())]

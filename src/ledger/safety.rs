@@ -28,7 +28,7 @@ pub(super) fn check_file(path: &Path, about: &Metadata) -> Result<(), LedgerErro
     } else if !about.is_file() {
         "is not a regular file"
     } else if about.mode() & OTHERS_WRITE != 0 {
-        "can be written by everybody, so nobody knows who wrote it; if you trust it, `chmod 600` it"
+        "can be written by everybody, so anybody may have changed it; if you trust it, `chmod 600` it"
     } else {
         check_companions(path)?;
         return check_header(path);

@@ -78,7 +78,9 @@ impl Ledger {
         transaction.execute(GONE, [list.id])?;
         let entries = count(
             &transaction,
-            "SELECT count(*) FROM temp.gone JOIN entry USING (id) WHERE batch IS NOT NULL",
+            // An entry that is tried again has been in one before.
+            "SELECT count(*) FROM temp.gone JOIN entry USING (id) WHERE batch IS NOT NULL
+                 OR id IN (SELECT entry FROM retry WHERE retry.batch IS NOT NULL)",
         )?;
         if entries > 0 {
             let name = list.name;

@@ -92,6 +92,7 @@ impl Reader {
             prepare("SELECT profile_id FROM candidate WHERE entry = ?1 ORDER BY profile_id")?;
         let mut batches = prepare(BATCH)?;
         let mut query = prepare(ENTRIES)?;
+        let decisions = self.names(DECISIONS).map_err(sqlite)?;
         let mut batch = BatchFacts::default();
         let mut rows = query.query([]).map_err(sqlite)?;
         while let Some(row) = rows.next().map_err(sqlite)? {
@@ -101,6 +102,10 @@ impl Reader {
                 batch = BatchFacts::of(&mut batches, number).map_err(sqlite)?;
             }
             let mut entry = entry_row(row, &batch, &names, &sources).map_err(sqlite)?;
+            if !decisions.is_empty() {
+                let id: i64 = row.get(0).map_err(sqlite)?;
+                entry.ruling = decisions.get(&id).map_or(entry.ruling, |words| Some(words));
+            }
             if entry.state == EntryState::Ambiguous {
                 let id: i64 = row.get(0).map_err(sqlite)?;
                 let ids = candidates
@@ -113,7 +118,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The ledgers that something was taken from, by number. A handful at the most.
+    /// Words by number: the ledgers that something was taken from, or decisions by entry. A handful at the most.
     fn names(&self, sql: &str) -> rusqlite::Result<HashMap<i64, String>> {
         let mut query = self.connection.prepare(sql)?;
         query
@@ -216,9 +221,16 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
              GROUP BY profile_id HAVING count(*) > 1)",
     ),
     (
-        "a batch holds as many members as it was sealed with",
+        "a batch has as many members as it was sealed with",
         "SELECT count(*) FROM batch WHERE state <> 4
-             AND size <> (SELECT count(*) FROM entry WHERE entry.batch = batch.id)",
+             AND size <> (SELECT count(*) FROM entry WHERE entry.batch = batch.id)
+                 + (SELECT count(DISTINCT entry) FROM retry JOIN entry AS now ON now.id = retry.entry
+                     WHERE retry.batch = batch.id AND now.batch IS NOT batch.id)",
+    ),
+    (
+        "who decided is recorded where a member of an accepted batch was tried again",
+        "SELECT count(*) FROM retry JOIN batch ON batch.id = retry.batch
+             WHERE batch.state <> 4 AND (person IS NULL OR because IS NULL)",
     ),
     (
         "nothing was sent again that had been accepted, or doubted without being found absent",
@@ -252,6 +264,10 @@ const ENTRIES: &str =
 const REPEATS: &str =
     "SELECT repeated.list, repeated.line, email, coalesce(repeated.written, email), entry.list, entry.line
     FROM repeated JOIN entry ON entry.id = repeated.entry ORDER BY repeated.rowid";
+
+/// Who decided that failed entries are tried again, by the entry; the last one counts.
+const DECISIONS: &str = "SELECT entry, 'tried again by ' || person || ': ' || because FROM retry
+    WHERE person IS NOT NULL ORDER BY id";
 
 const BATCH: &str = "SELECT batch_id, rung, sent_at, CASE WHEN rung IN ('ruled_sent', 'ruled_absent') THEN
         (SELECT verdict || ' by ' || person || ': ' || because FROM ruling

@@ -103,8 +103,8 @@ impl Ledger {
 
     fn into_executor(self, verb: &str, failure: Arc<OnceLock<LedgerError>>) -> Result<Executor, LedgerError> {
         self.connection.execute(
-            "INSERT INTO run (verb, version, started_at) VALUES (?1, ?2, ?3)",
-            params![verb, env!("CARGO_PKG_VERSION"), now_ms()],
+            "INSERT INTO run (verb, version, started_at, options) VALUES (?1, ?2, ?3, ?4)",
+            params![verb, env!("CARGO_PKG_VERSION"), now_ms(), self.options],
         )?;
         let run = self.connection.last_insert_rowid();
         Ok(Executor::new(self, run, failure))

@@ -25,6 +25,23 @@ pub enum InDoubt {
     Hold,
 }
 
+impl InDoubt {
+    /// The word that the ledger and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Hold => "hold",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Verify, Self::Hold]
+            .into_iter()
+            .find(|way| way.as_str() == word)
+    }
+}
+
 /// What the tenant's list of batches says about one that is in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {

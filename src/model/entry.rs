@@ -47,6 +47,10 @@ pub enum EntryEvent {
     Confirm,
     /// The change is known, or must be assumed, not to have been made.
     Fail,
+    /// A person has it tried again.
+    Retry,
+    /// A later look shows the change on a profile that was taken for failed.
+    ConfirmLate,
 }
 
 /// A move that the lifecycle does not have.
@@ -74,6 +78,8 @@ pub fn apply(state: EntryState, event: EntryEvent) -> Result<EntryState, Illegal
         (S::Batched, E::Regroup) => Ok(S::Batched),
         (S::Batched, E::Confirm) => Ok(S::Confirmed),
         (S::Batched, E::Fail) => Ok(S::Failed),
+        (S::Failed, E::Retry) => Ok(S::Pending),
+        (S::Failed, E::ConfirmLate) => Ok(S::Confirmed),
         _ => Err(IllegalTransition {
             from: state.to_string(),
             event: format!("{event:?}"),
@@ -190,7 +196,7 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    const EVENTS: [EntryEvent; 10] = [
+    const EVENTS: [EntryEvent; 12] = [
         EntryEvent::Matched,
         EntryEvent::Skip,
         EntryEvent::FoundSeveral,
@@ -201,17 +207,19 @@ mod tests {
         EntryEvent::Regroup,
         EntryEvent::Confirm,
         EntryEvent::Fail,
+        EntryEvent::Retry,
+        EntryEvent::ConfirmLate,
     ];
 
     /// One row a state, one column an event, in the orders above; `.` is illegal.
     const TABLE: [(&str, &str); 7] = [
-        ("pending", "r s a f . . . . . ."),
-        ("resolved", ". . . . p . b . . ."),
-        ("batched", ". . . . . . . b c f"),
-        ("confirmed", ". . . . . . . . . ."),
-        ("skipped", ". . . . . p . . . ."),
-        ("ambiguous", ". . . . . . . . . ."),
-        ("failed", ". . . . . . . . . ."),
+        ("pending", "r s a f . . . . . . . ."),
+        ("resolved", ". . . . p . b . . . . ."),
+        ("batched", ". . . . . . . b c f . ."),
+        ("confirmed", ". . . . . . . . . . . ."),
+        ("skipped", ". . . . . p . . . . . ."),
+        ("ambiguous", ". . . . . . . . . . . ."),
+        ("failed", ". . . . . . . . . . p c"),
     ];
 
     #[test]
@@ -244,9 +252,10 @@ mod tests {
     #[test]
     fn a_run_has_no_way_out_of_final_states() {
         for state in EntryState::ALL {
-            // A run never releases: that comes of taking a list out.
-            let of_a_run = EVENTS.into_iter().filter(|event| *event != EntryEvent::Release);
-            let stuck = of_a_run.into_iter().all(|event| apply(state, event).is_err());
+            // A run never releases: that comes of taking a list out. Nor does it retry unless a person says so.
+            let by_a_person = [EntryEvent::Release, EntryEvent::Retry, EntryEvent::ConfirmLate];
+            let mut of_a_run = EVENTS.into_iter().filter(|event| !by_a_person.contains(event));
+            let stuck = of_a_run.all(|event| apply(state, event).is_err());
             assert_eq!(stuck, state.is_final(), "{state}");
             assert_eq!(EntryState::from_code(state.code()), Some(state));
         }

@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod batch;
+pub mod chosen;
 pub mod doubt;
 pub mod email;
 pub mod entry;

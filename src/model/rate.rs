@@ -90,7 +90,7 @@ pub enum RateError {
     #[error("there are two numbers for one span, {0}/{2} and {1}/{2}; keep the one that is meant")]
     Twice(u32, u32, Span),
     /// A longer span that holds nothing back.
-    #[error("{0}/{1} holds nothing back that {2}/{3} lets through; leave it out, or write less than {4}/{1}")]
+    #[error("{0}/{1} is no limit beside {2}/{3}; leave it out, or write less than {4}/{1}")]
     Idle(u32, Span, u32, Span, u64),
     /// A shorter span that can never be full.
     #[error("{0}/{1} can never be reached within {2}/{3}; leave it out, or write less than {2}/{1}")]
@@ -319,7 +319,7 @@ mod tests {
         }
         assert_eq!(
             fault("10/s,1000/min").to_string(),
-            "1000/min holds nothing back that 10/s lets through; leave it out, or write less than 600/min"
+            "1000/min is no limit beside 10/s; leave it out, or write less than 600/min"
         );
         assert_eq!(
             fault("10/s,5/min").to_string(),

@@ -15,6 +15,22 @@ pub enum Confirm {
 const FEWEST: usize = 2;
 
 impl Confirm {
+    /// The word that the ledger and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sample => "sample",
+            Self::All => "all",
+            Self::None => "none",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Sample, Self::All, Self::None]
+            .into_iter()
+            .find(|confirm| confirm.as_str() == word)
+    }
+
     /// How many of `size` members are to be read back, where one request shows as many as `together`.
     ///
     /// A member costs about one request to look up, so a hundredth of the members is about a hundredth

@@ -19,6 +19,18 @@ pub enum Resolve {
     Scan,
 }
 
+impl Resolve {
+    /// The word that the ledger and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::One => "one",
+            Self::Many => "many",
+            Self::Scan => "scan",
+        }
+    }
+}
+
 /// The way that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -158,7 +170,7 @@ pub struct Choice {
 ///
 /// `first` says that they are the first of more: a scan finds people in no order, so it cannot tell who those are.
 pub fn choose(asked: Resolve, survey: &Survey, emails: u64, first: bool) -> Choice {
-    let of_all = "a scan reads everybody, and only the first of the list are wanted".to_owned();
+    let of_all = "a scan reads all profiles, and only the first of the list are needed".to_owned();
     let many = match &survey.many {
         Supported::Yes(group) => Ok(Way::Many { group: *group }),
         Supported::No(why) => Err(why),
@@ -184,7 +196,9 @@ pub fn choose(asked: Resolve, survey: &Survey, emails: u64, first: bool) -> Choi
         (Resolve::Many, Err(why), _) | (Resolve::Auto, Err(why), Err(_)) => (Way::One, why.clone()),
         (Resolve::Scan, many, Err(why)) => (many.unwrap_or(Way::One), why.clone()),
         (Resolve::Auto, many, scan) => {
-            let ways: Vec<Way> = [Some(Way::One), many.ok(), scan.ok()]
+            // Of two that cost the same the first is taken. Where nobody is left to be looked up, that is the one
+            // that reads many profiles back at once: the same sample for fewer requests.
+            let ways: Vec<Way> = [many.ok(), Some(Way::One), scan.ok()]
                 .into_iter()
                 .flatten()
                 .collect();
@@ -225,6 +239,7 @@ mod tests {
         };
         assert_eq!(auto(&scan_only, 100_000), scan);
         assert_eq!(auto(&survey(None, None), 1_000_000), Way::One);
+        assert_eq!(auto(&both, 0), Way::Many { group: 90 }, "reading back goes by it");
     }
 
     #[test]

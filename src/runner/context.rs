@@ -9,7 +9,7 @@ use super::processing::Processing;
 use super::readback::Together;
 use crate::api::pacing::Class;
 use crate::api::{Paced, Page, Slice, Tenant, Wanted};
-use crate::ledger::{LedgerError, Writer};
+use crate::ledger::{Decision, LedgerError, Writer};
 use crate::model::backoff::LONGEST_RETRY_AFTER;
 use crate::model::doubt::InDoubt;
 use crate::model::ids::{BatchNo, Handle, Job, ProfileId};
@@ -75,6 +75,8 @@ pub struct RunSettings {
     pub quiet: Duration,
     /// When it ends by itself.
     pub limits: Limits,
+    /// Who decided that failed members of accepted batches are tried again, where a person did.
+    pub retry: Option<Decision>,
 }
 
 /// What this run has seen to be evidence, on changes that are known to have been made.
@@ -146,13 +148,13 @@ impl<T> Clone for Context<T> {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Halt {
     /// Somebody said so.
-    #[error("stopped on request")]
+    #[error("stopped as asked")]
     Stopped,
     /// The time that was set for the run is up, and so is the grace for what was under way.
     #[error("the time set for this run is up")]
     TimeIsUp,
     /// The run has made as many requests as it may.
-    #[error("this run has made as many requests as it may")]
+    #[error("this run has made all the requests that it may")]
     RequestsSpent,
     /// The token is not good, or not good enough, any more.
     #[error("the tenant refuses: {0}")]
@@ -164,17 +166,17 @@ pub enum Halt {
     #[error("the tenant gives no usable answers: {0}")]
     Outage(String),
     /// Writes go wrong one after the other, so the next one would too.
-    #[error("the tenant refuses whole batches, one after the other: {0}")]
+    #[error("the tenant refuses batch after batch: {0}")]
     Refused(String),
     /// The handle has been deleted since the run began: its batches change nothing.
-    #[error("the tenant does not define the status `{0}` any more, so its batches change nothing")]
+    #[error("the tenant does not define the status `{0}` any more, so batches change nothing")]
     HandleGone(Handle),
     /// The tenant calls batches a success, and nothing changes.
-    #[error("the tenant calls batches a success, one after the other, and no profile shows the change")]
+    #[error("the tenant reports success for batch after batch, and no profile shows the change")]
     NothingChanges,
     /// This ledger is a copy, and the tenant works on batches that its original may have sent.
     #[error(
-        "this ledger is a copy, and the tenant still works on batches that its original may have sent ({0} in its list)"
+        "this ledger is a copy, and the tenant is still working on {0} batches that its original may have sent"
     )]
     OriginalAtWork(usize),
     /// The tenant's filter does not filter.

@@ -172,7 +172,7 @@ impl Coordinator {
             Report::LookedUp(asked, looked_up) => {
                 if let Some(why) = self.lookups.looked_up(asked, looked_up) {
                     self.notices
-                        .push(format!("from here on every email is asked for alone: {why}"));
+                        .push(format!("emails are looked up one by one from here on: {why}"));
                 }
             }
             Report::Recorded(verdicts, resolved) => {

@@ -30,6 +30,13 @@ pub enum Event {
         /// What became of it.
         loaded: Loaded,
     },
+    /// The tenant is asked what it supports, before there is a plan.
+    Asking {
+        /// Requests made so far.
+        requests: u64,
+        /// About how many it will be.
+        about: u64,
+    },
     /// This is about to be done.
     Planned(Box<Plan>),
     /// The run has begun, or goes on from where an earlier one stopped.
@@ -52,6 +59,8 @@ pub enum Event {
     Progress(Progress),
     /// No new work is taken; what is under way is being recorded.
     Stopping {
+        /// Whether a person asked for it just now.
+        as_asked: bool,
         /// Why.
         why: String,
         /// Requests under way.

@@ -26,7 +26,7 @@ pub enum IngestError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// Somebody wants it to stop.
-    #[error("stopped on request while loading")]
+    #[error("while a list was being read, as asked")]
     Stopped,
 }
 

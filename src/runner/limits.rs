@@ -68,6 +68,16 @@ impl Allowance {
     }
 }
 
+/// A time as people say it: seconds up to two minutes, then minutes, rounded up.
+pub(super) fn about(time: Duration) -> String {
+    let seconds = time.as_millis().div_ceil(1_000);
+    if seconds <= 120 {
+        format!("{seconds} s")
+    } else {
+        format!("{} min", seconds.div_ceil(60))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,6 +31,7 @@ pub mod preflight;
 mod processing;
 mod readback;
 mod resolve;
+mod retry;
 pub mod run;
 pub mod scan;
 pub mod send;

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Tries at a tenant that cannot be reached; a person is waiting.
 pub(super) const UNREACHABLE_LIMIT: u32 = 3;
 
+/// The scopes that a run needs.
+const SCOPES: [&str; 3] = ["read-profiles", "read-statuses", "update-profiles"];
+
 /// Why the job must not begin. Nothing has been sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Objection {
@@ -55,6 +58,9 @@ pub enum Objection {
     #[error("cannot ask the tenant: {0}")]
     Unavailable(String),
 }
+
+/// About how many requests [`check`] takes.
+pub const ABOUT_REQUESTS: u64 = 3;
 
 /// Checks the token, the handles and the filter. Four requests or so.
 pub async fn check<T: Tenant>(tenant: &Paced<T>, job: &Job) -> Result<(), Objection> {
@@ -109,6 +115,19 @@ pub async fn verify<T: Tenant>(tenant: &Paced<T>) -> Result<(), Objection> {
         |tenant| async move { tenant.verify_token().await },
     )
     .await
+}
+
+/// Scopes that a run needs and the token lacks, as far as the tenant tells its scopes: most do not, and then none is
+/// known to be lacking. `*` grants everything.
+pub async fn lacking_scopes<T: Tenant>(tenant: &Paced<T>) -> Vec<&'static str> {
+    let question = |tenant: Arc<T>| async move { tenant.token_scopes().await };
+    match ask_patiently(tenant, Class::Settle, Some(1), question).await {
+        Ok(scopes) if !scopes.iter().any(|scope| scope == "*") => SCOPES
+            .into_iter()
+            .filter(|needed| scopes.iter().all(|scope| scope != needed))
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// What was asked: the route, what for, and the scope that it takes.

@@ -7,17 +7,18 @@ use super::context::{Context, Halt, RunSettings};
 use super::coordinator::{Bounds, Coordinator, Left};
 use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
-use super::limits::GRACE;
+use super::limits::{GRACE, about};
 use super::listing::note_baseline;
 use super::meter::{Meter, Seen};
 use super::processing::Processing;
 use super::readback::Together;
+use super::retry::retry_accepted;
 use super::send::Sent;
 use super::settle::Settled;
 use super::tasks::Done;
 use super::{doubt, settle, tasks};
 use crate::api::{Paced, Tenant};
-use crate::ledger::{Counts, LedgerError, Writer, now_ms};
+use crate::ledger::{Counts, LedgerError, RunReport, Writer, now_ms};
 use crate::model::batch::BatchState;
 use crate::model::doubt::maximum_request_lifetime;
 use crate::model::entry::EntryState;
@@ -33,6 +34,10 @@ use tokio::time::Instant;
 
 /// What follows where the budget of all processes on this host cannot be shared.
 pub const ALONE: &str = "so this run keeps its own rate, whatever others on this host send";
+
+/// Between the first two reports that `status` can read, and between later ones: each is a write.
+const FIRST_REPORT_INTERVAL: Duration = Duration::from_secs(2);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Between two signs of life.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -101,6 +106,7 @@ pub async fn run<T: Tenant>(
         meter: Meter::of(&context, &progress),
         closed: None,
         told_alone: false,
+        reported: None,
         spent_before: context.tenant.gate().spent(),
         progress,
         context,
@@ -186,6 +192,8 @@ struct Shell<T> {
     closed: Option<Instant>,
     /// Whether it was told that the budget is not shared any more.
     told_alone: bool,
+    /// When the next report is due, and what the last one said of waiting. None before the first tick.
+    reported: Option<(Instant, bool)>,
     stop_requested: watch::Receiver<bool>,
     /// Tells every task not to wait and not to ask on. Set by whatever stops the run, not by signals alone:
     /// a run that cannot go on must give the ledger back, and not poll and sleep until a deadline.
@@ -207,6 +215,7 @@ impl<T: Tenant> Shell<T> {
         if let Some(longest) = self.context.ledger.adoption().await? {
             self.adopt(longest).await?;
         }
+        self.retry().await?;
         self.coordinator = take_up(&self.context, &mut self.progress, false).await?;
         let progress = self.progress.clone();
         self.context.events.tell(Event::Began { progress });
@@ -223,6 +232,29 @@ impl<T: Tenant> Shell<T> {
         Ok(())
     }
 
+    /// Takes failed members of accepted batches up again, where a person decided so.
+    async fn retry(&mut self) -> Result<(), Halt> {
+        let Some(decision) = self.context.settings.retry.clone() else {
+            return Ok(());
+        };
+        let mut stop = self.stop_requested.clone();
+        let retried = tokio::select! {
+            biased;
+            Ok(_) = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
+            () = self.context.tenant.gate().exhausted() => return Err(Halt::RequestsSpent),
+            () = time_is_up(self.context.settings.limits.until_ms) => return Err(Halt::TimeIsUp),
+            retried = retry_accepted(&self.context, &decision) => retried?,
+        };
+        let states = [
+            (retried.lacking, EntryState::Pending),
+            (retried.showing, EntryState::Confirmed),
+        ];
+        for (entries, to) in states {
+            (0..entries).for_each(|_| self.progress.moved(EntryState::Failed, to));
+        }
+        Ok(())
+    }
+
     /// Settles everything that the original of a copied ledger may have sent, before anybody is looked up.
     ///
     /// What the original sent last may still be under way, in batches that this copy has never heard of: hence
@@ -230,8 +262,8 @@ impl<T: Tenant> Shell<T> {
     async fn adopt(&mut self, longest: Duration) -> Result<(), Halt> {
         let lifetime = maximum_request_lifetime(self.context.settings.quiet, longest, Duration::ZERO);
         self.context.events.notice(format!(
-            "this ledger is a copy: for {} s nothing is sent, since its original may have sent something",
-            lifetime.as_secs()
+            "this ledger is a copy: nothing is sent for {}, because its original may have sent something",
+            about(lifetime)
         ));
         self.coordinator = take_up(&self.context, &mut self.progress, true).await?;
         let context = self.context.clone();
@@ -290,6 +322,7 @@ impl<T: Tenant> Shell<T> {
                 _ = tick.tick() => {
                     self.refresh();
                     self.context.events.tell(Event::Progress(self.progress.clone()));
+                    self.report().await;
                 }
                 Some(done) = self.tasks.join_next() => {
                     self.take_in(done);
@@ -300,6 +333,27 @@ impl<T: Tenant> Shell<T> {
                 }
             }
         }
+    }
+
+    /// Keeps now and then how things stand, for `status` beside this run.
+    async fn report(&mut self) {
+        let (now, waiting) = (Instant::now(), self.progress.waiting.is_some());
+        let Some((due, was_waiting)) = self.reported else {
+            self.reported = Some((now + FIRST_REPORT_INTERVAL, waiting));
+            return;
+        };
+        if now < due && (waiting == was_waiting || now + REPORT_INTERVAL < due + FIRST_REPORT_INTERVAL) {
+            return;
+        }
+        self.reported = Some((now + REPORT_INTERVAL, waiting));
+        let report = RunReport {
+            requests: self.progress.requests,
+            per_second: self.progress.per_second,
+            remaining: self.progress.left,
+            waiting: self.progress.waiting.clone(),
+        };
+        // A ledger that cannot be written stops the run by its next other write, which is one that matters.
+        let _ = self.context.ledger.report(report).await;
     }
 
     /// Tells the coordinator what it may still begin.
@@ -315,7 +369,7 @@ impl<T: Tenant> Shell<T> {
         if limits.until_ms.is_some_and(|until| until <= now) {
             allowance.time_is_up = true;
             let closed = *self.closed.get_or_insert_with(|| {
-                let line = "the time set for this run is up: nothing new is begun";
+                let line = "--until is reached: nothing new is begun";
                 self.context.events.notice(line);
                 Instant::now()
             });
@@ -377,6 +431,7 @@ impl<T: Tenant> Shell<T> {
             && !self.halting.send_replace(true)
         {
             self.context.events.tell(Event::Stopping {
+                as_asked: matches!(halt, Halt::Stopped),
                 why: halt.to_string(),
                 under_way: self.coordinator.under_way(),
             });
@@ -387,25 +442,25 @@ impl<T: Tenant> Shell<T> {
         let events = &self.context.events;
         match &done.report {
             Report::Sent(no, members, Sent::InDoubt(why)) => events.notice(format!(
-                "batch {no} ({members} profiles) is in doubt: {why}; it is not sent again unless it proves never to have arrived"
+                "batch {no} ({members} profiles) is in doubt: {why}; it is sent again only if it never arrived"
             )),
             Report::Sent(no, _, Sent::Refused { failed, regrouped, reason, too_large }) => {
                 events.notice(if *too_large {
-                    format!("batch {no} is too large for the tenant; it is sent in {} parts", regrouped.len().max(1))
+                    format!("batch {no} is too large for the tenant: sending it in {} parts", regrouped.len().max(1))
                 } else {
-                    format!("batch {no} was refused ({reason}); {failed} of its entries failed")
+                    format!("batch {no} was refused ({reason}): {failed} of its entries failed")
                 });
             }
             Report::Cleared(no, cleared) => events.notice(match cleared {
                 Cleared::Found => format!("batch {no} is in the tenant's list: it arrived"),
-                Cleared::Reached(..) => format!("batch {no} reached its profiles: it arrived"),
+                Cleared::Reached(..) => format!("all profiles of batch {no} show the change: it arrived"),
                 Cleared::Absent(_) => {
-                    format!("batch {no} never arrived, and can no longer arrive: it is sent again")
+                    format!("batch {no} never arrived and no longer can: sending it again")
                 }
-                Cleared::Held(why) => format!("batch {no} is held: {why}"),
+                Cleared::Held(why) => format!("batch {no} awaits a ruling: {why}"),
             }),
             Report::Settled(no, Settled::StillApplying(why)) => {
-                events.notice(format!("batch {no} is left for later: {why}"));
+                events.notice(format!("batch {no} is left for a later run: {why}"));
             }
             Report::Settled(no, Settled::Done { failed, .. }) if *failed > 0 => {
                 events.notice(format!("{failed} profiles of batch {no} do not show the change"));
@@ -446,12 +501,11 @@ impl<T: Tenant> Shell<T> {
             return None;
         }
         let batches = |number: usize| if number == 1 { "batch" } else { "batches" };
-        let seconds = |end: Instant| (end - now).as_secs() + 1;
         let doubts = doubt::lifetime_ends(&self.context);
         if let Some(first) = doubts.values().filter(|end| **end > now).min() {
-            let (number, seconds) = (doubts.len(), seconds(*first));
+            let (number, time) = (doubts.len(), about(*first - now));
             return Some(format!(
-                "{number} {} in doubt, told for certain in {seconds} s at the earliest, if nothing shows before",
+                "{number} {} in doubt: decided in {time} or more; sooner if evidence appears",
                 batches(number)
             ));
         }
@@ -460,9 +514,9 @@ impl<T: Tenant> Shell<T> {
         let slow = accepted
             .values()
             .filter(|end| **end > now && **end + SLOW <= now + deadline);
-        let (number, seconds) = (slow.clone().count(), seconds(*slow.max()?));
+        let (number, time) = (slow.clone().count(), about(*slow.max()? - now));
         Some(format!(
-            "{number} accepted {} to show the change, for {seconds} s at the most (--settle-deadline)",
+            "{number} accepted {} to show the change, for {time} at most (--settle-deadline)",
             batches(number)
         ))
     }

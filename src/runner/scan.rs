@@ -86,7 +86,7 @@ async fn begin<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
     if begun.age.is_none_or(|age| age > STALE_AFTER) {
         context
             .events
-            .notice("an earlier scan was too long ago to go on with, and begins anew".to_owned());
+            .notice("the earlier scan is too old to continue, so it starts again".to_owned());
         context.ledger.forget_scan().await?;
         begun = context.ledger.scan().await?;
     }
@@ -115,9 +115,9 @@ async fn walked<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
 }
 
 async fn give_up<T: Tenant>(context: &Context<T>, why: &str) -> Result<Scanned, Halt> {
-    context
-        .events
-        .notice(format!("the scan is given up, and everybody is looked up: {why}"));
+    context.events.notice(format!(
+        "the scan is given up and emails are looked up instead: {why}"
+    ));
     context.ledger.forget_scan().await?;
     Ok(Scanned::Over(Vec::new()))
 }

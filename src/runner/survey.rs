@@ -51,6 +51,13 @@ pub fn sample_size(emails: u64, requests: Option<u64>) -> usize {
     groups * most_on(Slice::USUAL_SIZE as usize)
 }
 
+/// About how many requests it takes to find out what a tenant supports with so many emails as a sample: a page of
+/// everybody, each probe alone and all together, the sample in groups, and the checks.
+pub fn about_requests(sample: usize) -> u64 {
+    let groups = sample.div_ceil(most_on(Slice::USUAL_SIZE as usize));
+    (1 + PROBES + 1 + groups + DOUBLE_CHECKS) as u64
+}
+
 /// Finds out what the tenant supports. `sample` are emails of the list, chosen at random.
 pub async fn survey<T: Tenant>(
     tenant: &Paced<T>,
@@ -127,7 +134,7 @@ fn scan(page: &Page<Found>, page_size: u32) -> Supported<u64> {
         return Supported::No("the tenant does not list its profiles in the order of their ids".into());
     }
     if page.items.iter().any(|found| found.held.is_none()) {
-        return Supported::No("the tenant's lists do not say what a profile holds".into());
+        return Supported::No("the tenant's lists do not say which statuses a profile has".into());
     }
     if page_size < SMALLEST_PAGE {
         return Supported::No(format!(
@@ -157,8 +164,8 @@ async fn probe<T: Tenant>(tenant: &Paced<T>, people: &[Found], page_size: u32) -
     let mut against_many = spellings
         .is_empty()
         .then(|| "no profile of the tenant has an email to try it with".to_owned());
-    let mut against_scan = Some("letter case matters to the tenant's filter, or nobody can tell")
-        .filter(|_| spellings.is_empty());
+    let mut against_scan =
+        Some("the tenant's filter may distinguish upper and lower case").filter(|_| spellings.is_empty());
     if let Some(first) = spellings.first_mut() {
         *first = first.to_uppercase();
     }
@@ -178,7 +185,7 @@ async fn probe<T: Tenant>(tenant: &Paced<T>, people: &[Found], page_size: u32) -
             }
         };
         if number == 0 && found.is_empty() {
-            against_scan = Some("letter case matters to the tenant's filter, or nobody can tell");
+            against_scan = Some("the tenant's filter may distinguish upper and lower case");
         } else if !listed.iter().all(|profile| found.contains(profile)) {
             against_scan = Some("the tenant lists profiles that its filter does not find");
         }
@@ -232,7 +239,7 @@ async fn compare<T: Tenant>(
         Ok(page) => {
             let found: BTreeSet<ProfileId> = page.items.into_iter().map(|found| found.profile).collect();
             (page.more || found != *expected).then(|| {
-                "the tenant answers otherwise for many emails at once than for each of them alone".into()
+                "the tenant gives other answers for many emails at once than for each of them alone".into()
             })
         }
         Err(why) => Some(format!("the tenant does not take many emails at once ({why})")),

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub enum Route {
     /// `GET /auth/verify`
     Verify,
+    /// `GET /auth/access-tokens`
+    Tokens,
     /// `GET /statuses`
     Statuses,
     /// `GET /profiles`

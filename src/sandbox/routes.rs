@@ -30,6 +30,7 @@ pub(super) fn route_of(method: &Method, path: &str) -> (Route, String) {
     let writes = method == Method::POST || method == Method::DELETE;
     let (route, id) = match words.as_slice() {
         ["auth", "verify"] if reads => (Route::Verify, ""),
+        ["auth", "access-tokens"] if reads => (Route::Tokens, ""),
         ["statuses"] if reads => (Route::Statuses, ""),
         ["profiles"] if reads => (Route::Profiles, ""),
         ["profiles", id] if reads => (Route::Profile, *id),
@@ -44,7 +45,7 @@ pub(super) fn route_of(method: &Method, path: &str) -> (Route, String) {
 /// The scope a token needs for a kind of request.
 pub(super) fn scope_of(route: Route) -> Option<&'static str> {
     match route {
-        Route::Verify | Route::Other => None,
+        Route::Verify | Route::Tokens | Route::Other => None,
         Route::Statuses => Some("read-statuses"),
         Route::Profiles | Route::Profile | Route::Batches | Route::Batch => Some("read-profiles"),
         Route::BatchWrite => Some("update-profiles"),
@@ -63,6 +64,10 @@ pub(super) async fn answer(tenant: &Tenant, route: Route, id: &str, request: Req
     let question = || asked(request.uri());
     match route {
         Route::Verify => answers::text("OK"),
+        Route::Tokens => answers::json(
+            StatusCode::OK,
+            &serde_json::json!([{ "name": "sandbox", "scopes": tenant.options.scopes, "revoked": false }]),
+        ),
         Route::Statuses => statuses(tenant, &question()),
         Route::Profiles => profiles(tenant, &question()),
         Route::Profile => profile(tenant, id),

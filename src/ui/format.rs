@@ -1,6 +1,47 @@
 //! Numbers, times and shares as people read them.
 
+use crate::model::text::printable;
 use std::time::Duration;
+
+/// Columns of a terminal that everybody has.
+pub const COLUMNS: usize = 80;
+
+/// Columns of a label at the beginning of a line.
+pub const LABEL: usize = 10;
+
+/// A line with a label, broken where it is wider than a terminal.
+pub fn put(text: &mut String, label: &str, what: &str) {
+    *text += &fit(&format!("{label:<LABEL$}{}", printable(what)), LABEL);
+}
+
+/// A line, broken at spaces where it is wider than a terminal; what follows is indented. A word is never broken.
+pub fn fit(line: &str, indent: usize) -> String {
+    let (mut text, mut rest, mut room) = (String::new(), line, COLUMNS);
+    while rest.chars().count() > room {
+        let end = rest.char_indices().nth(room).map_or(rest.len(), |(at, _)| at);
+        // Not within the label or the indent.
+        let start = if text.is_empty() { indent } else { 0 };
+        let space = rest[..end].rfind(' ').filter(|at| *at > start);
+        let Some(space) = space.or_else(|| rest[end..].find(' ').map(|at| end + at)) else {
+            break;
+        };
+        text += rest[..space].trim_end();
+        text.push('\n');
+        text += &" ".repeat(indent);
+        rest = rest[space..].trim_start();
+        room = COLUMNS - indent;
+    }
+    text + rest + "\n"
+}
+
+/// A text cut to so many characters, the cut shown.
+pub fn shortened(text: &str, limit: usize) -> String {
+    let text = printable(text);
+    if text.chars().count() <= limit {
+        return text.into_owned();
+    }
+    text.chars().take(limit - 1).chain(['…']).collect()
+}
 
 /// `1234567` as `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -86,6 +127,21 @@ mod tests {
         );
         assert_eq!(counted(1, "batch", "batches"), "1 batch");
         assert_eq!(counted(0, "batch", "batches"), "0 batches");
+    }
+
+    #[test]
+    fn lines_are_broken_at_spaces_and_words_never() {
+        let mut text = String::new();
+        put(&mut text, "Reused", &"twelve characters ".repeat(8));
+        put(&mut text, "Job", &"x".repeat(100));
+        assert!(
+            text.lines().take(3).all(|line| line.chars().count() <= COLUMNS),
+            "{text}"
+        );
+        assert_eq!(text.lines().nth(1).unwrap().find('t'), Some(LABEL));
+        assert!(text.lines().last().unwrap().ends_with(&"x".repeat(100)), "{text}");
+        assert_eq!(fit("short", 10), "short\n");
+        assert_eq!(shortened("ann@example.com", 8), "ann@exa…");
     }
 
     #[test]

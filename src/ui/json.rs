@@ -1,7 +1,9 @@
-//! Progress as JSON lines on stderr, for programs that watch. Fields are only ever added.
+//! Progress as JSON lines on stderr, for programs that watch. Fields are only ever added; `docs/scripting.md` names them.
 
 use super::{Renderer, say};
-use crate::ledger::Loaded;
+use crate::audit::SCHEMA_VERSION;
+use crate::audit::summary::iso_time;
+use crate::ledger::{Loaded, now_ms};
 use crate::model::entry::EntryState;
 use crate::model::text::printable_json;
 use crate::runner::event::{Event, Progress};
@@ -11,7 +13,10 @@ pub(super) struct Json;
 
 impl Renderer for Json {
     fn render(&mut self, event: &Event) {
-        say(printable_json(&object(event).to_string()));
+        let mut object = object(event);
+        object["schema_version"] = SCHEMA_VERSION.into();
+        object["at"] = iso_time(now_ms()).into();
+        say(printable_json(&object.to_string()));
     }
 }
 
@@ -29,6 +34,9 @@ fn object(event: &Event) -> Value {
                 json!({"event": "list_known", "list": list, "layout": layout, "known_as": name})
             }
         },
+        Event::Asking { requests, about } => {
+            json!({"event": "asking", "requests": requests, "requests_about": about})
+        }
         Event::Planned(plan) => {
             let mut object = super::plan::object(plan);
             object["event"] = "planned".into();
@@ -44,8 +52,8 @@ fn object(event: &Event) -> Value {
             json!({"event": "accepted", "batch": batch.0, "members": members, "batch_id": batch_id.as_str()})
         }
         Event::Notice(text) => json!({"event": "notice", "text": text}),
-        Event::Stopping { why, under_way } => {
-            json!({"event": "stopping", "why": why, "under_way": under_way})
+        Event::Stopping { why, under_way, .. } => {
+            json!({"event": "stopping", "why": why, "under_way": under_way, "requests_under_way": under_way})
         }
         Event::Ended { time, requests } => {
             let mut object = super::summary::run_object(time, *requests);
@@ -64,10 +72,12 @@ fn with(event: &str, progress: &Progress) -> Value {
         "batches_accepted": progress.accepted,
         "batches_in_doubt": progress.in_doubt,
         "batches_held": progress.held,
+        "batches_awaiting_ruling": progress.held,
         "requests": progress.requests,
         "requests_per_second": (progress.per_second * 10.0).round() / 10.0,
         "elapsed_seconds": progress.elapsed.as_secs(),
         "left_seconds": progress.left.map(|left| left.as_secs()),
+        "remaining_seconds": progress.left.map(|left| left.as_secs()),
         "waiting": progress.waiting,
     });
     for state in EntryState::ALL {

@@ -4,6 +4,7 @@
 //! Progress goes to stderr; stdout belongs to the answer.
 
 mod bar;
+pub mod command;
 pub mod format;
 mod json;
 pub mod lists;

@@ -33,12 +33,19 @@ impl Plain {
         // A new wait is news; that it goes on is not.
         let news = progress.waiting.is_some() && !self.waiting;
         self.waiting = progress.waiting.is_some();
+        if self.is_due(news) {
+            say(line(progress));
+        }
+    }
+
+    /// Whether it is time for another line, or there is news.
+    fn is_due(&mut self, news: bool) -> bool {
         if !news && Instant::now() < self.next {
-            return;
+            return false;
         }
         self.interval = self.interval.mul_f64(1.5).min(LONGEST_INTERVAL);
         self.next = Instant::now() + self.interval;
-        say(line(progress));
+        true
     }
 }
 
@@ -46,6 +53,11 @@ impl Renderer for Plain {
     fn render(&mut self, event: &Event) {
         match event {
             Event::Progress(progress) => self.progress(progress),
+            Event::Asking { requests, about } => {
+                if self.is_due(false) {
+                    say(asking(*requests, *about));
+                }
+            }
             other => {
                 if let Some(line) = told(other, self.verbose) {
                     say(&line);
@@ -77,18 +89,23 @@ fn told_in_a_line(event: &Event, verbose: bool) -> Option<String> {
             Loaded::Known(name) if name == list => format!("{list}: already in the ledger, nothing to add"),
             Loaded::Known(name) => format!("{list}: already in the ledger as {name}, nothing to add"),
         }),
-        Event::Began { progress } if is_under_way(progress) => Some(format!(
-            "Going on: {} of {} done, {} in doubt.",
-            count(progress.done()),
-            counted(progress.total(), "entry", "entries"),
-            counted(progress.in_doubt, "batch", "batches"),
-        )),
+        Event::Began { progress } if is_under_way(progress) => {
+            let doubts = match progress.in_doubt {
+                0 => String::new(),
+                some => format!(", {} in doubt", counted(some, "batch", "batches")),
+            };
+            let entries = counted(progress.total(), "entry", "entries");
+            Some(format!(
+                "Resuming: {} of {entries} done{doubts}.",
+                count(progress.done())
+            ))
+        }
         Event::Notice(line) => Some(format!("note: {line}")),
-        Event::Stopping { why, under_way: 0 } => Some(format!("Stopping: {why}.")),
-        Event::Stopping { why, under_way } => Some(format!(
-            "Stopping: {why}. Recording what is under way ({}); again to leave at once.",
-            counted(*under_way as u64, "task", "tasks")
-        )),
+        Event::Stopping {
+            as_asked,
+            why,
+            under_way,
+        } => Some(stopping(*as_asked, why, *under_way as u64)),
         Event::Accepted {
             batch,
             members,
@@ -99,7 +116,8 @@ fn told_in_a_line(event: &Event, verbose: bool) -> Option<String> {
         )),
         // The end of a run is told by its summary.
         Event::Ended { .. } => None,
-        Event::Loading { .. }
+        Event::Asking { .. }
+        | Event::Loading { .. }
         | Event::Planned(_)
         | Event::Began { .. }
         | Event::Accepted { .. }
@@ -111,6 +129,26 @@ fn told_in_a_line(event: &Event, verbose: bool) -> Option<String> {
 fn is_under_way(progress: &Progress) -> bool {
     let begun = progress.done() + progress.in_state(EntryState::Batched) > 0;
     begun && progress.done() < progress.total()
+}
+
+/// That no new work is taken, why, and what is still being finished.
+fn stopping(as_asked: bool, why: &str, under_way: u64) -> String {
+    let requests = counted(under_way, "request", "requests");
+    match (as_asked, under_way) {
+        (true, 0) => "Stopping.".into(),
+        (true, _) => format!("Stopping: finishing {requests}. Ctrl-C again quits now."),
+        (false, 0) => format!("Stopping: {why}."),
+        (false, _) => format!("Stopping: {why}. Finishing {requests}; Ctrl-C quits now."),
+    }
+}
+
+/// A sign of life before there is a plan.
+pub(super) fn asking(requests: u64, about: u64) -> String {
+    format!(
+        "asking the tenant what it supports, {} of about {}",
+        count(requests),
+        counted(about, "request", "requests")
+    )
 }
 
 /// Progress in one line.
@@ -136,6 +174,19 @@ fn line(progress: &Progress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_it_stops_is_said_in_a_sentence() {
+        assert_eq!(
+            stopping(true, "", 28),
+            "Stopping: finishing 28 requests. Ctrl-C again quits now."
+        );
+        assert_eq!(stopping(true, "", 0), "Stopping.");
+        assert_eq!(
+            stopping(false, "the token is not valid", 1),
+            "Stopping: the token is not valid. Finishing 1 request; Ctrl-C quits now."
+        );
+    }
 
     #[test]
     fn a_line_says_what_how_far_and_why_it_waits() {

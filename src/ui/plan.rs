@@ -1,25 +1,36 @@
 //! What is about to be done, in the words that somebody says yes to.
 
-use super::format::{clock, count, counted, duration};
+use super::command::on_ledger;
+use super::format::{clock, count, counted, duration, fit, put};
+use crate::audit::SCHEMA_VERSION;
+use crate::audit::summary::iso_time;
 use crate::ledger::now_ms;
+use crate::model::ids::Action;
 use crate::model::rate::Rate;
 use crate::model::text::printable;
 use crate::model::way::Way;
 use crate::runner::event::{Plan, PlannedList};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::Path;
 
 /// The plan as a small table, with an empty line around it.
 pub fn text(plan: &Plan) -> String {
-    let mut text = format!(
-        "\nPlan      {} {}\nat        {}\nledger    {}\n{}entries   {}\n\n",
-        plan.job.action,
-        printable(&plan.job.handles_text()),
-        printable(&plan.job.tenant),
-        plan.ledger,
-        super::lists::planned(&plan.lists),
-        entries(plan),
+    let mut text = String::from("\n");
+    put(
+        &mut text,
+        "Plan",
+        &format!("{} {}", plan.job.action, plan.job.handles_text()),
     );
+    put(&mut text, "at", &plan.job.tenant);
+    put(&mut text, "ledger", &plan.ledger);
+    text += &super::lists::planned(&plan.lists);
+    put(&mut text, "entries", &entries(plan));
+    if plan.job.action == Action::Remove {
+        let whom = "every profile that has it loses it, also those that had it before any run";
+        put(&mut text, "note", whom);
+    }
+    text.push('\n');
     let requests = &plan.forecast.requests;
     let total = count(requests.total());
     let width = total.len().max(7);
@@ -32,15 +43,18 @@ pub fn text(plan: &Plan) -> String {
     ];
     for (kind, number, note) in kinds.into_iter().filter(|kind| kind.1 > 0) {
         let line = format!("  {kind:<12}{:>width$}   {note}", count(number));
-        let _ = writeln!(text, "{}", line.trim_end());
+        text += &fit(line.trim_end(), 17 + width);
     }
     let line = format!("  {:<12}{total:>width$}   {}", "requests", time(plan));
-    let _ = writeln!(text, "  {}\n{}", "─".repeat(12 + width), line.trim_end());
+    let _ = writeln!(text, "  {}", "─".repeat(12 + width));
+    text += &fit(line.trim_end(), 17 + width);
     if let Some(end) = end(plan) {
-        let _ = writeln!(
-            text,
-            "\nThis run ends by itself {end}; `rollbook resume` goes on."
+        let ends = format!(
+            "This run ends by itself {end}; `{}` goes on.",
+            on_ledger(Path::new(&plan.ledger), "resume")
         );
+        text.push('\n');
+        text += &fit(&ends, 0);
     }
     text
 }
@@ -101,10 +115,9 @@ fn time(plan: &Plan) -> String {
 /// The plan as scripts read it. Fields are only ever added.
 pub fn object(plan: &Plan) -> Value {
     let requests = &plan.forecast.requests;
-    let done_at = plan
-        .done_at_ms
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let seconds = plan.duration.map(|time| time.as_secs());
     json!({
+        "schema_version": SCHEMA_VERSION,
         "action": plan.job.action.as_str(),
         "tenant": plan.job.tenant,
         "handles": plan.job.handles.iter().map(|handle| handle.as_str()).collect::<Vec<_>>(),
@@ -120,10 +133,14 @@ pub fn object(plan: &Plan) -> Value {
             "other": requests.other,
         },
         "way": plan.choice.way.to_string(),
+        "lookup_strategy": plan.choice.way.to_string(),
         "because": plan.choice.because,
         "dry_run": plan.dry_run,
-        "seconds": plan.duration.map(|time| time.as_secs()),
-        "done_at": done_at.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+        "batch_size": plan.batch_size,
+        "rate": plan.rate.to_string(),
+        "seconds": seconds,
+        "duration_seconds": seconds,
+        "done_at": plan.done_at_ms.and_then(iso_time),
     })
 }
 

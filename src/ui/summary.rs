@@ -1,14 +1,16 @@
 //! How a job stands, as a table: the end of a run, and `status`.
 
-use super::format::{at_most_percent, count, counted, duration};
-use crate::audit::summary::Summary;
+use super::command::on_ledger;
+pub use super::command::quoted;
+use super::format::{COLUMNS, LABEL, at_most_percent, count, counted, duration, fit, put, rate, shortened};
+use crate::audit::summary::{Summary, masked};
+use crate::ledger::now_ms;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;
+use crate::model::ids::Action;
 use crate::model::spent::{Cause, CommandTime};
 use crate::model::text::printable;
 use serde_json::{Value, json};
-use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -18,37 +20,50 @@ pub fn table(summary: &Summary) -> String {
     let mut text = String::new();
     if let Some(pinned) = &summary.job {
         let job = &pinned.job;
-        let _ = writeln!(
-            text,
-            "Job       {} {} at {}",
-            job.action,
-            printable(&job.handles_text()),
-            printable(&job.tenant)
-        );
+        let what = format!("{} {} at {}", job.action, job.handles_text(), job.tenant);
+        put(&mut text, "Job", &what);
     }
+    options(&mut text, summary);
     lists(&mut text, summary);
     entries(&mut text, summary);
     batches(&mut text, summary);
     reused(&mut text, summary);
     sample(&mut text, summary);
+    if let Some(job) = summary.job.as_ref().map(|pinned| &pinned.job)
+        && job.action == Action::Remove
+    {
+        let note = format!(
+            "remove takes {} from every listed profile that has it, also from those that had it before any run",
+            job.handles_text()
+        );
+        put(&mut text, "Note", &note);
+    }
     if summary.batches.is_empty() {
         text.push('\n');
     }
     text
 }
 
+/// What was chosen for the job and is not the usual: it holds for the next run, too.
+fn options(text: &mut String, summary: &Summary) {
+    let flags = summary.chosen.map(|chosen| chosen.flags()).unwrap_or_default();
+    if !flags.is_empty() {
+        put(text, "Options", &flags);
+    }
+}
+
 fn lists(text: &mut String, summary: &Summary) {
     let rows = summary.rows();
     let _ = writeln!(text, "Lists     {}", super::lists::names(&summary.lists));
     if rows.rows > 0 {
-        let _ = writeln!(
-            text,
-            "Rows      {} = {} + {} + {} rejected",
+        let what = format!(
+            "{} = {} + {} + {} rejected",
             count(rows.rows),
             counted(rows.entries, "entry", "entries"),
             counted(rows.repeats, "repeat", "repeats"),
             count(rows.rejects),
         );
+        put(text, "Rows", &what);
     }
     text.push('\n');
 }
@@ -70,7 +85,7 @@ fn entries(text: &mut String, summary: &Summary) {
             .map(|row| format!("{} {}", count(row.2), printable(&row.1)))
             .collect();
         let line = format!("  {state:<10}{:>width$}   {}", count(number), reasons.join(" · "));
-        let _ = writeln!(text, "{}", line.trim_end());
+        *text += &fit(line.trim_end(), 15 + width);
     }
     let _ = writeln!(
         text,
@@ -89,16 +104,16 @@ fn batches(text: &mut String, summary: &Summary) {
         .iter()
         .map(|(state, number)| format!("{} {state}", count(*number)))
         .collect();
-    let _ = writeln!(text, "\nBatches   {}", states.join(" · "));
+    text.push('\n');
+    put(text, "Batches", &states.join(" · "));
 }
 
 fn reused(text: &mut String, summary: &Summary) {
     if summary.reused > 0 {
         let entries = counted(summary.reused, "entry", "entries");
-        let _ = writeln!(
-            text,
-            "Reused    {entries} taken from another ledger and not looked up again (the export says how old)"
-        );
+        let what =
+            format!("{entries} taken from another ledger and not looked up again (the export says how old)");
+        put(text, "Reused", &what);
     }
 }
 
@@ -106,13 +121,13 @@ fn sample(text: &mut String, summary: &Summary) {
     let Some(share) = summary.unseen_share_at_most() else {
         return;
     };
-    let _ = writeln!(
-        text,
-        "Sample    {} read back at random, all as they should be: with 95 % confidence\n          \
-         at most {} of the confirmed ones are not (--confirm all reads every one)",
+    let what = format!(
+        "{} read back at random, and all show the change: with 95 % confidence at most {} of the confirmed \
+         ones do not (--confirm all reads every one)",
         counted(summary.sampled, "profile", "profiles"),
         at_most_percent(share),
     );
+    put(text, "Sample", &what);
 }
 
 /// Words for what a run waited for.
@@ -140,7 +155,13 @@ pub fn time(time: &CommandTime) -> String {
         .filter(|(_, part)| *part > 0)
         .map(|(word, part)| format!("{} {word}", shown(part)))
         .collect();
-    format!("Time      {} = {}\n", shown(whole), parts.join(" + "))
+    let mut text = String::new();
+    put(
+        &mut text,
+        "Time",
+        &format!("{} = {}", shown(whole), parts.join(" + ")),
+    );
+    text
 }
 
 /// A run as scripts read it: how long it took, what that time was spent on, how many requests were made, and how long
@@ -161,12 +182,59 @@ pub fn run_object(time: &CommandTime, requests: u64) -> Value {
     })
 }
 
+/// The run that is under way, where one is: who, how fast, how long yet, and why it waits.
+pub fn under_way(summary: &Summary, holder: Option<&str>) -> String {
+    let Some(holder) = holder else {
+        return String::new();
+    };
+    let mut text = String::new();
+    put(&mut text, "Now", holder);
+    let Some((at, report)) = summary.under_way.as_ref().and_then(|run| run.report.as_ref()) else {
+        return text;
+    };
+    let ago = now_ms().saturating_sub(*at).max(0) as u64;
+    let remaining = report
+        .remaining
+        .map(|time| format!(", about {} to go", duration(time)))
+        .unwrap_or_default();
+    let pace = format!(
+        "{}{remaining} ({} ago)",
+        rate(report.per_second),
+        duration(Duration::from_millis(ago))
+    );
+    put(&mut text, "Pace", &pace);
+    if let Some(waiting) = &report.waiting {
+        put(&mut text, "Waiting", waiting);
+    }
+    text
+}
+
+/// The profiles that a pilot sent to, for a person to look at.
+pub fn pilot(summary: &Summary) -> String {
+    if summary.pilot.is_empty() {
+        return String::new();
+    }
+    let mut text = String::new();
+    put(
+        &mut text,
+        "Pilot",
+        "check these profiles in Omneo before you send the rest:",
+    );
+    for sent in &summary.pilot {
+        let email = shortened(&masked(&sent.email), 28);
+        let _ = writeln!(
+            text,
+            "  {:<36}  {:<9}  {email}",
+            printable(&sent.profile_id),
+            sent.state
+        );
+    }
+    text
+}
+
 /// What to type next. `audit` is a name for an export that no file has.
 pub fn next(summary: &Summary, ledger: &Path, audit: &Path) -> String {
-    let command = |verb: &str| match ledger.to_str() {
-        Some("rollbook.db") => format!("rollbook {verb}"),
-        _ => format!("rollbook --ledger {} {verb}", quoted(ledger)),
-    };
+    let command = |verb: &str| on_ledger(ledger, verb);
     if summary.job.is_none() {
         return format!("Next      {}   begins\n", command("assign --status HANDLE"));
     }
@@ -174,68 +242,46 @@ pub fn next(summary: &Summary, ledger: &Path, audit: &Path) -> String {
     let mut commands = Vec::new();
     if !finished || held > 0 {
         let why = if held > 0 {
-            "looks at the held batches again"
+            "looks at those batches again"
         } else {
-            "goes on with what is left"
+            "goes on with the rest"
         };
         commands.push((command("resume"), why));
     }
     if held > 0 {
-        commands.push((command("batches"), "shows which they are"));
+        commands.push((command("batches"), "which await a ruling"));
     }
     if summary.rows().rejects > 0 && finished {
-        commands.push((command("export --rows rejected"), "shows the rejected rows"));
+        commands.push((command("export --rows rejected"), "the rejected rows"));
     }
     commands.push((
         command(&format!("export -o {}", quoted(audit))),
-        "says what became of every entry",
+        "what became of each entry",
     ));
     let width = commands
         .iter()
         .map(|(command, _)| command.len())
         .max()
         .unwrap_or(0);
+    let longest = commands.iter().map(|(_, why)| why.len()).max().unwrap_or(0);
+    let one_line = LABEL + width + 3 + longest <= COLUMNS;
     let mut text = String::new();
     for (position, (command, why)) in commands.iter().enumerate() {
         let head = if position == 0 { "Next" } else { "" };
-        let _ = writeln!(text, "{head:<10}{command:<width$}   {why}");
+        // A command is never broken: it is to be copied.
+        let _ = if one_line {
+            writeln!(text, "{head:<LABEL$}{command:<width$}   {why}")
+        } else {
+            writeln!(text, "{head:<LABEL$}{command}\n{:<LABEL$}  {why}", "")
+        };
     }
     text
-}
-
-/// An argument as a shell takes it, also one that is no text or that would steer a terminal.
-pub fn quoted(argument: impl AsRef<OsStr>) -> String {
-    let bytes = argument.as_ref().as_encoded_bytes();
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(byte);
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.is_empty() && bytes.iter().all(is_plain) => text.to_owned(),
-        Ok(text) if matches!(printable(text), Cow::Borrowed(_)) => {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-        _ => {
-            let escaped = bytes.iter().map(|byte| match byte {
-                b' '..=b'~' if !matches!(byte, b'\'' | b'\\') => char::from(*byte).to_string(),
-                _ => format!("\\x{byte:02x}"),
-            });
-            format!("$'{}'", escaped.collect::<String>())
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::spent::Spent;
-    use std::os::unix::ffi::OsStrExt;
-
-    #[test]
-    fn an_argument_is_quoted_as_a_shell_takes_it() {
-        assert_eq!(quoted("out/vip.audit.csv"), "out/vip.audit.csv");
-        assert_eq!(quoted("it's new é"), r"'it'\''s new é'");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("a\u{1b}[2J\\'"), r"$'a\x1b[2J\x5c\x27'");
-        assert_eq!(quoted(OsStr::from_bytes(b"caf\xe9.csv")), r"$'caf\xe9.csv'");
-    }
 
     #[test]
     fn the_time_is_told_in_one_line_that_adds_up() {

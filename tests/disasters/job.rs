@@ -528,6 +528,7 @@ fn settings() -> RunSettings {
         in_doubt: InDoubt::Verify,
         quiet: Duration::from_secs(60),
         limits: Limits::default(),
+        retry: None,
     }
 }
 

@@ -163,6 +163,7 @@ impl Stage {
             // Longer than the client waits for a write, so that none is under way any more.
             quiet: Duration::from_secs(1),
             limits: Limits::default(),
+            retry: None,
         };
         let pace = PaceSettings {
             rate: Rate::Unlimited,

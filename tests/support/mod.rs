@@ -206,7 +206,9 @@ pub fn tame(scene: &Scene, text: &str) -> String {
     let text = tame_numbers(&tame_clock(&text));
     // Whether there is time for a sign of life is chance, and so is where the time went.
     let is_progress = |line: &&str| {
-        line.starts_with("Time      ") || (line.contains(" confirmed, ") && line.contains(" skipped, "))
+        line.starts_with("Time      ")
+            || line.starts_with("asking the tenant ")
+            || (line.contains(" confirmed, ") && line.contains(" skipped, "))
     };
     let lines = text.trim_start_matches('\n').lines();
     lines
@@ -299,12 +301,24 @@ impl Ran {
         self
     }
 
+    /// Insists on an exit code and gives what stands on stdout: an answer that says what is wrong.
+    #[track_caller]
+    pub fn refused_with_answer(self, code: i32) -> String {
+        self.expect(code).stdout
+    }
+
     /// Insists on one clear message with a remedy, and nothing on stdout.
     #[track_caller]
     pub fn refused(self, code: i32, words: &[&str]) -> Self {
         let ran = self.expect(code);
         let lines = |start: &str| ran.stderr.lines().filter(|line| line.starts_with(start)).count();
-        assert_eq!(lines("error: "), 1, "one message: {}", ran.stderr);
+        // That it stopped as it was asked to is no error.
+        assert_eq!(
+            lines("error: ") + lines("stopped: "),
+            1,
+            "one message: {}",
+            ran.stderr
+        );
         assert!(lines("hint: ") >= 1, "no remedy: {}", ran.stderr);
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
         assert!(!ran.stderr.contains('\u{0}'), "{:?}", ran.stderr);
