@@ -99,6 +99,9 @@ pub struct Evidence {
     pub listed: Listed,
     /// The members.
     pub seen: Sightings,
+    /// Whether one that shows the change was observed without it by this ledger: whom only another ledger saw without it
+    /// may have got it from anybody since.
+    pub turned: bool,
     /// Whether any member was ever observed with any of the change since the request left.
     pub effect_seen: bool,
     /// Whether the maximum request lifetime was over before this look began.
@@ -163,10 +166,12 @@ impl Sightings {
 pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
     let seen = &evidence.seen;
     if seen.all_changed() {
-        return match &evidence.listed {
-            Listed::Identified { id, .. } => Decision::Found(id.clone()),
-            _ => Decision::Reached,
-        };
+        if let Listed::Identified { id, .. } = &evidence.listed {
+            return Decision::Found(id.clone());
+        }
+        if evidence.turned {
+            return Decision::Reached;
+        }
     }
     if seen.all_gone() {
         return Decision::Gone;
@@ -335,6 +340,7 @@ mod tests {
         Evidence {
             listed: Listed::Nothing,
             seen: seen(0, 0, 3, 0, 0),
+            turned: true,
             effect_seen: false,
             lifetime_over: true,
             later: Later::Applied,
@@ -441,6 +447,20 @@ mod tests {
             let all = look(listed, seen(3, 0, 0, 0, 0));
             assert_eq!(decide(&all, InDoubt::Hold), Decision::Reached);
         }
+    }
+
+    /// What only another ledger saw without the change may have got it from anybody; a list may still tell.
+    #[test]
+    fn whom_another_ledger_looked_up_proves_nothing_alone() {
+        let look = |listed| Evidence {
+            listed,
+            seen: seen(3, 0, 0, 0, 0),
+            turned: false,
+            ..evidence()
+        };
+        assert_eq!(decide(&look(Listed::Nothing), VERIFY), Decision::Wait);
+        let found = Decision::Found(BatchId::new("b"));
+        assert_eq!(decide(&look(identified(true)), VERIFY), found);
     }
 
     #[test]

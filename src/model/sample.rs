@@ -1,5 +1,7 @@
 //! How many members of a batch are read back, and what that says about the rest.
 
+use super::ids::Action;
+
 /// How much is read back before a batch counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirm {
@@ -41,6 +43,14 @@ impl Confirm {
             Self::All => size,
             Self::None => 0,
         }
+    }
+}
+
+/// How often each member is looked at: what a lack shows is believed the second time.
+pub fn looks(action: Action) -> u32 {
+    match action {
+        Action::Assign => 1,
+        Action::Remove => 2,
     }
 }
 

@@ -201,6 +201,7 @@ impl<T: Tenant> Look<'_, T> {
         Ok(Evidence {
             listed,
             seen,
+            turned: self.any_turned(),
             effect_seen: self.effect_seen,
             // An outage that this look sat through may have begun before the lifetime was over.
             lifetime_over: over && self.context.time_since(began).await.is_some(),
@@ -265,22 +266,25 @@ impl<T: Tenant> Look<'_, T> {
     }
 
     fn count(&self) -> Sightings {
-        // Whom another ledger saw without the change may have got it from anybody since: that alone proves nothing.
-        let proves = |(member, sight): (&SealedMember, &Option<Sight>)| {
-            !member.reused && sight.is_some_and(Sight::shows_all)
-        };
-        let proven = self.members.iter().zip(&self.seen).any(proves);
         let mut seen = Sightings::default();
         for sight in &self.seen {
             *match sight {
-                Some(Sight::Changed | Sight::Renamed) if proven => &mut seen.changed,
-                Some(Sight::Changed | Sight::Renamed | Sight::Partly) => &mut seen.partly,
+                Some(Sight::Changed | Sight::Renamed) => &mut seen.changed,
+                Some(Sight::Partly) => &mut seen.partly,
                 Some(Sight::Unchanged) => &mut seen.unchanged,
                 Some(Sight::Gone) => &mut seen.gone,
                 Some(Sight::Stale | Sight::Unanswered) | None => &mut seen.unknown,
             } += 1;
         }
         seen
+    }
+
+    /// Whether one that shows the change was looked up without it by this ledger.
+    fn any_turned(&self) -> bool {
+        let turned = |(member, sight): (&SealedMember, &Option<Sight>)| {
+            !member.reused && sight.is_some_and(Sight::shows_all)
+        };
+        self.members.iter().zip(&self.seen).any(turned)
     }
 
     /// Whether a look at a single profile shows a change of this job, for each handle that this batch changes: nobody

@@ -12,6 +12,7 @@ use crate::api::Tenant;
 use crate::api::pacing::{Class, PaceView};
 use crate::model::entry::EntryState;
 use crate::model::forecast::{self, Costs, Forecast, Terms, Work};
+use crate::model::sample::looks;
 use crate::model::spent::Cause;
 use crate::model::way::Way;
 use std::collections::VecDeque;
@@ -129,7 +130,8 @@ impl Meter {
             dry_run: settings.dry_run,
         };
         let members = settings.batch_size as u64;
-        let expected = Costs::expected(&settings.sample, settings.confirm, members, settings.way);
+        let mut expected = Costs::expected(&settings.sample, settings.confirm, members, settings.way);
+        expected.read_backs *= f64::from(looks(context.job.action));
         let seen = Seen::at(&context.tenant.gate().view(), Instant::now());
         Self::new(progress, seen, terms, expected)
     }

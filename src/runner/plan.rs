@@ -10,6 +10,7 @@ use crate::model::batch::BatchState;
 use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
 use crate::model::ids::{Action, Job};
 use crate::model::rate::Rate;
+use crate::model::sample::looks;
 use crate::model::way::Choice;
 use std::time::Duration;
 
@@ -74,7 +75,8 @@ impl Plan {
             dry_run: settings.dry_run,
         };
         let reckon = |members| {
-            let costs = Costs::expected(&settings.sample, settings.confirm, members, choice.way);
+            let mut costs = Costs::expected(&settings.sample, settings.confirm, members, choice.way);
+            costs.read_backs *= f64::from(looks(job.action));
             forecast::forecast(&work, &terms, &costs)
         };
         // How many members are read back depends on how large the batches come out.
@@ -86,7 +88,8 @@ impl Plan {
         if batches > 0 {
             let (sampled, proved) = proofs(reused.min(forecast.sent), members, job.action, settings);
             let read_back = &mut forecast.requests.reading_back;
-            *read_back = read_back.saturating_sub(sampled) + proved;
+            let looks = u64::from(looks(job.action));
+            *read_back = read_back.saturating_sub(looks * sampled) + looks * proved;
         }
         let speed = Speed {
             per_second: pace.rate.per_second().map(|rate| rate * pace.reserve.usable()),

@@ -8,8 +8,8 @@
 //!
 //! A member fails only on the evidence that absence needs: the maximum request lifetime is over since the batch was
 //! accepted (or this process began), the batch was worked on, every member answered, and two looks, some time apart, show
-//! nothing. Where evidence is missing the batch stays open, and a later run looks again. All of it is done within
-//! `--settle-deadline`.
+//! nothing. Where evidence is missing the batch stays open, and a later run looks again. Polling and looking end
+//! with `--settle-deadline` each.
 
 use super::context::{Context, GaveUp, Halt};
 use super::handles;
@@ -126,7 +126,7 @@ struct Settling<'c, T> {
     /// From when on the lifetime is counted: its acceptance, the begin of this process, or the end of an outage.
     since: Instant,
     accepted: Accepted,
-    /// The deadline bounds all waiting for this batch.
+    /// The deadline bounds the waiting for the tenant's word, and then that for what shows.
     patience: Patience,
     useless_polls: u32,
     /// When it was first looked at.
@@ -249,6 +249,10 @@ impl<T: Tenant> Settling<'_, T> {
     async fn read_back(mut self, members: Vec<SealedMember>, report: &BatchReport) -> Result<Learned, Halt> {
         let finished = Instant::now();
         self.context.processing.finished(self.no);
+        // That it is finished is news: from here on it has as long to show.
+        let deadline = self.context.settings.settle_deadline;
+        self.patience = Patience::new(deadline);
+        settle_ends(self.context).insert(self.no, finished + deadline);
         let complaints: HashMap<&ProfileId, &String> =
             report.failed.iter().map(|(id, why)| (id, why)).collect();
         let blamed = |member: &SealedMember| complaints.contains_key(&member.profile);

@@ -225,10 +225,13 @@ fn trial_lasting(fault: Fault) -> Findings {
             // A batch of one that is too large is refused. And who is not among those who are found is not found.
             let refused = kind.right(site) == Right::Fail || (kind.name == "413" && site == Site::Write);
             let hidden = kind.name == "somebody else's answer" && site == Site::LookUp;
+            // As long as nobody was seen with a change of this job, evidence calls no request absent: a person does.
+            let never_seen = site == Site::Write && !kind.taken;
             let as_told = |state| match state {
                 EntryState::Confirmed => true,
                 EntryState::Failed => refused,
                 EntryState::Skipped => hidden,
+                EntryState::Batched => never_seen,
                 _ => false,
             };
             let other = after.entries.iter().filter(|entry| !as_told(entry.1)).count();

@@ -1,7 +1,8 @@
 //! What is concluded when the maximum request lifetime of the real program is over.
 
 use crate::support::raw::{Bad, PEOPLE, Raw, Site};
-use crate::support::{Scene, check_doctor};
+use crate::support::{Scene, check_doctor, options};
+use rollbook::sandbox::Options;
 
 const JOB: [&str; 8] = [
     "assign",
@@ -66,4 +67,23 @@ fn what_was_ruled_sent_and_never_shows_fails() {
     assert_eq!(raw.count(Site::Write), 1);
     assert_eq!(column(&scene, "reason"), ["not_confirmed"; 3]);
     assert_eq!(scene.status()["finished"], true);
+}
+
+/// What the tenant calls a success and nobody shows fails when it can no longer be made, and not before.
+#[test]
+fn a_success_that_never_shows_fails_in_the_end() {
+    let options = Options {
+        drop_handle_effect: true,
+        ..options()
+    };
+    let emails: Vec<String> = (0..9).map(|index| options.person(index).email).collect();
+    let scene = Scene::with(options);
+    scene.write("list.txt", emails.join("\n"));
+    scene.run(&[&JOB[..], &["80s"]].concat()).expect(3);
+    let reasons = column(&scene, "reason");
+    assert!(
+        reasons.iter().any(|reason| reason == "not_confirmed"),
+        "{reasons:?}"
+    );
+    assert!(column(&scene, "state").iter().all(|state| state != "confirmed"));
 }
