@@ -20,6 +20,8 @@ const LOGS: [&[u8]; 5] = [
 /// A token is one word of at least so many characters.
 const SHORTEST_TOKEN: usize = 20;
 const HEAD_BYTES: u64 = 8 << 10;
+/// Zeros that no file of a person begins with.
+const ZEROS: usize = 16;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum Kind {
     Lock,
     /// One word that nobody could remember.
     Token,
-    /// No bytes, or zeros only, as a power cut leaves what was not on the disk yet.
+    /// No bytes, or zeros at first, as a kill or a power cut leaves what SQLite had not headed yet.
     Nothing,
     /// Anything else.
     Other,
@@ -71,7 +73,7 @@ fn kind(head: &[u8]) -> Kind {
             Kind::Database
         };
     }
-    if head.iter().all(|byte| *byte == 0) {
+    if head.iter().take(ZEROS).all(|byte| *byte == 0) {
         return Kind::Nothing;
     }
     match std::str::from_utf8(head) {
@@ -135,6 +137,9 @@ mod tests {
             assert_eq!(kind(token.as_bytes()), Kind::Token, "{token}");
         }
         assert_eq!((kind(b""), kind(&[0; 9])), (Kind::Nothing, Kind::Nothing));
+        // An index whose pages were written before its head.
+        let index: Vec<u8> = [[0; 64], [7; 64]].concat();
+        assert_eq!(kind(&index), Kind::Nothing);
         for other in [
             "email\nann@example.com\n",
             "email,state,reason,profile_id\n",

@@ -73,17 +73,21 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 
 /// Removes a ledger that holds nothing or was a demo's. Only while its lock is held, or where nobody can hold it.
 ///
-/// The ledger goes first, and for good before its log does: without the log it would be a damaged one, and a log
-/// without a ledger is nothing. The lock's file goes last: once that is gone another process may begin a ledger here,
-/// and nothing of it may be taken away.
+/// The ledger goes first, and for good before its log does: without the log it would be a damaged one. The lock's file,
+/// which says that the log is worth nothing, goes last, and when the log's removal is durable: once it is gone another
+/// process may begin a ledger here, and nothing of it may be taken away.
 pub fn remove_ledger(path: &Path) -> io::Result<()> {
     remove(path)?;
     // Where the folder cannot be synced, a power cut may bring the ledger back with its log gone: it holds nothing.
     let _ = sync_folder(path);
-    for ending in LEDGER_COMPANIONS {
+    let (lock, logs) = LEDGER_COMPANIONS
+        .split_last()
+        .expect("BUG: a ledger has companions");
+    for ending in logs {
         remove(&companion(path, ending))?;
     }
-    Ok(())
+    let _ = sync_folder(path);
+    remove(&companion(path, lock))
 }
 
 /// Removes what the program remembers of a ledger that held nothing.

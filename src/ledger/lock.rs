@@ -20,6 +20,8 @@ const RETRY_WAIT: Duration = Duration::from_millis(20);
 
 /// The line that remembers the ledger's id, epoch and newest attempt.
 const EPOCH_WORD: &str = "epoch";
+/// The line that says that the ledger held nothing and was being removed.
+const REMOVED_WORD: &str = "removed";
 const TEXT_LIMIT_BYTES: u64 = 400;
 
 /// The right to write to a ledger, for as long as it lives.
@@ -191,6 +193,13 @@ impl Lock {
         }
     }
 
+    /// Notes that the ledger is about to be removed, since it holds nothing: a log that outlives it, after a kill or a power
+    /// cut in between, is worth nothing either.
+    pub fn note_removal(&mut self) -> std::io::Result<()> {
+        self.write(&format!("rollbook {}\n{REMOVED_WORD}\n", self.verb))?;
+        self.file.sync_all()
+    }
+
     /// Who we are is a courtesy to the next one; a full disk must not keep us from reading.
     fn sign(&mut self, memory: Option<&Memory>) {
         let since = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
@@ -207,12 +216,14 @@ impl Lock {
         {
             text += &format!("{EPOCH_WORD} {ledger_id} {epoch} {attempt}\n");
         }
-        // Written over and then cut, so that no instant leaves the file without its memory.
-        let _ = self
-            .file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| self.file.write_all(text.as_bytes()))
-            .and_then(|()| self.file.set_len(text.len() as u64));
+        let _ = self.write(&text);
+    }
+
+    /// Written over and then cut, so that no instant leaves the file without its memory.
+    fn write(&mut self, text: &str) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(text.as_bytes())?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
@@ -238,6 +249,14 @@ pub(super) fn memory_of(path: &Path, ledger_id: &str) -> Memory {
     memory
         .filter(|memory| memory.ledger_id == ledger_id)
         .unwrap_or_default()
+}
+
+/// Whether the ledger at `path` held nothing when it was removed.
+pub(super) fn was_removed(path: &Path) -> bool {
+    let mut text = String::new();
+    let file = File::open(lock_path(path));
+    let read = file.and_then(|file| file.take(TEXT_LIMIT_BYTES).read_to_string(&mut text));
+    read.is_ok() && text.lines().any(|line| line == REMOVED_WORD)
 }
 
 /// Who holds the ledger at `path` for writing, if anybody does.

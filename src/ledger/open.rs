@@ -95,7 +95,9 @@ impl Ledger {
             Err(error) => {
                 // What could not be furnished holds nothing, and would only be in the way. The lock is still
                 // ours, so it is not somebody else's ledger by now.
-                let _ = files::remove_ledger(path);
+                if lock.note_removal().is_ok() {
+                    let _ = files::remove_ledger(path);
+                }
                 Err(error)
             }
         }
@@ -140,6 +142,7 @@ impl Ledger {
             connection,
             path,
             memory,
+            mut lock,
             ..
         } = self;
         let kept = connection.query_row(
@@ -148,7 +151,7 @@ impl Ledger {
             |row| row.get::<_, i64>(0),
         );
         drop(connection);
-        if kept == Ok(0) {
+        if kept == Ok(0) && lock.note_removal().is_ok() {
             // An empty ledger that stays behind would be a nuisance and no loss.
             let _ = files::remove_ledger(&path);
             memory.forget();

@@ -1,6 +1,7 @@
 //! Whether a file is one to keep emails and the memory of what was sent in. Looked at before SQLite opens it.
 
 use super::error::LedgerError;
+use super::lock::was_removed;
 use super::migrate::APPLICATION_ID;
 pub(super) use crate::files::folder_of;
 use crate::files::{self, Kind};
@@ -78,7 +79,7 @@ fn check_companions(path: &Path) -> Result<(), LedgerError> {
         let kind = files::kind_of(&beside).map_err(|error| LedgerError::from_make(&beside, &error))?;
         let why = match (kind, ending) {
             (Kind::Nothing, _) | (Kind::Lock, ".lock") | (Kind::DatabaseLog, "-shm") => continue,
-            (Kind::DatabaseLog, "-wal" | "-journal") if is_there => continue,
+            (Kind::DatabaseLog, "-wal" | "-journal") if is_there || was_removed(path) => continue,
             (Kind::DatabaseLog, "-wal" | "-journal") => {
                 "is the log of a ledger that is not there; put the ledger back, or move the log away"
             }

@@ -429,6 +429,12 @@ impl Disk {
             }
             // Whoever removed the ledger has synced its folder before it removed anything else.
             state.durable_names.remove(&name);
+            // Nor does the lock's file go before the folder was synced again.
+            if !std::path::Path::new(&format!("{name}.lock")).exists() {
+                for ending in ["-wal", "-journal"] {
+                    state.durable_names.remove(&format!("{name}{ending}"));
+                }
+            }
         }
     }
 
