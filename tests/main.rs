@@ -26,6 +26,8 @@ mod scripting;
 mod secrets;
 mod stages;
 mod support;
+mod terminal;
 mod tidy;
+mod walk;
 mod ways;
 mod wire;

@@ -26,11 +26,12 @@ mod until;
 
 use crate::ledger::tell_of_waiting;
 use crate::model::ids::Action;
-use crate::model::text::printable_lines;
+use crate::model::text::printable;
 use crate::ui::say;
 use args::{Cli, Verb};
 use clap::Parser;
 use error::Failure;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -48,11 +49,20 @@ fn leave_no_core() {
 /// Shows the help that was asked for, or what is wrong with the arguments. These may be the names of files, which a
 /// pattern of the shell has put there.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
-    match printable_lines(&text) {
+    let given = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let hostile = given.into_iter().find_map(|argument| match printable(&argument) {
+        Cow::Owned(shown) => Some(shown),
+        Cow::Borrowed(_) => None,
+    });
+    match hostile {
         // In colour, and help on stdout. Where it cannot be written there is nobody to tell.
-        std::borrow::Cow::Borrowed(_) => drop(error.print()),
-        std::borrow::Cow::Owned(text) => say(text.trim_end()),
+        None => drop(error.print()),
+        // The text would quote the argument as it is, on several lines.
+        Some(shown) => {
+            let what = error.kind().as_str().unwrap_or("the arguments make no sense");
+            say(format_args!("error: {what}; one of the arguments is {shown}"));
+            say("hint: `rollbook --help` shows what can be given; a file's name that begins with - is given as ./-name");
+        }
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
 }
