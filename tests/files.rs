@@ -385,6 +385,7 @@ fn names_that_are_no_text_are_names() {
         word("--token-file"),
         name(b"tok\xe9n"),
         name(b"caf\xe9.csv"),
+        name(b"caf\xe8.csv"),
     ];
     run(&assign).expect(0);
     let told = run(&[word("status")]).expect(0).stdout;

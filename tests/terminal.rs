@@ -53,7 +53,7 @@ fn names_of_files_and_cells_of_lists_steer_nothing() {
         "\"Na{HOSTILE}me\",\"E{HOSTILE}mail\"\nx,ann@example.com\n\"{HOSTILE}\",\"a{HOSTILE}b\"\nx,\"{padded}\"\n"
     );
     scene.write(&list, text);
-    let verbs: [&[&str]; 17] = [
+    let verbs: [&[&str]; 23] = [
         &["load", "--column", "2", &list],
         &["load", "--column", "2", &list],
         &["load", &format!("none{HOSTILE}")],
@@ -71,17 +71,27 @@ fn names_of_files_and_cells_of_lists_steer_nothing() {
         &["doctor"],
         &["statuses"],
         &["statuses", "--json"],
+        &["lists"],
+        &["lists", "--json"],
+        &["unload", &format!("none{HOSTILE}")],
+        &["load", "--progress", "json", "--column", "2", &list],
+        &["load", "--progress", "json", &format!("none{HOSTILE}")],
+        &["load", "--progress", "json", &format!("--none{HOSTILE}")],
     ];
     for arguments in verbs {
         let ran = run(scene.command(arguments).env("ROLLBOOK_LEDGER", &ledger));
-        harmless_run(&format!("{arguments:?}"), ran);
+        let ran = harmless_run(&format!("{arguments:?}"), ran);
+        if arguments.contains(&"json") && arguments[0] == "load" {
+            let objects = ran.stderr.lines().map(serde_json::from_str::<serde_json::Value>);
+            assert!(objects.map(Result::unwrap).count() > 0, "{arguments:?}");
+        }
     }
     for format in ["csv", "jsonl"] {
         let arguments = ["export", "--rows", "all", "--format", format];
         let ran = run(scene.command(&arguments).env("ROLLBOOK_LEDGER", &ledger)).expect(0);
         let ran = harmless_run(format, ran);
         let header = usize::from(format == "csv");
-        assert_eq!(ran.stdout.lines().count(), 3 + header, "{}", ran.stdout);
+        assert_eq!(ran.stdout.lines().count(), 4 + header, "{}", ran.stdout);
     }
     harmless_run("a flag", run(&mut scene.command(&[&format!("--{HOSTILE}")])));
     harmless_run("a verb", run(&mut scene.command(&[HOSTILE])));

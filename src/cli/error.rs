@@ -14,7 +14,7 @@ use crate::runner::ingest::IngestError;
 use crate::runner::preflight::Objection;
 use crate::ui::command::name_ledger;
 use crate::ui::format::clock;
-use crate::ui::say;
+use crate::ui::{say, say_json};
 use serde_json::json;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -109,7 +109,7 @@ impl Failure {
         let word = if self.as_asked { "stopped" } else { "error" };
         let hints: Vec<String> = self.hints.iter().map(|hint| name_ledger(hint, ledger)).collect();
         if as_json {
-            say(json!({
+            say_json(&json!({
                 "schema_version": SCHEMA_VERSION,
                 "event": word,
                 "kind": self.kind.as_str(),

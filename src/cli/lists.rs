@@ -2,10 +2,11 @@
 
 use super::args::{Common, JsonArg, UnloadArgs};
 use super::error::{Failure, Kind};
-use super::job::print;
+use super::job::{print, print_json};
 use crate::audit::lists::to_json;
 use crate::input::Source;
 use crate::ledger::{Ledger, LedgerError, ListRow, Reader, UnloadError, Unnamed};
+use crate::model::text::printable;
 use crate::ui::format::counted;
 use crate::ui::lists::table;
 use std::process::ExitCode;
@@ -13,11 +14,11 @@ use std::process::ExitCode;
 /// `lists`.
 pub fn lists(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
     let lists = Reader::open(&common.ledger)?.lists()?;
-    print(&if args.json {
-        to_json(&lists) + "\n"
+    if args.json {
+        print_json(&(to_json(&lists) + "\n"))?;
     } else {
-        table(&lists)
-    })?;
+        print(&table(&lists))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,7 +50,7 @@ pub fn unload(args: &UnloadArgs, common: &Common) -> Result<ExitCode, Failure> {
             counted(done.released, "entry is", "entries are")
         );
     }
-    print(&format!("{said}\n"))?;
+    print(&format!("{}\n", printable(&said)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -61,7 +61,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
         Some(shown) => {
             let what = error.kind().as_str().unwrap_or("the arguments make no sense");
             say(format_args!("error: {what}; one of the arguments is {shown}"));
-            say("hint: `rollbook --help` shows what can be given; a file's name that begins with - is given as ./-name");
+            say(
+                "hint: `rollbook --help` shows what can be given; a file's name that begins with - is given as ./-name",
+            );
         }
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))

@@ -1,11 +1,10 @@
 //! Progress as JSON lines on stderr, for programs that watch. Fields are only ever added; `docs/scripting.md` names them.
 
-use super::{Renderer, say};
+use super::{Renderer, say_json};
 use crate::audit::SCHEMA_VERSION;
 use crate::audit::summary::iso_time;
 use crate::ledger::{Loaded, now_ms};
 use crate::model::entry::EntryState;
-use crate::model::text::printable_json;
 use crate::runner::event::{Event, Progress};
 use serde_json::{Value, json};
 
@@ -16,7 +15,7 @@ impl Renderer for Json {
         let mut object = object(event);
         object["schema_version"] = SCHEMA_VERSION.into();
         object["at"] = iso_time(now_ms()).into();
-        say(printable_json(&object.to_string()));
+        say_json(&object);
     }
 }
 

@@ -12,7 +12,7 @@ mod plain;
 pub mod plan;
 pub mod summary;
 
-use crate::model::text::printable_lines;
+use crate::model::text::{printable_json, printable_lines};
 use crate::runner::event::{Event, Events};
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{Sender, channel};
@@ -22,6 +22,11 @@ use std::thread::JoinHandle;
 /// reads any more, must not end a run, and `eprintln!` would.
 pub fn say(lines: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", printable_lines(&lines.to_string()));
+}
+
+/// Writes a JSON object on a line of stderr.
+pub fn say_json(object: &serde_json::Value) {
+    let _ = writeln!(std::io::stderr(), "{}", printable_json(&object.to_string()));
 }
 
 /// How progress is shown.
