@@ -109,7 +109,10 @@ impl Place {
     pub(super) fn differs(&self, here: &Self) -> Option<String> {
         let replaced = "the file was put in the place of the one that was last used";
         if self.machine != here.machine {
-            Some(format!("it was last used on another machine ({})", self.host))
+            Some(format!(
+                "it was last used on another machine ({}); where host names change, {MACHINE} names it",
+                self.host
+            ))
         } else if self.path != here.path {
             Some(format!("it was last used at {}", self.path))
         } else if differ(self.inode, here.inode) {

@@ -155,7 +155,12 @@ impl Machine {
 
     async fn job(&self, stop_after: Option<Duration>) -> Result<Outcome, End> {
         let path = self.disk.ledger();
-        let ledger = Ledger::open(&path, "assign")?;
+        // The user's state folder is on another disk, which no cut concerns: it must never know more than the ledger.
+        let state = self.disk.folder().unwrap().join("state");
+        let mut ledger = Ledger::open(&path, "assign")?;
+        if let Some(ledger) = &mut ledger {
+            ledger.remember_in(Some(&state))?;
+        }
         let copied = ledger.as_ref().map(Ledger::copied).transpose()?.flatten();
         if let Some(why) = &copied
             && !self.put_back.load(Ordering::Relaxed)
@@ -180,7 +185,11 @@ impl Machine {
         preflight::check(&tenant, &job).await.map_err(End::Objected)?;
         let mut ledger = match ledger {
             Some(ledger) => ledger,
-            None => Ledger::create(&path, "assign")?,
+            None => {
+                let mut ledger = Ledger::create(&path, "assign")?;
+                ledger.remember_in(Some(&state))?;
+                ledger
+            }
         };
         assert!(self.disk.logs_ahead(), "a power cut could take commits back");
         load(&mut ledger, &job, &self.cast)?;
