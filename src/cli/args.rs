@@ -148,7 +148,7 @@ pub struct JobArgs {
     #[command(flatten)]
     pub reading: ReadingArgs,
     /// With --yes: send to the lists that are in the ledger already as well, though they are not named now
-    #[arg(long, hide_short_help = true)]
+    #[arg(long)]
     pub all_lists: bool,
     #[command(flatten)]
     pub run: RunArgs,
@@ -247,13 +247,7 @@ pub struct RunArgs {
     /// Batches without a clear answer: verify, or hold for a person's ruling [default: verify]
     ///
     /// With verify, one that is shown never to have arrived is sent again; with hold, it awaits a ruling.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "HOW",
-        hide_possible_values = true,
-        hide_short_help = true
-    )]
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
     pub in_doubt: Option<InDoubtArg>,
     /// Go on with this copy of a ledger in place of its original; settles first what that may have sent
     #[arg(long, hide_short_help = true)]
@@ -261,6 +255,9 @@ pub struct RunArgs {
     /// The final summary as JSON on stdout
     #[arg(long)]
     pub json: bool,
+    /// Look entries up again before they are sent if that was longer ago: 0 is always
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_lookup_age)]
+    pub lookup_age: Duration,
     #[command(flatten)]
     pub reuse: ReuseArgs,
 }
@@ -467,6 +464,18 @@ fn parse_age(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected an age such as 90min, 12h or 7d, at most 366d".into())
 }
 
+/// Reads how old a look-up may be: nothing, or an age.
+fn parse_lookup_age(text: &str) -> Result<Duration, String> {
+    let age = if text == "0" {
+        Ok(Duration::ZERO)
+    } else {
+        parse_time(text)
+    };
+    age.ok()
+        .filter(|age| *age <= MAX_AGE_LIMIT)
+        .ok_or_else(|| "expected 0 or an age such as 90min, 12h or 7d, at most 366d".into())
+}
+
 /// Reads `250ms`, `90s`, `15min`, `2h` or `7d`.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let expected = || "expected a time such as 90s, 15min or 2h".to_owned();
@@ -502,6 +511,15 @@ mod tests {
         assert_eq!(parse_time("2h"), Ok(Duration::from_secs(7_200)));
         for bad in ["", "10", "s", "-1s", "1.5h", "99999999999999999999h"] {
             assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_look_up_may_have_no_age_at_all() {
+        assert_eq!(parse_lookup_age("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_lookup_age("12h"), Ok(Duration::from_secs(43_200)));
+        for bad in ["", "24", "-1h", "367d", "never"] {
+            assert!(parse_lookup_age(bad).is_err(), "{bad}");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::api::Paced;
 use crate::api::client::Client;
 use crate::audit::summary::Summary;
 use crate::input::{Reading, Source};
-use crate::ledger::{Ledger, LedgerError, ListRow, Loading, Reader, tell_of_waiting};
+use crate::ledger::{Forgotten, Ledger, LedgerError, ListRow, Loading, Reader, tell_of_waiting};
 use crate::model::chosen::Chosen;
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
@@ -31,6 +31,7 @@ use crate::runner::plan;
 use crate::runner::preflight;
 use crate::runner::run::{self, Ending, Outcome};
 use crate::ui::command::name_ledger;
+use crate::ui::format::counted;
 use crate::ui::plan::text as plan_text;
 use crate::ui::{Mode, Screen, say, summary};
 use std::io::{IsTerminal, Write};
@@ -283,7 +284,15 @@ impl Undertaking<'_> {
             resolved: ledger.counts()?.in_state(EntryState::Resolved),
             ..plan::open_batches(&ledger.batch_counts()?)
         };
+        // What the original of a copy may have sent is settled as it stands.
+        let is_copy = self.copied.is_some() || ledger.is_adopting()?;
         let mut loading = ledger.begin_load()?;
+        if !is_copy {
+            let forgotten = loading.forget_lookups(self.run.lookup_age)?;
+            work.resolved = forgotten.resolved;
+            work.sealed = work.sealed.saturating_sub(forgotten.batches);
+            tell_forgotten(forgotten, &screen.events());
+        }
         ingest_all(&mut loading, self.sources, &self.reading, &screen.events(), stop)?;
         if self.run.yes && !self.run.dry_run && !self.all_lists {
             refuse_unnamed(&loading.unnamed(confirmed)?)?;
@@ -423,6 +432,17 @@ fn planned_lists(loading: &Loading<'_>) -> Result<Vec<plan::PlannedList>, Ledger
         counts: list.counts,
     };
     Ok(loading.lists()?.into_iter().map(planned).collect())
+}
+
+/// Says how many entries are looked up again, since that was too long ago.
+fn tell_forgotten(forgotten: Forgotten, events: &Events) {
+    if forgotten.entries > 0 {
+        events.notice(format!(
+            "{} looked up longer ago than --lookup-age allows, or in the future of this machine's clock: looked up again \
+             before anything is sent",
+            counted(forgotten.entries, "entry was", "entries were")
+        ));
+    }
 }
 
 /// A copy of a ledger may only go on where somebody says that its original does not.

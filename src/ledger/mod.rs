@@ -21,6 +21,7 @@
 //! Deliberately absent: any knowledge of the API, of the screen, or of why something is written. No type of
 //! the SQL library leaves this folder, so that a ledger in a server could stand beside this one.
 
+mod age;
 mod busy;
 mod chosen;
 mod doubts;
@@ -51,6 +52,7 @@ mod walk;
 mod write;
 mod writer;
 
+pub use age::Forgotten;
 pub use busy::tell_of_waiting;
 pub use doubts::{Absence, Doubt, RulingError, Unfinished, Verdict};
 pub use error::LedgerError;

@@ -39,6 +39,8 @@ pub enum EntryEvent {
     Forget,
     /// What it was skipped for has left the ledger.
     Release,
+    /// Its batch was taken apart: nothing has ever left for it.
+    Unseal,
     /// It became a member of a batch.
     Seal,
     /// Its batch was refused whole, and it goes into a smaller one.
@@ -75,6 +77,7 @@ pub fn apply(state: EntryState, event: EntryEvent) -> Result<EntryState, Illegal
         (S::Resolved, E::Forget) => Ok(S::Pending),
         (S::Skipped, E::Release) => Ok(S::Pending),
         (S::Resolved, E::Seal) => Ok(S::Batched),
+        (S::Batched, E::Unseal) => Ok(S::Resolved),
         (S::Batched, E::Regroup) => Ok(S::Batched),
         (S::Batched, E::Confirm) => Ok(S::Confirmed),
         (S::Batched, E::Fail) => Ok(S::Failed),
@@ -196,13 +199,14 @@ impl Evidence {
 mod tests {
     use super::*;
 
-    const EVENTS: [EntryEvent; 12] = [
+    const EVENTS: [EntryEvent; 13] = [
         EntryEvent::Matched,
         EntryEvent::Skip,
         EntryEvent::FoundSeveral,
         EntryEvent::LookupFailed,
         EntryEvent::Forget,
         EntryEvent::Release,
+        EntryEvent::Unseal,
         EntryEvent::Seal,
         EntryEvent::Regroup,
         EntryEvent::Confirm,
@@ -213,13 +217,13 @@ mod tests {
 
     /// One row a state, one column an event, in the orders above; `.` is illegal.
     const TABLE: [(&str, &str); 7] = [
-        ("pending", "r s a f . . . . . . . ."),
-        ("resolved", ". . . . p . b . . . . ."),
-        ("batched", ". . . . . . . b c f . ."),
-        ("confirmed", ". . . . . . . . . . . ."),
-        ("skipped", ". . . . . p . . . . . ."),
-        ("ambiguous", ". . . . . . . . . . . ."),
-        ("failed", ". . . . . . . . . . p c"),
+        ("pending", "r s a f . . . . . . . . ."),
+        ("resolved", ". . . . p . . b . . . . ."),
+        ("batched", ". . . . . . r . b c f . ."),
+        ("confirmed", ". . . . . . . . . . . . ."),
+        ("skipped", ". . . . . p . . . . . . ."),
+        ("ambiguous", ". . . . . . . . . . . . ."),
+        ("failed", ". . . . . . . . . . . p c"),
     ];
 
     #[test]
