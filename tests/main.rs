@@ -18,6 +18,7 @@ mod journey;
 mod ledger_files;
 mod limits;
 mod lists;
+mod lookups;
 mod obstacles;
 mod plan;
 mod retry;

@@ -131,7 +131,8 @@ fn as_many_requests_are_made_as_were_planned() {
         let requests = planned["requests"].as_u64().unwrap() - polls;
         println!("{more:?}: {requests} planned, {made} made");
         assert!(
-            requests.abs_diff(made) <= requests / share,
+            // Whether lists and search can be believed is found out by a few more, whatever there is to do.
+            requests.abs_diff(made) <= requests / share + 8,
             "{more:?}: {planned}, and {made} were made"
         );
     }

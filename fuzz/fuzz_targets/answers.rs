@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     {
         shown(&failure);
     }
-    if let Ok(page) = fuzzing::statuses(bytes, 1) {
+    if let Ok(Some(page)) = fuzzing::statuses(bytes, 1) {
         page.items.iter().for_each(|status| shown(&status.name));
     }
     if let Ok(report) = fuzzing::batch(bytes) {

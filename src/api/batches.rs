@@ -69,7 +69,7 @@ pub(super) fn is_about(named: &[BatchId], asked: &BatchId) -> bool {
         || named.iter().all(|id| kind(id) != kind(asked))
 }
 
-pub(super) fn batches(body: &[u8], page: u32, foreign: &Foreign) -> Result<Page<ListedBatch>, Wrong> {
+pub(super) fn batches(body: &[u8], page: u32, foreign: &Foreign) -> Result<Option<Page<ListedBatch>>, Wrong> {
     let list: List<BatchInList> = parse(body, "the list of batches")?;
     list.page(page, |batch| {
         let mut names = names([&batch.id, &batch.uuid, &batch.batch_id], foreign).into_iter();
@@ -215,7 +215,7 @@ mod tests {
     fn a_row_that_names_two_ids_goes_by_the_uuid() {
         let body =
             format!(r#"{{"data":[{{"id":7,"uuid":"{OURS}"}},{{"id":"{THEIRS}"}},{{"id":9,"uuid":null}}]}}"#);
-        let rows = batches(body.as_bytes(), 1, &foreign()).unwrap().items;
+        let rows = batches(body.as_bytes(), 1, &foreign()).unwrap().unwrap().items;
         let ids = rows
             .iter()
             .map(|row| (row.id.as_str(), row.other_id.as_ref().map(BatchId::as_str)));
@@ -255,7 +255,7 @@ mod tests {
         let body =
             br#"{"data":[{"id":"b4","total_count":"300","status":"pending"},{"id":"b3","status":"queued"},
             {"id":2,"total_count":7,"status":"success"},{"id":"b1","total_count":null,"status":null}]}"#;
-        let listed = batches(body, 1, &foreign()).unwrap().items.into_iter();
+        let listed = batches(body, 1, &foreign()).unwrap().unwrap().items.into_iter();
         let listed: Vec<_> = listed
             .map(|batch| (batch.id.as_str().to_owned(), batch.size, batch.progress))
             .collect();

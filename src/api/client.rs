@@ -237,7 +237,7 @@ impl Tenant for Client {
         let mut url = self.base.join(&["statuses"]);
         paged(&mut url, Slice::usual(page));
         let body = self.get(url).await?;
-        answers::statuses(&body, page, &self.foreign).map_err(ReadFailure::Spoiled)
+        asked_for(answers::statuses(&body, page, &self.foreign))
     }
 
     async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
@@ -255,13 +255,12 @@ impl Tenant for Client {
         };
         paged(&mut url, slice);
         let body = self.get(url).await?;
-        answers::profiles(&body, slice.number, &self.foreign).map_err(ReadFailure::Spoiled)
+        asked_for(answers::profiles(&body, slice.number, &self.foreign))
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let body = self.get(self.base.join(&["profiles", profile.as_str()])).await?;
-        let holding = answers::holding(&body, profile, &self.foreign).map_err(ReadFailure::Spoiled)?;
-        holding.ok_or(ReadFailure::Elsewhere)
+        asked_for(answers::holding(&body, profile, &self.foreign))
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {
@@ -281,7 +280,7 @@ impl Tenant for Client {
         url.query_pairs_mut().append_pair("sort", "-created_at");
         paged(&mut url, Slice::usual(page));
         let body = self.get(url).await?;
-        batches::batches(&body, page, &self.foreign).map_err(ReadFailure::Spoiled)
+        asked_for(batches::batches(&body, page, &self.foreign))
     }
 
     async fn write(&self, action: Action, members: &[Member]) -> WriteAnswer {
@@ -301,6 +300,13 @@ impl Tenant for Client {
             Err(error) => WriteAnswer::InDoubt(describe(error)),
         }
     }
+}
+
+/// What was asked for; a sound answer about something else is none.
+fn asked_for<R>(answer: Result<Option<R>, String>) -> Result<R, ReadFailure> {
+    answer
+        .map_err(ReadFailure::Spoiled)?
+        .ok_or(ReadFailure::Elsewhere)
 }
 
 fn batch_body(members: &[Member]) -> String {

@@ -14,11 +14,11 @@ fn foreign() -> Foreign {
     Foreign::new(&secrecy::SecretString::from("a-token-of-nobody"))
 }
 
-pub fn statuses(body: &[u8], page: u32) -> Result<Page<StatusDefinition>, String> {
+pub fn statuses(body: &[u8], page: u32) -> Result<Option<Page<StatusDefinition>>, String> {
     answers::statuses(body, page, &foreign())
 }
 
-pub fn profiles(body: &[u8], page: u32) -> Result<Page<Found>, String> {
+pub fn profiles(body: &[u8], page: u32) -> Result<Option<Page<Found>>, String> {
     answers::profiles(body, page, &foreign())
 }
 
@@ -30,7 +30,7 @@ pub fn queued(body: &[u8]) -> Result<BatchId, String> {
     listed::queued(body, &foreign())
 }
 
-pub fn batches(body: &[u8], page: u32) -> Result<Page<ListedBatch>, String> {
+pub fn batches(body: &[u8], page: u32) -> Result<Option<Page<ListedBatch>>, String> {
     listed::batches(body, page, &foreign())
 }
 

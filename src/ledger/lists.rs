@@ -4,7 +4,6 @@ use super::ListCounts;
 use super::error::LedgerError;
 use super::load::Loading;
 use super::read::{Reader, unsigned};
-use super::writer::Writer;
 use crate::model::ids::EntryId;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -82,30 +81,10 @@ impl Loading<'_> {
     }
 }
 
-impl Writer {
-    /// The spellings of entries that differ from their emails, trimmed, each once, the entry's own first. Entries
-    /// without any are left out.
-    ///
-    /// A tenant whose filter heeds case knows an email only as it was written, and a list may write it in two ways.
-    pub async fn spellings(
-        &self,
-        entries: Vec<EntryId>,
-    ) -> Result<HashMap<EntryId, Vec<String>>, LedgerError> {
-        self.vital(move |transaction| {
-            let mut all = HashMap::new();
-            for entry in entries {
-                let spellings = spellings(transaction.connection, entry)?;
-                if !spellings.is_empty() {
-                    all.insert(entry, spellings);
-                }
-            }
-            Ok(all)
-        })
-        .await
-    }
-}
-
-fn spellings(connection: &Connection, entry: EntryId) -> Result<Vec<String>, LedgerError> {
+/// The spellings of an entry that differ from its email, trimmed, each once, the entry's own first.
+///
+/// A tenant whose filter heeds case knows an email only as it was written, and a list may write it in two ways.
+pub(super) fn spellings(connection: &Connection, entry: EntryId) -> Result<Vec<String>, LedgerError> {
     let mut query = connection.prepare_cached(
         "SELECT email, written, 0 AS place FROM entry WHERE id = ?1 AND written IS NOT NULL
          UNION ALL

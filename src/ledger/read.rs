@@ -18,8 +18,8 @@ pub struct PendingEntry {
     pub id: EntryId,
     /// Its email, trimmed and case-folded.
     pub email: String,
-    /// The list's own spelling, where it differs.
-    pub written: Option<String>,
+    /// How its lists spell it, where that differs from the email: each spelling once, trimmed.
+    pub spellings: Vec<String>,
 }
 
 /// A member of a sealed batch.
@@ -339,17 +339,40 @@ pub(super) fn pending_after(
     after: EntryId,
     limit: usize,
 ) -> Result<Vec<PendingEntry>, LedgerError> {
-    let mut query = connection.prepare_cached(
-        "SELECT id, email, written FROM entry WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2",
-    )?;
+    let mut query = connection
+        .prepare_cached("SELECT id, email FROM entry WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2")?;
     let rows = query.query_map(params![after.0, limit as i64], |row| {
         Ok(PendingEntry {
             id: EntryId(row.get(0)?),
             email: row.get(1)?,
-            written: row.get(2)?,
+            spellings: Vec::new(),
         })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut entries: Vec<PendingEntry> = rows.collect::<Result<_, _>>()?;
+    for entry in &mut entries {
+        entry.spellings = super::lists::spellings(connection, entry.id)?;
+    }
+    Ok(entries)
+}
+
+/// Emails that led to a profile, with it: those of the newest batches, or else of entries that are in none.
+pub(super) fn some_found(
+    connection: &Connection,
+    limit: usize,
+) -> Result<Vec<(String, ProfileId)>, LedgerError> {
+    let found = |which: &str| -> Result<Vec<(String, ProfileId)>, LedgerError> {
+        let query = format!("SELECT email, profile_id FROM entry WHERE {which} LIMIT ?1");
+        let mut query = connection.prepare_cached(&query)?;
+        let rows = query.query_map(params![limit as i64], |row| {
+            Ok((row.get(0)?, ProfileId::new(row.get::<_, String>(1)?)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    };
+    let members = found("batch IS NOT NULL AND profile_id IS NOT NULL ORDER BY batch DESC")?;
+    if members.is_empty() {
+        return found("state = 1 AND profile_id IS NOT NULL ORDER BY id DESC");
+    }
+    Ok(members)
 }
 
 /// How often the dice are thrown for one entry of a sample, where most of them have been looked up.

@@ -190,7 +190,7 @@ impl Transaction<'_> {
             return Err(error.into());
         }
         let mut query = self.connection.prepare_cached(
-            "SELECT email, written, sighting.profile_id FROM entry JOIN sighting ON sighting.entry = entry.id WHERE id = ?1",
+            "SELECT email, sighting.profile_id FROM entry JOIN sighting ON sighting.entry = entry.id WHERE id = ?1",
         )?;
         let read = |id| {
             query.query_row([id], |row| {
@@ -198,9 +198,10 @@ impl Transaction<'_> {
                     entry: PendingEntry {
                         id: EntryId(id),
                         email: row.get(0)?,
-                        written: row.get(1)?,
+                        // A scan is for tenants that fold case.
+                        spellings: Vec::new(),
                     },
-                    profile: ProfileId::new(row.get::<_, String>(2)?),
+                    profile: ProfileId::new(row.get::<_, String>(1)?),
                 })
             })
         };

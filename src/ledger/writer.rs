@@ -16,7 +16,7 @@ use super::time::now_ms;
 use super::write::{AnswerRecord, Settlement, Transaction};
 use crate::model::batch::{BatchEvent, BatchState};
 use crate::model::entry::EntryState;
-use crate::model::ids::{AttemptNo, BatchNo, EntryId};
+use crate::model::ids::{AttemptNo, BatchNo, EntryId, ProfileId};
 use crate::model::lookup::Verdict;
 use rusqlite::params;
 use std::sync::mpsc::{Sender, channel};
@@ -223,6 +223,12 @@ impl Writer {
             .await
     }
 
+    /// Some emails that led to a profile, with it; none where nothing was found yet.
+    pub async fn some_found(&self, limit: usize) -> Result<Vec<(String, ProfileId)>, LedgerError> {
+        self.vital(move |transaction| read::some_found(transaction.connection, limit))
+            .await
+    }
+
     /// Batches that are not finished, oldest first.
     pub async fn open_batches(&self) -> Result<Vec<OpenBatch>, LedgerError> {
         self.vital(|transaction| read::open_batches(transaction.connection))
@@ -307,7 +313,6 @@ fn tell<R>(
 mod tests {
     use super::*;
     use crate::ledger::{ListIdentity, open_for_reading};
-    use crate::model::ids::ProfileId;
     use rusqlite::Connection;
 
     fn ledger_with(folder: &std::path::Path, entries: u64) -> Ledger {

@@ -1,5 +1,6 @@
 //! What the coordinator asks for, and what it is told.
 
+use super::bursts::Doubtful;
 use super::context::Halt;
 use super::doubt::Cleared;
 use super::lookups::{LookedUp, Question};
@@ -9,6 +10,7 @@ use super::settle::Settled;
 use crate::ledger::PendingEntry;
 use crate::model::ids::{BatchNo, EntryId};
 use crate::model::lookup::Verdict;
+use tokio::time::Instant;
 
 /// Something to be carried out.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum Command {
     Scan(Step, usize),
     /// Ask for entries.
     LookUp(Question),
+    /// Ask once more for entries that nobody was found for, or that were refused.
+    AskAgain(Doubtful),
     /// Write verdicts down.
     Record(Vec<(EntryId, Verdict)>),
     /// Fix the members of a new batch: so many of the resolved entries.
@@ -46,6 +50,8 @@ pub enum Report {
     Scanned(u64),
     /// A question about so many entries was answered.
     LookedUp(usize, LookedUp),
+    /// Entries were asked for once more.
+    AskedAgain(AskedAgain),
     /// So many verdicts are written down, and so many of them are of entries that want to be sent.
     Recorded(usize, u64),
     /// A batch is sealed, with so many members.
@@ -60,6 +66,16 @@ pub enum Report {
     Halted(Work, Halt),
 }
 
+/// What asking once more has led to.
+pub struct AskedAgain {
+    /// The entries with their verdicts.
+    pub verdicts: Vec<(EntryId, Verdict)>,
+    /// How many of them were found after all.
+    pub found: usize,
+    /// When the search was last seen to find somebody whom it knows; `None` where it knows nobody.
+    pub at: Option<Instant>,
+}
+
 /// What a halted command was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -69,6 +85,8 @@ pub enum Work {
     Scan,
     /// A question about so many entries.
     LookUp(usize),
+    /// Asking once more.
+    AskAgain,
     /// The recording of so many verdicts.
     Record(usize),
     /// A seal.

@@ -4,7 +4,9 @@
 //! the waiting, for everybody at once; what is decided here is only when to give up.
 
 use super::event::Events;
+use super::known::Known;
 use super::limits::Limits;
+use super::lists::Comparison;
 use super::processing::Processing;
 use super::readback::Together;
 use crate::api::pacing::Class;
@@ -33,6 +35,14 @@ const SPOILED_SETTLING_LIMIT: u32 = 3;
 /// Failures of other kinds in a row, of a question about a batch or a profile, before somebody asks whether it is the
 /// tenant or the question.
 const SUSPICIOUS_FAILURES: u32 = 8;
+/// Failures to reach the tenant with one question, while others reach it, before the question is given up.
+const UNREACHABLE_LIMIT: u32 = 8;
+
+/// Requests for slower asking in answer to one question before it is given up, where others are answered meanwhile.
+const SLOWED_LIMIT: u32 = 100;
+
+/// The same before anybody has decided to wait.
+const SLOWED_LIMIT_IMPATIENT: u32 = 10;
 
 /// Answers about another thing than was asked for before that is taken to be gone.
 const ELSEWHERE_LIMIT: u32 = 3;
@@ -104,6 +114,10 @@ pub struct Context<T> {
     pub handles_checked: Arc<Mutex<Option<Instant>>>,
     /// How many changed profiles can be seen with one request.
     pub together: Together,
+    /// Whom the tenant's search is known to find.
+    pub known: Known,
+    /// Whether its lists say what profiles say.
+    pub comparison: Comparison,
     /// How long the tenant usually takes over a batch, as far as this run has seen.
     pub usual_time: Arc<Mutex<Option<Duration>>>,
     /// When this process last slept longer than it had wanted to: it was stopped, or the machine was.
@@ -132,6 +146,8 @@ impl<T> Clone for Context<T> {
             events: self.events.clone(),
             handles_checked: self.handles_checked.clone(),
             together: self.together.clone(),
+            known: self.known.clone(),
+            comparison: self.comparison.clone(),
             usual_time: self.usual_time.clone(),
             overslept: self.overslept.clone(),
             lifetime_ends: self.lifetime_ends.clone(),
@@ -179,6 +195,9 @@ pub enum Halt {
         "this ledger is a copy, and the tenant is still working on {0} batches that its original may have sent"
     )]
     OriginalAtWork(usize),
+    /// The tenant's search does not work, or not any more.
+    #[error("the tenant's search does not work, so nobody can be called missing: {0}")]
+    SearchFails(String),
     /// The tenant's filter does not filter.
     #[error("the tenant ignores the email filter: it returned profiles with other emails, page after page")]
     FilterIgnored,
@@ -281,11 +300,6 @@ pub async fn find_nobody<T: Tenant>(tenant: Arc<T>) -> Result<Page<Found>, ReadF
     tenant.profiles(Wanted::Email(NOBODY), Slice::usual(1)).await
 }
 
-/// Whether the tenant answers others, so that it is one question that it gives no answer to.
-async fn is_this_question<T: Tenant>(tenant: &Paced<T>, class: Class, successes_before: u64) -> bool {
-    tenant.gate().view().successes > successes_before || tenant.read(class, find_nobody).await.is_ok()
-}
-
 /// Asks again for as long as that makes sense. `unreachable_limit` bounds the tries at a tenant that cannot be
 /// reached at all, for questions that are asked before anybody has decided to wait out an outage. Nor do these wait
 /// for long where the tenant has asked for it, be it another process: a hold outlives the run that it was told.
@@ -298,67 +312,27 @@ pub async fn ask_patiently<T: Tenant, R, F>(
 where
     F: Future<Output = Result<R, ReadFailure>>,
 {
-    let (mut spoiled, mut unreachable, mut elsewhere, mut tries) = (0, 0, 0, 0);
-    let mut successes_before = 0;
+    let mut tries = Tries {
+        impatient: unreachable_limit,
+        ..Tries::default()
+    };
     loop {
         // No question is asked without a bound, be it that the tenant answers every other one.
-        let suspicious = class == Class::Settle && tries > 0 && tries % SUSPICIOUS_FAILURES == 0;
-        if suspicious && tenant.read(class, find_nobody).await.is_ok() {
+        if tries.are_suspicious(class) && tenant.read(class, find_nobody).await.is_ok() {
             return Err(GaveUp::Refused(
                 "the tenant answers other questions and not this one".into(),
             ));
         }
-        tries += 1;
         let answer = match unreachable_limit {
             Some(_) => tenant.read_soon(class, IMPATIENT_WAIT_LIMIT, &question).await,
             None => tenant.read(class, &question).await,
         };
         match answer {
             Ok(answer) => return Ok(answer),
-            Err(ReadFailure::SlowDown(wait)) => {
-                let long = wait.filter(|wait| *wait > IMPATIENT_WAIT_LIMIT);
-                if let (Some(_), Some(wait)) = (unreachable_limit, long) {
-                    return Err(Halt::Later(wait.min(LONGEST_RETRY_AFTER)).into());
-                }
-            }
-            Err(ReadFailure::Unreachable(why)) => {
-                unreachable += 1;
-                if unreachable_limit.is_some_and(|limit| unreachable >= limit) {
-                    return Err(Halt::Outage(why).into());
-                }
-            }
-            Err(ReadFailure::Spoiled(why)) => {
-                spoiled += 1;
-                if spoiled == 1 {
-                    // Counted from here: what went well before says nothing about an outage that began since.
-                    successes_before = tenant.gate().view().successes;
-                }
-                let of_a_batch = class == Class::Settle && spoiled >= SPOILED_SETTLING_LIMIT;
-                if of_a_batch
-                    && spoiled < SPOILED_LIMIT
-                    && is_this_question(tenant, class, successes_before).await
-                {
-                    return Err(GaveUp::Refused(why));
-                }
-                if spoiled >= SPOILED_LIMIT || unreachable_limit.is_some_and(|limit| spoiled >= limit) {
-                    // Did others get through meanwhile? Then it is this question; else it is the tenant.
-                    if tenant.gate().view().successes > successes_before {
-                        return Err(GaveUp::Refused(why));
-                    }
-                    // Perhaps there are no others any more. What is well now may have been ill until now, so this
-                    // one is asked once more afterwards.
-                    if unreachable_limit.is_some() || tenant.read(class, find_nobody).await.is_err() {
-                        return Err(Halt::Outage(why).into());
-                    }
-                }
-            }
-            Err(ReadFailure::Elsewhere) => {
-                elsewhere += 1;
-                // Answers are not mixed up time and again: what was asked for has become something else.
-                if elsewhere >= ELSEWHERE_LIMIT {
-                    return Err(GaveUp::Missing);
-                }
-            }
+            Err(ReadFailure::SlowDown(wait)) => tries.slowed(tenant, class, wait).await?,
+            Err(ReadFailure::Unreachable(why)) => tries.unreachable(tenant, class, why).await?,
+            Err(ReadFailure::Spoiled(why)) => tries.spoiled(tenant, class, why).await?,
+            Err(ReadFailure::Elsewhere) => tries.elsewhere()?,
             Err(ReadFailure::Missing) => return Err(GaveUp::Missing),
             Err(ReadFailure::Denied(refusal)) if refusal.status == 401 => {
                 return Err(Halt::Denied(refusal).into());
@@ -369,5 +343,128 @@ where
             }
             Err(ReadFailure::Refused(refusal)) => return Err(GaveUp::Refused(refusal.to_string())),
         }
+    }
+}
+
+/// The tries at one question, by what came of them: none of it goes on for ever, unless the tenant is away for
+/// everybody.
+#[derive(Default)]
+struct Tries {
+    /// How many may fail before anybody has decided to wait.
+    impatient: Option<u32>,
+    slowed: u32,
+    unreachable: u32,
+    /// Those between which the tenant could be reached by others.
+    shut_out: u32,
+    spoiled: u32,
+    elsewhere: u32,
+    /// All of them.
+    all: u32,
+    /// Answers that the tenant had given to anybody when the question first failed.
+    successes: Option<u64>,
+}
+
+impl Tries {
+    /// Whether a question about a batch or a profile has failed so often that somebody has to ask which of the two it is.
+    fn are_suspicious(&mut self, class: Class) -> bool {
+        let before = self.all;
+        self.all += 1;
+        class == Class::Settle && before > 0 && before.is_multiple_of(SUSPICIOUS_FAILURES)
+    }
+
+    /// Whether anybody was answered since this was last asked, or since the first failure.
+    fn others_succeed<T: Tenant>(&mut self, tenant: &Paced<T>, from_now_on: bool) -> bool {
+        let now = tenant.gate().view().successes;
+        // What went well before the first failure says nothing about an outage that began since.
+        let before = *self.successes.get_or_insert(now);
+        if from_now_on {
+            self.successes = Some(now);
+        }
+        now > before
+    }
+
+    async fn slowed<T: Tenant>(
+        &mut self,
+        tenant: &Paced<T>,
+        class: Class,
+        wait: Option<Duration>,
+    ) -> Result<(), GaveUp> {
+        self.slowed += 1;
+        let others = self.others_succeed(tenant, false);
+        match (self.impatient, wait) {
+            (Some(_), Some(wait)) if wait > IMPATIENT_WAIT_LIMIT => {
+                Err(Halt::Later(wait.min(LONGEST_RETRY_AFTER)).into())
+            }
+            (Some(_), wait) if self.slowed >= SLOWED_LIMIT_IMPATIENT => {
+                Err(Halt::Later(wait.unwrap_or_default()).into())
+            }
+            _ if self.slowed < SLOWED_LIMIT => Ok(()),
+            // Perhaps there are no others any more.
+            _ if others || tenant.read(class, find_nobody).await.is_ok() => Err(GaveUp::Refused(
+                "it is told to come back later each time (429)".into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn unreachable<T: Tenant>(
+        &mut self,
+        tenant: &Paced<T>,
+        class: Class,
+        why: String,
+    ) -> Result<(), GaveUp> {
+        self.unreachable += 1;
+        if self.impatient.is_some_and(|limit| self.unreachable >= limit) {
+            return Err(Halt::Outage(why).into());
+        }
+        if self.others_succeed(tenant, true) {
+            self.shut_out += 1;
+        } else if self.unreachable >= UNREACHABLE_LIMIT {
+            // Perhaps there are no others any more. If this is answered, it counts as one.
+            drop(tenant.read(class, find_nobody).await);
+        }
+        if self.shut_out >= UNREACHABLE_LIMIT {
+            return Err(GaveUp::Refused(why));
+        }
+        Ok(())
+    }
+
+    async fn spoiled<T: Tenant>(
+        &mut self,
+        tenant: &Paced<T>,
+        class: Class,
+        why: String,
+    ) -> Result<(), GaveUp> {
+        self.spoiled += 1;
+        let others = self.others_succeed(tenant, false);
+        let of_a_batch = class == Class::Settle && self.spoiled >= SPOILED_SETTLING_LIMIT;
+        if of_a_batch
+            && self.spoiled < SPOILED_LIMIT
+            && (others || tenant.read(class, find_nobody).await.is_ok())
+        {
+            return Err(GaveUp::Refused(why));
+        }
+        if self.spoiled < self.impatient.unwrap_or(SPOILED_LIMIT).min(SPOILED_LIMIT) {
+            return Ok(());
+        }
+        // Did others get through meanwhile? Then it is this question; else it is the tenant.
+        if others {
+            return Err(GaveUp::Refused(why));
+        }
+        // Perhaps there are no others any more. What is well now may have been ill until now, so this one is asked once
+        // more afterwards.
+        if self.impatient.is_some() || tenant.read(class, find_nobody).await.is_err() {
+            return Err(Halt::Outage(why).into());
+        }
+        Ok(())
+    }
+
+    fn elsewhere(&mut self) -> Result<(), GaveUp> {
+        self.elsewhere += 1;
+        // Answers are not mixed up time and again: what was asked for has become something else.
+        if self.elsewhere >= ELSEWHERE_LIMIT {
+            return Err(GaveUp::Missing);
+        }
+        Ok(())
     }
 }

@@ -175,6 +175,7 @@ impl Coordinator {
                         .push(format!("emails are looked up one by one from here on: {why}"));
                 }
             }
+            Report::AskedAgain(asked) => self.lookups.asked_again(asked),
             Report::Recorded(verdicts, resolved) => {
                 self.lookups.recorded(verdicts);
                 self.resolved += resolved;
@@ -278,6 +279,7 @@ impl Coordinator {
             Work::Refill => self.lookups.refill_failed(),
             Work::Scan => self.lookups.scanned(),
             Work::LookUp(asked) => self.lookups.gave_up(asked),
+            Work::AskAgain => self.lookups.gave_up_asking_again(),
             Work::Record(verdicts) => self.lookups.recorded(verdicts),
             Work::Seal => self.sealing -= 1,
             Work::Send => self.sending -= 1,

@@ -23,8 +23,16 @@ where
     let mut defined = Vec::new();
     for number in 1..=PAGES_LIMIT {
         let answer = page(number).await?;
-        defined.extend(answer.items);
-        if !answer.more {
+        let before = defined.len();
+        let is_new = |status: &StatusDefinition| {
+            defined
+                .iter()
+                .all(|known: &StatusDefinition| known.handle != status.handle)
+        };
+        let new: Vec<_> = answer.items.into_iter().filter(is_new).collect();
+        defined.extend(new);
+        // A page that brings nothing new is one that was read before, however many are announced.
+        if !answer.more || defined.len() == before {
             return Ok(Some(defined));
         }
     }

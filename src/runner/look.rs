@@ -2,6 +2,7 @@
 //! to say.
 
 use super::context::{Context, GaveUp, Halt};
+use super::readback::shows_absence;
 use crate::api::pacing::Class;
 use crate::api::{Holding, Slice, Tenant, Wanted};
 use crate::ledger::{MemberFate, SealedMember};
@@ -130,14 +131,14 @@ async fn look_by_email<T: Tenant>(context: &Context<T>, member: &SealedMember) -
                     ..
                 }) => match judge(&context.job, member, &held, Some(&email)) {
                     Sight::Unchanged => Sight::Unanswered,
+                    _ if !shows_absence(context).await? => Sight::Unanswered,
                     sight => sight,
                 },
             })
         }
         Err(GaveUp::Halt(halt)) => Err(halt),
-        // This token has never been of use for that.
-        Err(GaveUp::Denied(_)) => Ok(Sight::Gone),
-        Err(GaveUp::Missing | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
+        // Whoever may not say it has not said that the profile is gone.
+        Err(GaveUp::Denied(_) | GaveUp::Missing | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
     }
 }
 

@@ -4,13 +4,15 @@
 //! A question keeps its place only until it is answered; writing its verdicts down is another piece of work, so that
 //! the tenant never waits for the disk.
 
-use super::commands::Command;
+use super::bursts::{Bursts, Provisional};
+use super::commands::{AskedAgain, Command};
 use super::scan::Step;
 use crate::ledger::PendingEntry;
 use crate::model::grouping::{CHECK_ONE_IN, Grouping, Setback, cut, is_plain};
 use crate::model::ids::EntryId;
 use crate::model::lookup::Verdict;
 use std::collections::VecDeque;
+use tokio::time::Instant;
 
 /// Pending entries fetched from the ledger at a time.
 pub const REFILL_ENTRIES: usize = 2_000;
@@ -46,13 +48,19 @@ impl Question {
     }
 }
 
-/// What a question led to. Each of its entries is in exactly one of the three lists.
+/// What a question led to. Each of its entries is in exactly one of the five lists.
 #[derive(Default)]
 pub struct LookedUp {
     /// Entries with their verdicts.
     pub verdicts: Vec<(EntryId, Verdict)>,
     /// Entries that the answer to their group held nobody for: they are asked for alone.
     pub missed: Vec<PendingEntry>,
+    /// The same, where nobody could witness that the search worked: they are asked for alone as if for the first time.
+    pub unwitnessed: Vec<PendingEntry>,
+    /// Entries that nobody was found for, or that were refused: not believed yet.
+    pub provisional: Vec<Provisional>,
+    /// When somebody was found, where that was so.
+    pub found_at: Option<Instant>,
     /// Entries about which nothing was learned.
     pub again: Vec<PendingEntry>,
     /// What speaks against asking in groups.
@@ -77,6 +85,7 @@ pub struct Lookups {
     questions: usize,
     /// Entries that the questions under way are about.
     asked: usize,
+    bursts: Bursts,
     to_record: Vec<(EntryId, Verdict)>,
     recording: usize,
 }
@@ -106,6 +115,7 @@ impl Lookups {
             follow_ups: VecDeque::new(),
             questions: 0,
             asked: 0,
+            bursts: Bursts::new(),
             to_record: Vec::new(),
             recording: 0,
         }
@@ -127,12 +137,23 @@ impl Lookups {
         let LookedUp {
             verdicts,
             missed,
+            unwitnessed,
+            provisional,
+            found_at,
             again,
             setback,
         } = looked_up;
         self.to_record.extend(verdicts);
+        if let Some(at) = found_at {
+            self.to_record.extend(self.bursts.found(at));
+        }
+        provisional
+            .into_iter()
+            .for_each(|result| self.bursts.take(result));
         let alone = |entry| Question::Alone { entry, missed: true };
         self.follow_ups.extend(missed.into_iter().map(alone));
+        self.follow_ups
+            .extend(unwitnessed.into_iter().map(|entry| question(vec![entry], false)));
         let Some(setback) = setback else {
             if asked > 1 {
                 self.grouping.went_well();
@@ -157,6 +178,17 @@ impl Lookups {
     pub fn gave_up(&mut self, asked: usize) {
         self.questions -= 1;
         self.asked -= asked;
+    }
+
+    /// Takes in what asking once more has led to.
+    pub fn asked_again(&mut self, asked: AskedAgain) {
+        self.bursts.asked(asked.found, asked.at);
+        self.to_record.extend(asked.verdicts);
+    }
+
+    /// Nobody will be asked for once more.
+    pub fn gave_up_asking_again(&mut self) {
+        self.bursts.gave_up();
     }
 
     /// So many verdicts are written down, or will not be.
@@ -188,7 +220,7 @@ impl Lookups {
 
     /// Entries that may turn out to be resolved.
     pub fn open(&self) -> usize {
-        self.asked + self.follow_ups() + self.to_record.len() + self.recording
+        self.asked + self.follow_ups() + self.bursts.open() + self.to_record.len() + self.recording
     }
 
     /// Entries that questions are about which follow from the answers to others.
@@ -202,7 +234,7 @@ impl Lookups {
             Scan::UnderWay(requests) => requests.max(1),
             Scan::Due(_) | Scan::Over => 0,
         };
-        self.questions + scanning
+        self.questions + scanning + usize::from(self.bursts.is_asking())
     }
 
     /// Whether nothing is under way.
@@ -233,7 +265,8 @@ impl Lookups {
         }
         let mut room = usize::try_from(room).unwrap_or(usize::MAX);
         let before = self.questions;
-        while self.questions < self.places
+        while !self.bursts.holds_others()
+            && self.questions < self.places
             && self.recording < RECORDING_LIMIT
             && may_ask(self.questions - before)
         {
@@ -250,6 +283,12 @@ impl Lookups {
             self.questions += 1;
             self.asked += question.entries();
             commands.push(Command::LookUp(question));
+        }
+        let at_rest = self.questions == 0 && self.recording == 0 && self.to_record.is_empty();
+        if may_ask(self.questions - before)
+            && let Some(doubtful) = self.bursts.due(self.questions == 0, at_rest && !self.refilling)
+        {
+            commands.push(Command::AskAgain(doubtful));
         }
         let low = self.pending.len() < REFILL_ENTRIES / 2;
         // Also where there is no room: whether anything is left behind it decides how the run ends.
@@ -280,7 +319,8 @@ impl Lookups {
         if most == 0 {
             return None;
         }
-        let plain = |entry: &PendingEntry| is_plain(&entry.email);
+        // One that may have to be spelled in several ways is asked for in all of them.
+        let plain = |entry: &PendingEntry| is_plain(&entry.email) && entry.spellings.is_empty();
         if most == 1 || !self.pending.front().is_some_and(plain) {
             let entry = self.pending.pop_front()?;
             return Some(question(vec![entry], false));
@@ -315,7 +355,7 @@ mod tests {
         PendingEntry {
             id: EntryId(id),
             email: format!("p{id}@example.com"),
-            written: None,
+            spellings: Vec::new(),
         }
     }
 

@@ -4,12 +4,13 @@
 //! supports, `plan` reckons, and then `run` goes on with whatever the ledger says is left: `scan` and `resolve` look
 //! entries up, `send` sends batches, `settle` learns what became of those that were accepted, `doubt` whether the others
 //! arrived, and `adoption` waits for what the original of a copied ledger has sent. The stages do not know each other;
-//! `coordinator`, with `lookups` in it, decides who is next, `run` carries it out. `look`, `readback` and `handles` are
-//! what several of them ask.
+//! `coordinator`, with `lookups` and `bursts` in it, decides who is next, `run` carries it out. `look`, `readback`,
+//! `handles`, `known` and `lists` are what several of them ask.
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
 mod adoption;
+mod bursts;
 mod change;
 pub mod commands;
 pub mod context;
@@ -19,9 +20,11 @@ pub mod doubt;
 pub mod event;
 mod handles;
 pub mod ingest;
+mod known;
 mod lifetime;
 pub mod limits;
 mod listing;
+mod lists;
 mod look;
 pub mod lookups;
 mod members;

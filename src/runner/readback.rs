@@ -4,6 +4,7 @@
 //! is not judged: filters may be late or leave somebody out, so a look at the profile itself has the last word.
 
 use super::context::{Context, Halt};
+use super::lists::{Lists, lists};
 use super::look::{Sight, judge};
 use super::resolve::{ask_briefly, ask_together};
 use crate::api::pacing::Class;
@@ -71,7 +72,7 @@ pub async fn seen_together<T: Tenant>(
     members: &[&SealedMember],
 ) -> Result<HashSet<EntryId>, Halt> {
     let mut seen = HashSet::new();
-    if members.len() < WORTHWHILE_MEMBERS {
+    if members.len() < WORTHWHILE_MEMBERS || !shows_absence(context).await? {
         return Ok(seen);
     }
     let (plain, odd): (Vec<_>, Vec<_>) = members
@@ -97,6 +98,11 @@ pub async fn seen_together<T: Tenant>(
         among_holders(context, &unseen, &mut seen).await?;
     }
     Ok(seen)
+}
+
+/// Whether a list may say that a handle is gone: one that leaves handles out would say so of all.
+pub async fn shows_absence<T: Tenant>(context: &Context<T>) -> Result<bool, Halt> {
+    Ok(context.job.action == Action::Assign || lists(context).await? == Lists::Agree)
 }
 
 async fn by_email<T: Tenant>(

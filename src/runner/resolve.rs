@@ -7,7 +7,11 @@
 //! requests, and if nothing in it contradicts the question. It settles whom it holds; whoever it does not hold is asked
 //! for alone before anybody is called not found.
 
+use super::bursts::{Doubtful, Provisional};
+use super::commands::AskedAgain;
 use super::context::{Context, GaveUp, Halt, find_nobody};
+use super::known::{folds_case, search_works};
+use super::lists::held_of;
 use super::lookups::{LookedUp, Question};
 use crate::api::pacing::Class;
 use crate::api::{Page, Slice, Tenant, Wanted};
@@ -15,17 +19,25 @@ use crate::ledger::PendingEntry;
 use crate::model::email::Email;
 use crate::model::entry::SkipReason;
 use crate::model::grouping::{Setback, sort_out};
-use crate::model::ids::ProfileId;
+use crate::model::ids::{EntryId, ProfileId};
 use crate::model::lookup::{Found, Verdict, bearers, judge};
 use crate::model::outcome::ReadFailure;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Pages of one look-up that are read at the most. A partial filter that matches five thousand profiles for a
 /// whole address is not a filter.
 const PAGES_LIMIT: u32 = 50;
 /// How often the pages of one look-up are read before it is given up, where they change meanwhile.
 const READINGS_LIMIT: u32 = 3;
+/// How often entries are asked for once more where the search works only now and then.
+const ASKED_AGAIN_LIMIT: u32 = 3;
+/// How long what was asked lies back before it is asked again where nobody can witness that the search works.
+const WITHOUT_WITNESS: Duration = Duration::from_secs(3);
 /// Worthless answers to one group before it is given up: its emails can also be asked for alone.
 const SPOILED_LIMIT: u32 = 2;
 /// Answers that say that the question was too long, or are what gateways say to one.
@@ -34,60 +46,170 @@ const TOO_LONG: [u16; 4] = [400, 413, 414, 431];
 /// Asks one question.
 pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Result<LookedUp, Halt> {
     match question {
-        Question::Alone { entry, missed } => look_up_alone(context, &entry, missed).await,
+        Question::Alone { entry, missed } => look_up_alone(context, entry, missed).await,
         Question::Group { entries, check } => look_up_group(context, entries, check).await,
     }
 }
 
 async fn look_up_alone<T: Tenant>(
     context: &Context<T>,
-    entry: &PendingEntry,
+    entry: PendingEntry,
     missed: bool,
 ) -> Result<LookedUp, Halt> {
-    let found = find(context, entry).await;
-    let at_once = missed && matches!(found, Ok((_, true)));
-    Ok(LookedUp {
-        verdicts: vec![(entry.id, verdict(found.map(|(verdict, _)| verdict))?)],
-        setback: at_once.then_some(Setback::Contradicted(
-            "it left a profile out that it returns when asked for it alone",
-        )),
+    let (verdict, at_once, at) = match find(context, &entry).await {
+        Ok(found) => found,
+        Err(gave_up) => (failed(gave_up)?, false, Instant::now()),
+    };
+    let mut looked_up = LookedUp {
+        found_at: is_of_somebody(&verdict).then_some(at),
         ..LookedUp::default()
-    })
+    };
+    // The answer to its group, which held others, said so before.
+    let is_said_twice = missed && !matches!(verdict, Verdict::Failed { .. });
+    if is_of_somebody(&verdict) || is_said_twice {
+        looked_up.verdicts.push((entry.id, verdict));
+    } else {
+        looked_up.provisional.push(Provisional { entry, verdict, at });
+    }
+    if missed && at_once {
+        let why = "it left a profile out that it returns when asked for it alone";
+        looked_up.setback = Some(Setback::Contradicted(why));
+    }
+    Ok(looked_up)
 }
 
-fn verdict(found: Result<Verdict, GaveUp>) -> Result<Verdict, Halt> {
-    match found {
-        Ok(verdict) => Ok(verdict),
-        Err(GaveUp::Halt(halt)) => Err(halt),
-        // Without the right to read profiles no look-up will ever work.
-        Err(GaveUp::Denied(refusal)) => Err(Halt::Denied(refusal)),
-        Err(GaveUp::Missing) => Err(Halt::Outage("GET /profiles answers 404".into())),
-        Err(GaveUp::Refused(reason)) => Ok(Verdict::Failed { reason }),
+/// Whether somebody was found.
+fn is_of_somebody(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Resolved { .. } | Verdict::Ambiguous { .. } => true,
+        Verdict::Skipped { profile, .. } => profile.is_some(),
+        Verdict::Failed { .. } => false,
     }
 }
 
-/// The verdict on one email, and whether somebody was found under its first spelling.
-async fn find<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<(Verdict, bool), GaveUp> {
+/// What a look-up that was given up leads to, unless its reason turns out to be the tenant's and not its own.
+fn failed(gave_up: GaveUp) -> Result<Verdict, Halt> {
+    let reason = match gave_up {
+        GaveUp::Halt(halt) => return Err(halt),
+        GaveUp::Denied(refusal) => refusal.to_string(),
+        GaveUp::Missing => "GET /profiles answers 404".into(),
+        GaveUp::Refused(reason) => reason,
+    };
+    Ok(Verdict::Failed { reason })
+}
+
+/// Asks once more for entries that nobody was found for, or that were refused. What that leads to is believed where the
+/// search was seen to work before and after.
+pub async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> Result<AskedAgain, Halt> {
+    for _ in 0..ASKED_AGAIN_LIMIT {
+        let before = search_works(context).await?;
+        if before.is_some_and(|works| doubtful.is_bracketed(works.at)) {
+            let results = doubtful.results.into_iter();
+            return Ok(AskedAgain {
+                verdicts: results.map(|result| (result.entry.id, result.verdict)).collect(),
+                found: 0,
+                at: before.map(|works| works.at),
+            });
+        }
+        if before.is_none() {
+            context.pause(WITHOUT_WITNESS).await?;
+        }
+        let verdicts = find_all(context, &doubtful, before.is_some()).await?;
+        let found = verdicts
+            .iter()
+            .filter(|(_, verdict)| is_of_somebody(verdict))
+            .count();
+        let after = if found == verdicts.len() || before.is_none() {
+            before
+        } else {
+            // Whatever ended in between may have begun again.
+            search_works(context).await?
+        };
+        if after.is_none_or(|works| works.at_once) {
+            let at = after.map(|works| works.at);
+            return Ok(AskedAgain { verdicts, found, at });
+        }
+    }
+    Err(Halt::SearchFails("it finds nobody, time and again".into()))
+}
+
+/// The verdicts on all of these. `witnessed`: the search works, so that what it refuses is the question's fault.
+async fn find_all<T: Tenant>(
+    context: &Context<T>,
+    doubtful: &Doubtful,
+    witnessed: bool,
+) -> Result<Vec<(EntryId, Verdict)>, Halt> {
+    let mut left = doubtful.results.iter().map(|result| result.entry.clone());
+    let (mut asking, mut verdicts) = (JoinSet::new(), Vec::new());
+    loop {
+        while asking.len() < context.settings.concurrency
+            && let Some(entry) = left.next()
+        {
+            let context = context.clone();
+            asking.spawn(async move { (entry.id, find(&context, &entry).await) });
+        }
+        let Some(asked) = asking.join_next().await else {
+            return Ok(verdicts);
+        };
+        let (entry, found) = asked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let verdict = match found {
+            Ok((verdict, ..)) => verdict,
+            Err(GaveUp::Denied(refusal)) if !witnessed => return Err(Halt::Denied(refusal)),
+            Err(GaveUp::Missing) if !witnessed => {
+                return Err(Halt::Outage("GET /profiles answers 404".into()));
+            }
+            Err(gave_up) => failed(gave_up)?,
+        };
+        verdicts.push((entry, verdict));
+    }
+}
+
+/// The verdict on one email, whether somebody was found under its first spelling, and when the search had answered.
+///
+/// Every spelling of its lists is asked for, unless the search is known to fold case: two people may bear the email in
+/// two cases.
+async fn find<T: Tenant>(
+    context: &Context<T>,
+    entry: &PendingEntry,
+) -> Result<(Verdict, bool, Instant), GaveUp> {
     let asked = Email::from_ledger(&entry.email);
-    let mut found = pages(context, &asked, &entry.email).await?;
+    let mut found = sure_pages(context, &asked, &entry.email).await?;
     let at_once = !bearers(&asked, &found).is_empty();
-    if !at_once
-        && let Some(written) = entry.written.as_deref().map(str::trim)
-        && written != entry.email
-    {
-        // A tenant that compares case by case may know it only as it was written.
-        found = pages(context, &asked, written).await?;
+    note(context, &asked, &entry.email, &found);
+    if !entry.spellings.is_empty() && !folds_case(context).await? {
+        for spelling in &entry.spellings {
+            let spelled = sure_pages(context, &asked, spelling).await?;
+            note(context, &asked, spelling, &spelled);
+            found.extend(spelled);
+        }
     }
-    if are_foreign(&asked, &found) {
-        found = beyond_doubt(context, &asked, &entry.email, found).await?;
-    }
+    let at = Instant::now();
     let bearers = bearers(&asked, &found);
     if bearers.is_empty() {
         let (reason, profile) = (SkipReason::NotFound, None);
-        return Ok((Verdict::Skipped { reason, profile }, false));
+        return Ok((Verdict::Skipped { reason, profile }, false, at));
     }
     let verdict = judge_bearers(context, &bearers).await?;
-    Ok((verdict, at_once))
+    Ok((verdict, at_once, at))
+}
+
+fn note<T>(context: &Context<T>, asked: &Email, spelling: &str, found: &[Found]) {
+    if let [only] = bearers(asked, found).as_slice() {
+        context.known.note(spelling, only);
+    }
+}
+
+/// The same as [`pages`], asked again where nobody on them resembles what was asked.
+async fn sure_pages<T: Tenant>(
+    context: &Context<T>,
+    asked: &Email,
+    spelling: &str,
+) -> Result<Vec<Found>, GaveUp> {
+    let found = pages(context, asked, spelling).await?;
+    if are_foreign(asked, &found) {
+        return beyond_doubt(context, asked, spelling, found).await;
+    }
+    Ok(found)
 }
 
 /// Asks again where not one of those who were found resembles what was asked. On a connection that is kept, that is also
@@ -120,28 +242,19 @@ async fn judge_bearers<T: Tenant>(context: &Context<T>, bearers: &[&Found]) -> R
         });
     };
     let profile = only.profile.clone();
-    if let Some(held) = &only.held {
-        return Ok(judge(&context.job, profile, held.clone()));
-    }
-    let id = &profile;
-    match context
-        .ask(Class::Lookup, |tenant| async move { tenant.held_by(id).await })
-        .await
-    {
-        Ok(now) => Ok(judge(&context.job, profile, now.held)),
-        // Deleted between two requests.
-        Err(GaveUp::Missing) => Ok(Verdict::Skipped {
+    Ok(match held_of(context, &profile, only.held.as_ref()).await? {
+        Some(held) => judge(&context.job, profile, held),
+        None => Verdict::Skipped {
             reason: SkipReason::NotFound,
             profile: None,
-        }),
-        Err(gave_up) => Err(gave_up),
-    }
+        },
+    })
 }
 
 /// All profiles that the tenant's filter finds under one spelling.
 ///
 /// Pages are cut by position: where somebody goes while they are read, whoever moves up over the edge of a page is on
-/// none of them. The number of all tells.
+/// none of them. The number of all tells, and also where the tenant shows fewer than it says that there are.
 async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -> Result<Vec<Found>, GaveUp> {
     for _ in 0..READINGS_LIMIT {
         if let Some(found) = pages_that_stay(context, asked, spelling).await? {
@@ -149,7 +262,7 @@ async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -
         }
     }
     Err(GaveUp::Refused(
-        "the many profiles that match this address change while they are read".into(),
+        "the tenant shows other profiles for this address than it says that there are".into(),
     ))
 }
 
@@ -166,7 +279,11 @@ async fn pages_that_stay<T: Tenant>(
             let wanted = Wanted::Email(spelling);
             tenant.profiles(wanted, Slice::usual(number)).await
         };
-        let page = context.ask(Class::Lookup, question).await?;
+        let page = match context.ask(Class::Lookup, question).await {
+            // It answers with another page than it is asked for, or has only the first.
+            Err(GaveUp::Missing) if number > 1 => return Ok(None),
+            page => page?,
+        };
         if number == 1 && page.more && page.items.iter().any(|item| is_foreign(asked, item)) {
             // Either the filter has stopped filtering, and these are the first of everybody, or it takes
             // something in this address for a wildcard.
@@ -179,7 +296,9 @@ async fn pages_that_stay<T: Tenant>(
         let before = found.len();
         found.extend(page.items);
         if !page.more {
-            return Ok(Some(found));
+            let distinct: HashSet<&ProfileId> = found.iter().map(|found| &found.profile).collect();
+            let is_whole = total.is_none_or(|total| distinct.len() as u64 >= total);
+            return Ok(is_whole.then_some(found));
         }
         if found[before..]
             .iter()
@@ -237,22 +356,52 @@ async fn look_up_group<T: Tenant>(
         .iter()
         .map(|entry| Email::from_ledger(&entry.email))
         .collect();
-    let sorted = match ask_together(context, &asked, Class::Lookup).await? {
+    let mut sorted = match ask_together(context, &asked, Class::Lookup).await? {
         Ok(sorted) => sorted,
         Err(setback) => return Ok(nothing_learned(entries, setback)),
     };
+    let found = asked.iter().zip(&sorted).find(|(_, found)| found.len() == 1);
+    if let Some((email, found)) = found {
+        note(context, email, email.as_str(), found);
+    }
+    let few =
+        |sorted: &[Vec<Found>]| sorted.iter().filter(|found| !found.is_empty()).count() * 2 < sorted.len();
+    let mut is_witnessed = true;
+    if few(&sorted) {
+        // It is not known whether the search worked when the group was asked for.
+        is_witnessed = search_works(context).await?.is_some();
+        sorted = match ask_together(context, &asked, Class::Lookup).await? {
+            Ok(sorted) => sorted,
+            Err(setback) => return Ok(nothing_learned(entries, setback)),
+        };
+        is_witnessed |= !few(&sorted);
+    }
     if check && let Some(setback) = check_one(context, &asked, &sorted).await? {
         return Ok(nothing_learned(entries, setback));
     }
+    let at = Instant::now();
     let mut looked_up = LookedUp::default();
     for (entry, found) in entries.into_iter().zip(sorted) {
         if found.is_empty() {
-            looked_up.missed.push(entry);
+            let missed = if is_witnessed {
+                &mut looked_up.missed
+            } else {
+                &mut looked_up.unwitnessed
+            };
+            missed.push(entry);
             continue;
         }
         let bearers: Vec<&Found> = found.iter().collect();
-        let verdict = verdict(judge_bearers(context, &bearers).await)?;
-        looked_up.verdicts.push((entry.id, verdict));
+        let verdict = match judge_bearers(context, &bearers).await {
+            Ok(verdict) => verdict,
+            Err(gave_up) => failed(gave_up)?,
+        };
+        if is_of_somebody(&verdict) {
+            looked_up.found_at = Some(at);
+            looked_up.verdicts.push((entry.id, verdict));
+        } else {
+            looked_up.provisional.push(Provisional { entry, verdict, at });
+        }
     }
     Ok(looked_up)
 }

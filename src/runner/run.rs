@@ -7,8 +7,10 @@ use super::context::{Context, Halt, RunSettings};
 use super::coordinator::{Bounds, Coordinator, Left};
 use super::doubt::{Cleared, Doubted};
 use super::event::{Event, Events, Progress, count_batches};
+use super::known::Known;
 use super::limits::{GRACE, about};
 use super::listing::note_baseline;
+use super::lists::Comparison;
 use super::meter::{Meter, Seen};
 use super::processing::Processing;
 use super::readback::Together;
@@ -87,6 +89,8 @@ pub async fn run<T: Tenant>(
         events,
         handles_checked: Arc::default(),
         together,
+        known: Known::default(),
+        comparison: Comparison::default(),
         usual_time: Arc::default(),
         overslept: Arc::default(),
         lifetime_ends: Arc::default(),
@@ -392,6 +396,9 @@ impl<T: Tenant> Shell<T> {
             Command::LookUp(question) => self
                 .tasks
                 .spawn(async move { tasks::look_up(&context, question).await }),
+            Command::AskAgain(doubtful) => self
+                .tasks
+                .spawn(async move { tasks::ask_again(&context, doubtful).await }),
             Command::Record(verdicts) => self
                 .tasks
                 .spawn(async move { tasks::record(&context, verdicts).await }),

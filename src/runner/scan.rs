@@ -11,12 +11,13 @@
 //! ago. It goes on in steps of a few requests each, so that whatever bounds a run bounds a scan, too.
 
 use super::context::{Context, GaveUp, Halt};
+use super::lists::{Lists, lists};
 use super::resolve::agrees;
 use crate::api::pacing::Class;
 use crate::api::{Page, Slice, Tenant, Wanted};
 use crate::ledger::{ScanState, Seen, Sighting};
 use crate::model::entry::EntryState;
-use crate::model::ids::{EntryId, ProfileId};
+use crate::model::ids::{Action, EntryId, ProfileId};
 use crate::model::lookup::{Found, Verdict, judge};
 use crate::model::walk::{self, Walk};
 use crate::model::way::scan_checks;
@@ -82,6 +83,19 @@ pub async fn scan<T: Tenant>(context: &Context<T>, step: Step, requests: usize) 
 }
 
 async fn begin<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
+    // A scan settles entries by what a list says that their profiles have.
+    let is_usable = match lists(context).await? {
+        Lists::Agree => true,
+        Lists::Unknown => context.job.action == Action::Assign,
+        Lists::Disagree => false,
+    };
+    if !is_usable {
+        return give_up(
+            context,
+            "the list does not say what profiles have as they do themselves",
+        )
+        .await;
+    }
     let mut begun = context.ledger.scan().await?;
     if begun.age.is_none_or(|age| age > STALE_AFTER) {
         context

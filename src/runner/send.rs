@@ -11,7 +11,8 @@
 //! 5. the answer comes and is written down and flushed. Accepted, sealed again, refused, or in doubt.
 //!
 //! The writing client repeats nothing by itself (`api/client.rs`), so what follows from an answer is decided
-//! here alone. Only two answers lead back to step 2: one that says nothing left, and a 429.
+//! here alone. Only three answers lead back to step 2: one that says nothing left, a 429, and, twice at the most, a
+//! refusal of the whole batch: it took no effect either, and may be one of everything for a moment.
 
 use super::context::{Context, Halt};
 use super::event::Event;
@@ -25,6 +26,10 @@ use tokio::time::Instant;
 
 /// How long after its mark a request may leave. The maximum request lifetime counts on it.
 pub const DEPARTURE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The waits before a batch that was refused whole is sent again: a tenant that refuses everything for a few seconds
+/// must not fail everybody for good. What the last of the tries is answered is believed.
+const REFUSED_WAITS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
 /// What became of a batch that was to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +56,7 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
     let sealed = context.ledger.members(no).await?;
     let members: Vec<Member> = sealed.iter().map(|member| to_send(context, member)).collect();
     let mut stop = context.stop.clone();
+    let mut waits = REFUSED_WAITS.into_iter();
     loop {
         let permit = tokio::select! {
             biased;
@@ -65,9 +71,28 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
         } else {
             WriteAnswer::NotSent("this process was held up after it had marked the batch".into())
         };
+        if let Some(refusal) = doubtful_refusal(&answer, sealed.len())
+            && let Some(wait) = waits.next()
+        {
+            let record = note(BatchEvent::Return, "refused", None, Some(refusal.to_string()));
+            context.ledger.answer(no, attempt, record).await?;
+            context.pause(wait).await?;
+            continue;
+        }
         if let Some(sent) = record(context, no, attempt, &sealed, answer).await? {
             return Ok((sealed.len(), sent));
         }
+    }
+}
+
+/// A refusal of the whole batch, or of most of it, that may be one of everything, for a moment.
+fn doubtful_refusal(answer: &WriteAnswer, size: usize) -> Option<&Refusal> {
+    match answer {
+        WriteAnswer::Refused { refusal, members } if members.is_empty() || members.len() * 2 > size => {
+            Some(refusal)
+        }
+        WriteAnswer::TooLarge(refusal) if size == 1 => Some(refusal),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the run's commands are carried out by: one task a command, which brings back a report.
 
+use super::bursts::Doubtful;
 use super::change::Change;
 use super::commands::{Report, Work};
 use super::context::{Context, Halt};
@@ -7,12 +8,16 @@ use super::doubt::Doubted;
 use super::lookups::{Question, REFILL_ENTRIES};
 use super::scan::Scanned;
 use super::send::Sent;
-use super::{doubt, resolve, scan, send, settle};
+use super::{doubt, known, resolve, scan, send, settle};
 use crate::api::Tenant;
+use crate::ledger::PendingEntry;
 use crate::model::entry::EntryState;
 use crate::model::ids::{BatchNo, EntryId};
 use crate::model::lookup::Verdict;
 use std::sync::atomic::Ordering;
+
+/// Entries that are spelled in several ways before it is worth finding out whether that matters.
+const SPELLED: usize = 4;
 
 /// What a task brings back: the report, and what it changes in the numbers.
 pub struct Done {
@@ -21,13 +26,27 @@ pub struct Done {
 }
 
 pub async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
-    match context.ledger.pending_after(after, REFILL_ENTRIES).await {
+    match next_pending(context, after).await {
         Ok(entries) => Done {
             report: Report::Refilled(entries),
             change: Change::None,
         },
-        Err(error) => halted(Work::Refill, error.into()),
+        Err(halt) => halted(Work::Refill, halt),
     }
+}
+
+async fn next_pending<T: Tenant>(context: &Context<T>, after: EntryId) -> Result<Vec<PendingEntry>, Halt> {
+    let mut entries = context.ledger.pending_after(after, REFILL_ENTRIES).await?;
+    let spelled = entries.iter().filter(|entry| !entry.spellings.is_empty());
+    if spelled.count() < SPELLED {
+        return Ok(entries);
+    }
+    // Where the search folds case, one spelling is as good as another, and many can be asked for together.
+    known::learn(context).await?;
+    if known::folds_case(context).await? {
+        entries.iter_mut().for_each(|entry| entry.spellings.clear());
+    }
+    Ok(entries)
 }
 
 pub async fn scan<T: Tenant>(context: &Context<T>, step: scan::Step, requests: usize) -> Done {
@@ -57,6 +76,16 @@ pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Don
             change: Change::None,
         },
         Err(halt) => halted(Work::LookUp(asked), halt),
+    }
+}
+
+pub async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> Done {
+    match resolve::ask_again(context, doubtful).await {
+        Ok(asked) => Done {
+            report: Report::AskedAgain(asked),
+            change: Change::None,
+        },
+        Err(halt) => halted(Work::AskAgain, halt),
     }
 }
 

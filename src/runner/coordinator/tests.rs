@@ -25,7 +25,7 @@ fn entry(id: i64) -> PendingEntry {
     PendingEntry {
         id: EntryId(id),
         email: format!("p{id}@example.com"),
-        written: None,
+        spellings: Vec::new(),
     }
 }
 
@@ -49,6 +49,7 @@ fn play(coordinator: &mut Coordinator, entries: i64) -> Vec<Vec<i64>> {
                 }
                 Command::Scan(..) => Report::Scanned(0),
                 Command::LookUp(question) => Report::LookedUp(question.entries(), answer(question)),
+                Command::AskAgain(_) => unreachable!("everybody is found"),
                 Command::Record(verdicts) => {
                     let before = resolved.len();
                     let wanting = verdicts.iter().filter(|(id, _)| id.0 % 5 != 0);
