@@ -256,7 +256,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub json: bool,
     /// Look entries up again before they are sent if that was longer ago: 0 is always
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_lookup_age)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_lookup_age, hide_short_help = true)]
     pub lookup_age: Duration,
     #[command(flatten)]
     pub reuse: ReuseArgs,
