@@ -38,6 +38,8 @@ pub enum Kind {
     Token,
     /// No bytes, or zeros at first, as a kill or a power cut leaves what SQLite had not headed yet.
     Nothing,
+    /// Bytes that are no text: as a kill leaves a log whose head was not written yet.
+    Binary,
     /// Anything else.
     Other,
 }
@@ -51,7 +53,7 @@ impl Kind {
             Self::DatabaseLog => Some("belongs to a database"),
             Self::Lock => Some("is the lock of a ledger"),
             Self::Token => Some("looks like the file of a token"),
-            Self::Nothing | Self::Other => None,
+            Self::Nothing | Self::Binary | Self::Other => None,
         }
     }
 }
@@ -78,6 +80,7 @@ fn kind(head: &[u8]) -> Kind {
     }
     match std::str::from_utf8(head) {
         _ if LOGS.iter().any(|log| head.starts_with(log)) => Kind::DatabaseLog,
+        _ if head.contains(&0) => Kind::Binary,
         Ok(text) if is_lock(text) => Kind::Lock,
         Ok(text) if is_token(text) => Kind::Token,
         _ => Kind::Other,

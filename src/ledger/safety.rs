@@ -31,7 +31,8 @@ pub(super) fn check_file(path: &Path, about: &Metadata) -> Result<(), LedgerErro
     } else if about.mode() & OTHERS_WRITE != 0 {
         "can be written by everybody, so anybody may have changed it; if you trust it, `chmod 600` it"
     } else {
-        check_companions(path)?;
+        check_lock(path)?;
+        check_logs(path)?;
         return check_header(path);
     };
     Err(unsafe_path(path, why))
@@ -39,7 +40,7 @@ pub(super) fn check_file(path: &Path, about: &Metadata) -> Result<(), LedgerErro
 
 /// Refuses folders in which a ledger would be anybody's, or whose locks mean nothing.
 pub(super) fn check_folder(path: &Path) -> Result<(), LedgerError> {
-    check_companions(path)?;
+    check_lock(path)?;
     let folder = folder_of(path);
     let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
     let mode = std::fs::metadata(folder).map_err(failed)?.mode();
@@ -58,36 +59,52 @@ pub(super) fn check_folder(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-/// Refuses where a file stands that SQLite or this program would write over, and that neither made: a person's own,
-/// or the log of a ledger that was moved away. Also a name that would make this ledger part of another.
-fn check_companions(path: &Path) -> Result<(), LedgerError> {
+/// Refuses a name that would make this ledger part of another, and a file of a person in the place of the lock.
+fn check_lock(path: &Path) -> Result<(), LedgerError> {
     if files::is_beside_a_ledger(path) {
         return Err(unsafe_path(path, "would belong to another ledger by its name"));
     }
-    let is_there = path.exists();
-    for ending in files::LEDGER_COMPANIONS {
-        let beside = files::companion(path, ending);
-        let Ok(about) = std::fs::symlink_metadata(&beside) else {
-            continue;
-        };
-        if !about.is_file() {
-            return Err(unsafe_path(
-                &beside,
-                "is in the way of the ledger's own files; it must be a plain file or not be there",
-            ));
-        }
-        let kind = files::kind_of(&beside).map_err(|error| LedgerError::from_make(&beside, &error))?;
-        let why = match (kind, ending) {
-            (Kind::Nothing, _) | (Kind::Lock, ".lock") | (Kind::DatabaseLog, "-shm") => continue,
-            (Kind::DatabaseLog, "-wal" | "-journal") if is_there || was_removed(path) => continue,
-            (Kind::DatabaseLog, "-wal" | "-journal") => {
-                "is the log of a ledger that is not there; put the ledger back, or move the log away"
+    match kind_beside(path, ".lock")? {
+        None | Some((_, Kind::Nothing | Kind::Lock)) => Ok(()),
+        Some((beside, _)) => Err(unsafe_path(&beside, IS_NONE)),
+    }
+}
+
+/// Refuses where a file stands that SQLite would write over and that it did not make: a person's own, or the log of a
+/// ledger that was moved away. Where there is no ledger, to be called under the lock: another process may just make one.
+pub(super) fn check_logs(path: &Path) -> Result<(), LedgerError> {
+    let is_there = path.exists() || was_removed(path);
+    for ending in ["-wal", "-shm", "-journal"] {
+        match kind_beside(path, ending)? {
+            None | Some((_, Kind::Nothing)) => {}
+            Some((_, Kind::DatabaseLog | Kind::Binary)) if is_there || ending == "-shm" => {}
+            Some((beside, Kind::DatabaseLog)) => {
+                let why =
+                    "is the log of a ledger that is not there; put the ledger back, or move the log away";
+                return Err(unsafe_path(&beside, why));
             }
-            _ => "has the name of one of the ledger's own files and is none; move it away",
-        };
-        return Err(unsafe_path(&beside, why));
+            Some((beside, _)) => return Err(unsafe_path(&beside, IS_NONE)),
+        }
     }
     Ok(())
+}
+
+const IS_NONE: &str = "has the name of one of the ledger's own files and is none; move it away";
+
+/// The file with this ending beside a ledger, and what it is; `None` where there is none.
+fn kind_beside(path: &Path, ending: &str) -> Result<Option<(PathBuf, Kind)>, LedgerError> {
+    let beside = files::companion(path, ending);
+    let Ok(about) = std::fs::symlink_metadata(&beside) else {
+        return Ok(None);
+    };
+    if !about.is_file() {
+        return Err(unsafe_path(
+            &beside,
+            "is in the way of the ledger's own files; it must be a plain file or not be there",
+        ));
+    }
+    let kind = files::kind_of(&beside).map_err(|error| LedgerError::from_make(&beside, &error))?;
+    Ok(Some((beside, kind)))
 }
 
 /// Takes rights away that a copy may have got on its way: nobody else is to read emails, in the log neither.
