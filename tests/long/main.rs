@@ -6,6 +6,7 @@
 mod copies;
 mod doubts;
 mod pace;
+mod retry;
 #[allow(
     dead_code,
     reason = "shared with the other integration tests, which use more of it"
