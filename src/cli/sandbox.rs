@@ -6,8 +6,8 @@ use super::job::print;
 use super::{settings, signals};
 use crate::files::{Keep, Output, OutputError, open_or_make};
 use crate::sandbox::{
-    CountStyle, EnvelopeStyle, FilterMode, ListFilter, OpenFile, Options, RateChange, RateKind, RateLimit,
-    RetryAfterStyle, Sandbox, SandboxError, Seen, UnknownIds, realistic_list,
+    CountStyle, EnvelopeStyle, FilterMode, Hostile, ListFilter, OpenFile, Options, RateChange, RateKind,
+    RateLimit, RetryAfterStyle, Sandbox, SandboxError, Seen, UnknownIds, realistic_list,
 };
 use crate::ui::say;
 use clap::Args;
@@ -117,6 +117,9 @@ pub struct SandboxArgs {
     /// Batches succeed and change nothing, as if the status had been deleted
     #[arg(long, hide_short_help = true)]
     drop_handle_effect: bool,
+    /// Draws a hostile tenant from this number: the same number, the same tenant
+    #[arg(long, value_name = "SEED")]
+    hostile: Option<u64>,
     /// Writes a list about half of the profiles to this file first, to try things with
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
@@ -166,6 +169,7 @@ impl SandboxArgs {
             lose_answers_percent: self.lose_answers,
             drop_writes_percent: self.drop_writes,
             drop_handle_effect: self.drop_handle_effect,
+            hostile: self.hostile.map(Hostile::draw),
             state: self.state.as_deref().map(open).transpose()?,
             journal: self.journal.as_deref().map(open).transpose()?,
             statuses: defaults.statuses,
@@ -255,6 +259,9 @@ pub fn serve(args: &SandboxArgs, common: &Common) -> Result<ExitCode, Failure> {
         outputs.arrivals()?;
         let options = args.options()?;
         let list = outputs.list(&options)?;
+        if let Some(hostile) = options.hostile {
+            say(format_args!("hostile: {hostile}"));
+        }
         let sandbox = Sandbox::start(options).await?;
         if let Some((path, list, output)) = list {
             complete(path, output, &list)?;

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::answers;
+use super::hostile;
 use super::log::Route;
 use super::options::{Options, RetryAfterStyle};
 use super::queue::{Millis, millis};
@@ -20,6 +21,7 @@ use super::throttle::Verdict;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const HOSTILE: HeaderName = HeaderName::from_static("x-sandbox-hostile");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Takes one request from arrival to answer.
@@ -31,7 +33,7 @@ pub(super) async fn serve(State(tenant): State<Arc<Tenant>>, request: Request) -
     let refusal = refusal(&tenant, route, token, verdict);
     let mut response = match refusal {
         Some(response) => response,
-        None => routes::answer(&tenant, route, &id, request).await,
+        None => answer(&tenant, route, &id, request).await,
     };
     if let Some(verdict) = verdict {
         let now = millis(SystemTime::now());
@@ -42,6 +44,29 @@ pub(super) async fn serve(State(tenant): State<Arc<Tenant>>, request: Request) -
     let latency = tenant.latency();
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
+    }
+    response
+}
+
+/// The tenant's answer, changed where the tenant is hostile.
+async fn answer(tenant: &Tenant, route: Route, id: &str, request: Request) -> Response {
+    let Some(spoiler) = &tenant.spoiler else {
+        return routes::answer(tenant, route, id, request).await;
+    };
+    let lock = || spoiler.lock().expect("BUG: the hostile tenant is poisoned");
+    let turned_away = lock().turn_away(route);
+    let mut response = match turned_away {
+        Some(response) => response,
+        None => {
+            let response = routes::answer(tenant, route, id, request).await;
+            match response.status().is_success() {
+                true => hostile::spoil(response, |body| lock().spoil(route, body)).await,
+                false => response,
+            }
+        }
+    };
+    if let Some(drawn) = tenant.options.hostile {
+        response.headers_mut().insert(HOSTILE, hostile::label(drawn));
     }
     response
 }

@@ -10,6 +10,7 @@
 //! | `names`, `people` | who the people are, derived from a seed |
 //! | `world` | which profile holds what |
 //! | `search`, `page` | filters and pages |
+//! | `hostile` | answers as nobody expects them |
 //! | `queue` | batches, from accepted to shown |
 //! | `journal` | the files on disk |
 //! | `throttle` | the rate limit |
@@ -22,6 +23,7 @@
 
 mod answers;
 mod door;
+mod hostile;
 mod journal;
 mod listing;
 mod log;
@@ -49,6 +51,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::serve::ListenerExt;
 use tokio::runtime::Runtime;
 
+pub use self::hostile::Hostile;
 pub use self::journal::read_journal;
 pub use self::listing::realistic_list;
 pub use self::log::{Route, Seen};

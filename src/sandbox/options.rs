@@ -10,6 +10,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hostile::Hostile;
+
 /// The status handles a tenant has unless told otherwise: more than one page of fifteen.
 const DEFAULT_STATUSES: [&str; 20] = [
     "vip",
@@ -103,6 +105,8 @@ pub struct Options {
     pub drop_writes_percent: f64,
     /// Whether batches succeed without changing any profile, as if the handle had been deleted unseen.
     pub drop_handle_effect: bool,
+    /// How answers are changed, where this tenant is hostile.
+    pub hostile: Option<Hostile>,
     /// The file that keeps the tenant's memory across restarts.
     pub state: Option<OpenFile>,
     /// The file that gets one JSON line for every accepted write, for readers in another process.
@@ -164,6 +168,7 @@ impl Default for Options {
             lose_answers_percent: 0.0,
             drop_writes_percent: 0.0,
             drop_handle_effect: false,
+            hostile: None,
             state: None,
             journal: None,
         }

@@ -151,6 +151,11 @@ impl Queue {
         self.batches.len()
     }
 
+    /// How many have been applied.
+    pub(super) fn applied(&self) -> usize {
+        self.batches.len() - self.waiting.len()
+    }
+
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Batch> {
         self.batches.iter().rev()
     }

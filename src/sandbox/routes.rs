@@ -176,7 +176,11 @@ fn batches(tenant: &Tenant, question: &Question) -> Response {
     let (total, data) = {
         let memory = tenant.read();
         let total = memory.queue.newest_first().filter(passes).count();
-        let rows = page.cut(memory.queue.newest_first().filter(passes));
+        let mut rows: Vec<&Batch> = memory.queue.newest_first().filter(passes).collect();
+        if let Some(hostile) = tenant.options.hostile {
+            hostile.arrange(&mut rows);
+        }
+        let rows = page.cut(rows.into_iter());
         let shape = |batch: &Batch| BatchShape::new(batch, &tenant.options);
         (total as u64, rows.into_iter().map(shape).collect::<Vec<_>>())
     };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 use super::SandboxError;
+use super::hostile::Spoiler;
 use super::journal::{Books, Line};
 use super::log::Log;
 use super::options::{Options, UnknownIds};
@@ -28,6 +29,8 @@ pub(super) struct Tenant {
     throttle: Option<Mutex<Throttle>>,
     latency: AtomicU64,
     revoked: AtomicBool,
+    /// Changes the answers of a hostile tenant.
+    pub(super) spoiler: Option<Mutex<Spoiler>>,
     /// Rung when there is a new batch to apply.
     bell: Notify,
 }
@@ -85,6 +88,7 @@ impl Tenant {
             throttle: Throttle::of(&options, Instant::now()).map(Mutex::new),
             latency: AtomicU64::new(nanoseconds(options.latency)),
             revoked: AtomicBool::new(false),
+            spoiler: options.hostile.map(|hostile| Mutex::new(Spoiler::new(hostile))),
             bell: Notify::new(),
             options,
         })
@@ -182,7 +186,14 @@ impl Tenant {
     fn advance(&self, now: Millis) -> Option<Duration> {
         let mut guard = self.write();
         let memory = &mut *guard;
-        let apply_delay = milliseconds(self.options.apply_delay);
+        let apply_delay = |before: usize| {
+            let usual = self.options.apply_delay;
+            milliseconds(
+                self.options
+                    .hostile
+                    .map_or(usual, |hostile| hostile.apply_delay(usual, before)),
+            )
+        };
         let show_delay = milliseconds(self.options.show_delay);
         let rules = Rules {
             unknown_pass: self.options.unknown_ids == UnknownIds::Silent,
@@ -198,7 +209,8 @@ impl Tenant {
                 .and_then(|batch| batch.applied.as_ref());
             let shows = hidden.map(|applied| applied.at_ms.saturating_add(show_delay));
             let waiting = memory.queue.first_waiting();
-            let applies = waiting.map(|batch| batch.accepted.saturating_add(apply_delay));
+            let before = memory.queue.applied();
+            let applies = waiting.map(|batch| batch.accepted.saturating_add(apply_delay(before)));
             // What was applied earlier is shown first, so effects keep the order of their batches.
             let line = if shows.is_some_and(|due| due <= now) {
                 Line::Shown

@@ -11,6 +11,7 @@
 
 mod answers;
 mod gate;
+mod hostile;
 mod loopback;
 mod proof;
 mod races;
