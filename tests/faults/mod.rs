@@ -345,7 +345,15 @@ fn a_job_without_faults_asks_as_often_as_is_assumed() {
     let outcome = Stage::new(&server, 3).run(create(&path), None).unwrap();
     assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
     for site in SITES.into_iter().chain([Site::List]) {
-        assert_eq!(server.world().arrived[&site], requests(site), "{site:?}");
+        // Whether lists say what profiles say is found out by a few more.
+        let more = if matches!(site, Site::LookUp | Site::ReadBack) {
+            8
+        } else {
+            0
+        };
+        let arrived = server.world().arrived[&site];
+        let assumed = requests(site)..=requests(site) + more;
+        assert!(assumed.contains(&arrived), "{site:?}: {arrived}");
     }
     assert_eq!(Books::read(&path).in_state(EntryState::Confirmed), PEOPLE);
 }
