@@ -3,9 +3,10 @@
 use super::args::{Common, JsonArg, UnloadArgs};
 use super::error::{Failure, Kind};
 use super::job::{print, print_json};
+use super::settings;
 use crate::audit::lists::to_json;
 use crate::input::Source;
-use crate::ledger::{Ledger, LedgerError, ListRow, Reader, UnloadError, Unnamed};
+use crate::ledger::{LedgerError, ListRow, Reader, UnloadError, Unnamed};
 use crate::model::text::printable;
 use crate::ui::format::counted;
 use crate::ui::lists::table;
@@ -24,7 +25,7 @@ pub fn lists(args: JsonArg, common: &Common) -> Result<ExitCode, Failure> {
 
 /// `unload`.
 pub fn unload(args: &UnloadArgs, common: &Common) -> Result<ExitCode, Failure> {
-    let Some(mut ledger) = Ledger::open(&common.ledger, "unload")? else {
+    let Some(mut ledger) = settings::open_ledger(&common.ledger, "unload")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
     let source = Source::File(args.list.clone().into());
