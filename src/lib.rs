@@ -43,6 +43,9 @@
 //!   is gathered: [`runner::doubt`].
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`; what is waited for then:
 //!   `runner/adoption.rs`.
+//! - How a list is understood: `input/delimiter.rs`, `input/column.rs` and `input/header.rs` each begin with their rules,
+//!   `input/cells.rs` holds the quotes, `input/foreign.rs` and `input/head.rs` what is no list.
+//! - What taking a list out again does: `ledger/unload.rs`.
 //! - What is taken from an earlier ledger instead of being looked up, and how old it may be: `ledger/reuse.rs` and
 //!   `ledger/other.rs`.
 //! - What an HTTP status means: [`model::outcome`]. How a body is read: `api/answers.rs`.

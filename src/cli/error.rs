@@ -172,6 +172,10 @@ impl From<LedgerError> for Failure {
                 "wait for it or stop it; `rollbook status` and `rollbook export` work meanwhile",
             ),
             LedgerError::Superseded => (Kind::Ledger, "this run has stopped; the other one goes on"),
+            LedgerError::ReadByOlder(_) => (
+                Kind::Usage,
+                "take it out with `rollbook unload LIST`, and load it again; nothing was loaded",
+            ),
             LedgerError::OtherJob { .. } => (
                 Kind::Ledger,
                 "a ledger is one job: give this one its own with --ledger PATH",

@@ -50,6 +50,9 @@ pub enum LedgerError {
     /// A later process has taken the ledger over.
     #[error("another rollbook has taken this ledger over")]
     Superseded,
+    /// A version before this one read the same list in the same way, and lost rows of it.
+    #[error("{0} is in the ledger as an older rollbook read it, which lost rows of it")]
+    ReadByOlder(String),
     /// It belongs to another job.
     #[error("this ledger belongs to another job: it will {pinned}, but was asked to {asked}")]
     OtherJob {

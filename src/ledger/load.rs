@@ -238,7 +238,9 @@ impl Loading<'_> {
             .expect("BUG: a list was ended before it was begun");
         let counts = list.counts;
         if let Some((known, name)) = loaded_as(self.connection, identity)? {
-            assert_eq!(counts.entries, 0, "BUG: a list that is known brought new entries");
+            if counts.entries > 0 {
+                return Err(LedgerError::ReadByOlder(name));
+            }
             self.named.push(known);
             self.take_back(list.id)?;
             return Ok(Loaded::Known(name));
@@ -460,6 +462,20 @@ mod tests {
             1
         );
         assert!(matches!(load(&mut ledger, 1, &["a@x.example"]), Loaded::New(_)));
+    }
+
+    #[test]
+    fn what_an_older_version_lost_of_a_known_list_is_not_passed_over() {
+        let (_folder, mut ledger) = ledger();
+        load(&mut ledger, 1, &["a@x.example"]);
+        let mut loading = ledger.begin_load().unwrap();
+        loading.begin_list("a.csv", "CSV").unwrap();
+        loading.email(1, "a@x.example", "a@x.example").unwrap();
+        loading.email(2, "b@x.example", "b@x.example").unwrap();
+        let refused = loading.end_list(&identity(1)).unwrap_err();
+        assert!(matches!(refused, LedgerError::ReadByOlder(_)), "{refused}");
+        drop(loading);
+        assert_eq!(count(&ledger, "SELECT count(*) FROM entry"), 1);
     }
 
     #[test]

@@ -207,3 +207,36 @@ fn a_name_that_two_lists_bear_is_not_guessed() {
     }
     assert_eq!(ledger.unload("/y/a.csv", None).unwrap().list.id, 2);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whatever lists there are: without one of them the ledger is as if it had never been loaded.
+    #[test]
+    fn a_ledger_forgets_what_only_one_list_said(
+        lists in proptest::collection::vec(proptest::collection::vec(0u8..24, 1..20), 2..5),
+        which in 0usize..5,
+    ) {
+        let which = which % lists.len();
+        let (folder, mut ledger) = ledger();
+        let (expected, mut fresh) = super::tests::ledger();
+        for (number, list) in lists.iter().enumerate() {
+            let name = format!("{}.csv", char::from(b'a' + number as u8));
+            let spell = |seed: &u8| match seed % 4 {
+                0 => format!("p{}@x.example", seed / 4),
+                1 => format!("P{}@x.example", seed / 4),
+                2 => format!("P{}@X.example", seed / 4),
+                _ => String::new(),
+            };
+            let rows: Vec<String> = list.iter().map(spell).collect();
+            let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+            load(&mut ledger, &name, &rows);
+            if number != which {
+                load(&mut fresh, &name, &rows);
+            }
+        }
+        ledger.unload(&(which + 1).to_string(), None).unwrap();
+        drop((ledger, fresh));
+        proptest::prop_assert_eq!(told(&folder), told(&expected));
+    }
+}
