@@ -10,7 +10,6 @@ use super::context::{Context, GaveUp, Halt};
 use super::doubt::ANEW_LIMIT;
 use super::listing::{ListRead, read_list};
 use super::look::Patience;
-use crate::api::pacing::Class;
 use crate::api::{BatchProgress, Tenant};
 use crate::model::ids::BatchId;
 use crate::model::listing::{Reading, Standing};
@@ -110,10 +109,7 @@ async fn look<T: Tenant>(context: &Context<T>) -> Result<Unknown, Halt> {
 }
 
 async fn progress<T: Tenant>(context: &Context<T>, id: &BatchId) -> Result<BatchProgress, Halt> {
-    let report = context
-        .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
-        .await;
-    match report {
+    match context.ask_how_far(id).await {
         Ok(report) => Ok(report.progress),
         Err(GaveUp::Halt(halt)) => Err(halt),
         Err(_) => Ok(BatchProgress::Unknown),

@@ -10,11 +10,11 @@ use super::lists::Comparison;
 use super::processing::Processing;
 use super::readback::Together;
 use crate::api::pacing::Class;
-use crate::api::{Paced, Page, Slice, Tenant, Wanted};
+use crate::api::{BatchReport, Paced, Page, Slice, Tenant, Wanted};
 use crate::ledger::{Decision, LedgerError, Writer};
 use crate::model::backoff::LONGEST_RETRY_AFTER;
 use crate::model::doubt::InDoubt;
-use crate::model::ids::{BatchNo, Handle, Job, ProfileId};
+use crate::model::ids::{BatchId, BatchNo, Handle, Job, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{ReadFailure, Refusal};
 use crate::model::sample::Confirm;
@@ -28,6 +28,9 @@ use tokio::time::Instant;
 
 /// Worthless answers to one question before it is given up.
 const SPOILED_LIMIT: u32 = 8;
+
+/// Questions about batches in a row without a usable answer before no run asks them any more.
+const USELESS_POLLS_LIMIT: u64 = 4;
 
 /// The same where a batch is settled: what it has to say is learned from its members then.
 const SPOILED_SETTLING_LIMIT: u32 = 3;
@@ -128,6 +131,8 @@ pub struct Context<T> {
     pub settle_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
     /// How long the tenant has been taking over batches that are not known to be finished.
     pub processing: Processing,
+    /// Questions about batches in a row that brought no usable answer, in the whole run.
+    pub useless_polls: Arc<AtomicU64>,
     /// What kinds of evidence are known to show what happened.
     pub calibrated: Arc<Mutex<Calibrated>>,
     /// Questions that were asked through this context: a stage that is to be measured gets one of its own.
@@ -153,6 +158,7 @@ impl<T> Clone for Context<T> {
             lifetime_ends: self.lifetime_ends.clone(),
             settle_ends: self.settle_ends.clone(),
             processing: self.processing.clone(),
+            useless_polls: self.useless_polls.clone(),
             calibrated: self.calibrated.clone(),
             asked: self.asked.clone(),
             stop: self.stop.clone(),
@@ -252,6 +258,26 @@ impl<T: Tenant> Context<T> {
             _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped.into()),
             answer = ask_patiently(&self.tenant, class, tries, question) => answer,
         }
+    }
+
+    /// How far a batch is. Where the tenant has answered nothing usable time and again, nobody asks any more: each such
+    /// answer holds all other questions up, and the members of batches speak for themselves.
+    pub async fn ask_how_far(&self, id: &BatchId) -> Result<BatchReport, GaveUp> {
+        if self.useless_polls.load(Ordering::Relaxed) >= USELESS_POLLS_LIMIT {
+            return Err(GaveUp::Refused(
+                "the tenant does not say how far its batches are".into(),
+            ));
+        }
+        let question = |tenant: Arc<T>| async move { tenant.batch(id).await };
+        let answer = self.ask(Class::Settle, question).await;
+        match &answer {
+            Err(GaveUp::Refused(_)) => drop(self.useless_polls.fetch_add(1, Ordering::Relaxed)),
+            Err(GaveUp::Halt(_)) => {}
+            Ok(_) | Err(GaveUp::Missing | GaveUp::Denied(_)) => {
+                self.useless_polls.store(0, Ordering::Relaxed)
+            }
+        }
+        answer
     }
 
     /// The same, counting what is asked through it from nothing.

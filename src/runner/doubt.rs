@@ -15,7 +15,6 @@ use super::lifetime::{looks_apart, processing_time, request_lifetime, was_unfini
 use super::listing::{ListRead, is_finished, items_are_recognised, read_list};
 use super::look::{MISSES_A_LOOK, Patience, Sight, look_at, shows_alone};
 use crate::api::Tenant;
-use crate::api::pacing::Class;
 use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement};
 use crate::model::doubt::{self, Decision, Evidence, InDoubt, Later, Listed, Match, Sightings};
 use crate::model::ids::{BatchId, BatchNo, Handle, ProfileId};
@@ -378,11 +377,7 @@ impl<T: Tenant> Look<'_, T> {
     /// Whether a listed batch is for our members, and whether it is over.
     async fn compare(&self, id: &BatchId) -> Result<(Match, bool), Halt> {
         let members: HashSet<&ProfileId> = self.members.iter().map(|member| &member.profile).collect();
-        match self
-            .context
-            .ask(Class::Settle, |tenant| async move { tenant.batch(id).await })
-            .await
-        {
+        match self.context.ask_how_far(id).await {
             Ok(report) => Ok((
                 doubt::compare(&report.items, &members),
                 is_finished(report.progress),

@@ -108,11 +108,7 @@ pub async fn items_are_recognised<T: Tenant>(context: &Context<T>) -> Result<boo
     let Some((id, no)) = context.ledger.last_settled().await? else {
         return Ok(false);
     };
-    let asked = &id;
-    let report = context
-        .ask(Class::Settle, |tenant| async move { tenant.batch(asked).await })
-        .await;
-    match report {
+    match context.ask_how_far(&id).await {
         Ok(report) => {
             let members = context.ledger.members(no).await?;
             let profiles: HashSet<&ProfileId> = members.iter().map(|member| &member.profile).collect();

@@ -96,6 +96,7 @@ pub async fn run<T: Tenant>(
         lifetime_ends: Arc::default(),
         settle_ends: Arc::default(),
         processing: Processing::default(),
+        useless_polls: Arc::default(),
         calibrated: Arc::default(),
         asked: Arc::default(),
         stop,

@@ -16,7 +16,6 @@ use super::handles;
 use super::lifetime::{failure_lifetime, looks_apart, processing_time, was_unfinished};
 use super::look::{FIRST_WAIT, LONGEST_WAIT, MISSES_A_LOOK, Patience};
 use super::members::Reading;
-use crate::api::pacing::Class;
 use crate::api::{BatchProgress, BatchReport, Tenant};
 use crate::ledger::{Accepted, MemberFate, SealedMember, Settlement};
 use crate::model::entry::Evidence;
@@ -185,11 +184,7 @@ impl<T: Tenant> Settling<'_, T> {
         if self.useless_polls >= USELESS_POLLS_LIMIT {
             return Ok(Polled::Unknown("the tenant does not say how far it is".into()));
         }
-        let asked = &id;
-        let answer = self
-            .context
-            .ask(Class::Settle, |tenant| async move { tenant.batch(asked).await })
-            .await;
+        let answer = self.context.ask_how_far(&id).await;
         self.useless_polls = match &answer {
             Ok(_) | Err(GaveUp::Missing) => 0,
             // A token that may not ask now may not ask later either.
