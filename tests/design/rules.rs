@@ -128,6 +128,14 @@ pub struct Rules {
     pub failed_list_is_empty: bool,
     /// A batch found by its size alone, its members not looked at.
     pub find_unseen: bool,
+    /// Other people's batches are for our people, too.
+    pub strangers_for_us: bool,
+    /// One member with the handle makes a listed batch for our people ours.
+    pub partly_identifies: bool,
+    /// No look ever shows a change: profiles show another spelling of the handle.
+    pub blind: bool,
+    /// Absence is concluded although no look has ever shown a change.
+    pub uncalibrated: bool,
     /// A batch that was found by its size goes on being a candidate for the other doubts.
     pub found_by_size_vetoes: bool,
     pub later: Later,
@@ -184,6 +192,10 @@ pub const DESIGN: Rules = Rules {
     list_after_quiet: true,
     failed_list_is_empty: false,
     find_unseen: false,
+    strangers_for_us: false,
+    partly_identifies: false,
+    blind: false,
+    uncalibrated: false,
     found_by_size_vetoes: false,
     later: Later::IfAny,
     verify: true,

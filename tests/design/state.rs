@@ -184,7 +184,8 @@ impl World {
     pub fn can_still_take_effect(&self, rules: &Rules, b: usize) -> bool {
         let sleeps = rules.fence == Fence::Epoch { sleeps: true } || rules.copy == Copy::AdoptedInParallel;
         let leaves = self.flying[b] > 0 || (self.ghosts[b] != Ghost::Gone && !sleeps);
-        let queued = !self.is_applied(b as u8) || self.shown[b] != self.holds[b];
+        let unshown = self.shown[b] != self.holds[b] && !rules.blind;
+        let queued = !self.is_applied(b as u8) || unshown;
         match rules.trust {
             Trust::Whole => leaves || queued,
             Trust::TakenByThen => leaves,
@@ -230,7 +231,7 @@ impl World {
 
     fn could_be(&self, rules: &Rules, owner: u8, b: usize) -> bool {
         if rules.list == List::Items {
-            return usize::from(owner) == b;
+            return usize::from(owner) == b || (rules.strangers_for_us && owner == STRANGER);
         }
         let holder = self.rows.iter().find(|row| row.id == Some(owner));
         holder.is_none_or(|row| rules.found_by_size_vetoes && row.rung == Rung::Found)

@@ -58,7 +58,7 @@ pub fn steps(rules: &Rules, world: &World) -> Vec<Step> {
     if usize::from(world.applied) < world.taken.len() * usize::from(MEMBERS) {
         out.push(Step::Apply);
     }
-    if world.shown != world.holds {
+    if world.shown != world.holds && !rules.blind {
         out.push(Step::Show);
     }
     out
@@ -95,8 +95,9 @@ fn ladder(rules: &Rules, world: &World, b: usize, out: &mut Vec<Step>) {
     }
     let candidates = world.candidates(rules, b);
     if let [only] = candidates[..] {
-        // Somebody else's batch may be for the same people.
-        let identified = rules.list == List::Items && (mind.with != 0 || row.moved);
+        // Somebody else's batch may be for the same people, and give them a part of it.
+        let identified =
+            rules.partly_identifies && rules.list == List::Items && (mind.with != 0 || row.moved);
         if identified || rules.find_unseen || mind.with == ALL {
             out.push(Step::Find(b, only));
         }
@@ -147,7 +148,8 @@ fn is_absent(rules: &Rules, world: &World, b: usize) -> bool {
     }
     let none = mind.with == 0 && !row.moved;
     let in_order = mind.counts && world.may_conclude(rules, b);
-    rules.verify && listed && in_order && (none || rules.some_is_none)
+    let calibrated = !rules.blind || rules.uncalibrated;
+    rules.verify && calibrated && listed && in_order && (none || rules.some_is_none)
 }
 
 /// Polled until the tenant calls it finished, then read back; and in the end, what does not show has failed.
@@ -155,7 +157,7 @@ fn settles(rules: &Rules, world: &World, b: usize) -> bool {
     let polled = world.rows[b].id.is_none_or(|id| world.is_applied(id));
     let own = world.is_applied(b as u8) && world.flying[b] == 0;
     let by_word = rules.poll_confirms && world.rows[b].id.is_some();
-    polled && (by_word || world.shown[b] == ALL || (own && world.shown == world.holds))
+    polled && (by_word || world.shown[b] == ALL || (own && (rules.blind || world.shown == world.holds)))
 }
 
 pub fn take(rules: &Rules, world: &mut World, step: Step) {

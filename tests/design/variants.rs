@@ -171,6 +171,8 @@ fn absences() -> Vec<Variant> {
         one("no quiet period, list of members", &[TWICE], "frah", Rules { no_quiet: true, ..ITEMS }, (1, [0, 0, 0, 0, 0, 0])),
         one("quiet from the mark on, not anew after a crash", &[TWICE], "rah", Rules { quiet_from_mark: true, ..DESIGN }, (1, [1, 0, 0, 0, 0, 0])),
         one("a look from before the end of quiet counts", &[TWICE], "rah", Rules { old_look: true, ..DESIGN }, (1, [0, 0, 0, 0, 0, 0])),
+        one("looks that never show a change: held", SAFE, "h", Rules { blind: true, ..DESIGN }, (1, [1, 1, 0, 0, 0, 0])),
+        one("the same, and absence is concluded all the same", &[TWICE], "h", Rules { blind: true, uncalibrated: true, ..DESIGN }, (1, [0, 0, 0, 0, 0, 0])),
         one("quiet by a clock that jumps", &[TWICE], "rah", Rules { wall_clock: true, ..DESIGN }, (1, [0, 1, 0, 0, 0, 0])),
         two("no quiet needed: never sent again", SAFE, "frh", Rules { verify: false, trust: Trust::Nothing, list: List::Items, ..DESIGN }, (1, [1, 1, 0, 0, 0, 0]), (2, [1, 1, 0, 0, 0, 0])),
     ]
@@ -200,6 +202,7 @@ fn lists() -> Vec<Variant> {
     let kept = Rules { found_by_size_vetoes: true, ..sizes };
     let early = Rules { list_ends_at_later: true, list_after_quiet: false, ..ITEMS };
     let blind = Rules { anchor: Anchor::Departed, failed_list_is_empty: true, ..early };
+    let for_us = Rules { strangers_for_us: true, ..ITEMS };
     vec![
         two("all mistakes about the list, and nobody takes away", SAFE, "frah", blind, (2, [0, 1, 0, 0, 0, 0]), (2, [1, 1, 1, 0, 0, 0])),
         two("all taken away, list of members", SAFE, "frah", items, (1, [1, 1, 1, 1, 0, 0]), (2, [0, 1, 0, 1, 0, 0])),
@@ -210,6 +213,8 @@ fn lists() -> Vec<Variant> {
         one("a list that fails once is an empty one", &[TWICE], "frah", Rules { failed_list_is_empty: true, ..items }, (1, [0, 1, 0, 1, 0, 0])),
         late("all taken away, read down to one that departed earlier", &[TWICE], "frah", Rules { anchor: Anchor::Departed, ..items }, (2, [0, 1, 0, 1, 0, 0])),
         one("all taken away, read down to where the list began this run", &[TWICE], "frah", Rules { anchor: Anchor::RunStart, ..items }, (1, [1, 0, 0, 1, 0, 0])),
+        one("others' batches for our people, list of members", SAFE, "frah", for_us, (1, [0, 1, 1, 0, 1, 0])),
+        one("the same, and one member identifies them", &[LOST], "frah", Rules { partly_identifies: true, ..for_us }, (1, [0, 1, 1, 0, 1, 0])),
         one("found by size, members not looked at", &[LOST], "frah", Rules { find_unseen: true, ..SIZES }, (1, [0, 1, 0, 0, 1, 0])),
     ]
 }
