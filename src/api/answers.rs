@@ -66,12 +66,16 @@ struct Profile {
     email: Option<String>,
     #[serde(default)]
     statuses: Option<Value>,
+    #[serde(default)]
+    statuses_original: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct OneProfile {
     id: String,
     statuses: Vec<String>,
+    #[serde(default)]
+    statuses_original: Option<Value>,
     #[serde(default, deserialize_with = "said_email")]
     email: Option<String>,
 }
@@ -228,15 +232,42 @@ pub(super) fn profiles(body: &[u8], page: u32, foreign: &Foreign) -> Result<Opti
         Ok(Some(Found {
             profile: ProfileId::new(profile.id),
             email: profile.email.unwrap_or_default(),
-            held: profile.statuses.and_then(|held| handles(held, foreign)),
+            held: profile
+                .statuses
+                .and_then(|held| handles(held, profile.statuses_original.as_ref(), foreign)),
         }))
     })
 }
 
 /// What a list says that a profile holds; nothing where it says so in another way than is known.
-fn handles(held: Value, foreign: &Foreign) -> Option<Vec<Handle>> {
+fn handles(held: Value, details: Option<&Value>, foreign: &Foreign) -> Option<Vec<Handle>> {
     let words: Vec<String> = serde_json::from_value(held).ok()?;
-    Some(held_handles(words, foreign))
+    Some(held_handles(without_display_names(words, details)?, foreign))
+}
+
+/// The handles behind the words that a profile shows, by its own details (`statuses_original`). A word that is the handle of
+/// no detail and the display name of one stands for that one's handle; nothing where it is the name of several.
+///
+/// A display name may be the handle of another status.
+fn without_display_names(words: Vec<String>, details: Option<&Value>) -> Option<Vec<String>> {
+    let details = details.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let is = |text: &Value, word: &str| {
+        let text = text.as_str().map(|text| text.trim().to_lowercase());
+        text == Some(word.trim().to_lowercase())
+    };
+    let handle = |word: String| {
+        if details.iter().any(|detail| is(&detail["handle"], &word)) {
+            return Some(word);
+        }
+        let named = details.iter().filter(|detail| is(&detail["name"], &word));
+        let mut handles = named.filter_map(|detail| detail["handle"].as_str());
+        match (handles.next(), handles.next()) {
+            (None, _) => Some(word),
+            (Some(handle), None) => Some(handle.to_owned()),
+            (Some(_), Some(_)) => None,
+        }
+    };
+    words.into_iter().map(handle).collect()
 }
 
 fn held_handles(words: Vec<String>, foreign: &Foreign) -> Vec<Handle> {
@@ -247,8 +278,11 @@ fn held_handles(words: Vec<String>, foreign: &Foreign) -> Vec<Handle> {
 /// The profile that was asked for; nothing where the answer is about another one.
 pub(super) fn holding(body: &[u8], asked: &ProfileId, foreign: &Foreign) -> Result<Option<Holding>, Wrong> {
     let profile = parse::<One<OneProfile>>(body, "one profile")?.data;
+    let Some(statuses) = without_display_names(profile.statuses, profile.statuses_original.as_ref()) else {
+        return Err("the answer for one profile shows statuses by a name that several have".into());
+    };
     Ok(is_same_id(&profile.id, asked.as_str()).then(|| Holding {
-        held: held_handles(profile.statuses, foreign),
+        held: held_handles(statuses, foreign),
         email: profile.email,
     }))
 }
@@ -519,6 +553,44 @@ mod tests {
         assert_eq!(held(r#"["vip"]"#), Some(vec![Handle::new("vip")]));
         for odd in ["null", r#""vip""#, r#"[{"handle":"vip"}]"#, "7"] {
             assert_eq!(held(odd), None, "{odd}");
+        }
+    }
+    #[test]
+    fn statuses_by_display_name_are_read_by_handle() {
+        let id = ProfileId::new("p1");
+        let both = |words: &str, details: &str| {
+            let profile = format!(
+                r#"{{"id":"p1","email":"a@example.com","statuses":{words},"statuses_original":{details}}}"#
+            );
+            let one = holding(format!(r#"{{"data":{profile}}}"#).as_bytes(), &id, &foreign());
+            let listed = profiles(format!(r#"{{"data":[{profile}]}}"#).as_bytes(), 1, &foreign());
+            let listed = listed.unwrap().unwrap().items.remove(0).held;
+            assert_eq!(one.ok().flatten().map(|one| one.held), listed, "{profile}");
+            listed
+        };
+        let gold = Some(vec![Handle::new("gold")]);
+        assert_eq!(both(r#"["vip"]"#, r#"[{"handle":"gold","name":"vip"}]"#), gold);
+        let vip = Some(vec![Handle::new("vip")]);
+        assert_eq!(
+            both(r#"["Very VIP"]"#, r#"[{"handle":"vip","name":"Very vip"}]"#),
+            vip
+        );
+        let several = r#"[{"handle":"gold","name":"Best"},{"handle":"vip","name":"Best"}]"#;
+        assert_eq!(both(r#"["Best"]"#, several), None);
+        for details in [
+            "null",
+            "[]",
+            r#"["vip"]"#,
+            r#"[{"name":"vip"}]"#,
+            r#"[{"name":"vip","handle":null}]"#,
+            r#"[{"handle":"VIP","name":"vip"}]"#,
+            r#"[{"handle":"gold","name":"vip"},{"handle":"vip","name":"x"}]"#,
+        ] {
+            assert_eq!(
+                both(r#"["vip"]"#, details),
+                Some(vec![Handle::new("vip")]),
+                "{details}"
+            );
         }
     }
 }
