@@ -13,6 +13,7 @@ mod faults;
 mod files;
 mod flags;
 mod forecast;
+mod hostile;
 mod identity;
 mod journey;
 mod ledger_files;
