@@ -121,7 +121,7 @@ fn killed_once_it_says(scene: &Scene, arguments: &[&str], words: &str) {
 }
 
 /// What an adoption says while it waits, sending nothing.
-const WAITS: &str = "this ledger is a copy: for ";
+const WAITS: &str = "this ledger is a copy: nothing is sent for ";
 
 #[test]
 fn a_ledger_that_was_copied_without_its_log_is_a_copy() {
