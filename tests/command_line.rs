@@ -59,8 +59,8 @@ fn the_help_fits_on_a_screen() {
       rollbook demo                                    see it all on an embedded tenant
       export OMNEO_TENANT=acme OMNEO_TOKEN=...
       rollbook assign --status vip --dry-run list.csv  look everybody up, send nothing
-      rollbook assign --status vip --limit 10 list.csv send the first ten, then look
-      rollbook resume                                  go on, after anything
+      rollbook resume --limit 10                       send to the first ten, then check them
+      rollbook resume                                  send the rest; goes on after anything
       rollbook export -o audit.csv                     what became of every line
 
     Assign statuses to customer profiles in bulk: resumable, audited, never twice
@@ -68,35 +68,47 @@ fn the_help_fits_on_a_screen() {
     Usage: rollbook [OPTIONS] <COMMAND>
 
     Commands:
-      demo      The whole story on the embedded tenant: list, assign, kill, resume, export
-      load      Take lists into the ledger offline
+      demo      See it all on an embedded tenant: list, assign, kill, resume, export
+      load      Read lists into the ledger; contacts nobody
       lists     The lists in the ledger, with their counts and how they were read
       unload    Take a list out of the ledger again, unless something of it was sent
       plan      What a run would take: requests, time, and when it would be done
-      assign    Attach a status to everybody on the lists; the same command again goes on
-      remove    Detach a status from everybody on the lists
-      resume    Go on with what the ledger says is left
-      status    How the job stands, also while a run is going on
+      assign    Give a status to every profile on the lists; the same command again goes on
+      remove    Take a status from every profile on the lists that has it
+      resume    Go on with the ledger's job, after anything
+      status    How the job stands, and a run beside it
       export    What became of every line, as CSV or JSON lines
       batches   The batches, one a line
-      settle    Rule on a batch of which no evidence says whether it arrived; `resume` acts on it
+      settle    Rule on a batch that no evidence decides; `resume` acts on it
       statuses  The statuses that the tenant defines
       doctor    Check the ledger, and the connection where one is set
-      sandbox   The embedded tenant, on this machine only
+      sandbox   Serve the embedded tenant, on this machine only
       help      Print this message or the help of the given subcommand(s)
 
     Options:
-          --ledger <PATH>   The ledger: one file, one job [env: ROLLBOOK_LEDGER] [default: rollbook.db]
-          --progress <HOW>  Progress on stderr: auto, bar, plain, json or none [default: auto]
-      -q, --quiet           Show nothing but errors
-      -v, --verbose         Tell of every batch
-      -h, --help            Print help
-      -V, --version         Print version
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Global options:
+          --ledger <PATH>
+              The ledger: one file, one job [env: ROLLBOOK_LEDGER] [default: rollbook.db]
+
+          --progress <HOW>
+              Progress on stderr: auto, bar, plain, json or none [default: auto]
+
+      -q, --quiet
+              Show nothing but errors, and the answer that was asked for
+
+      -v, --verbose
+              Show every batch
 
     Exit codes:
-      0 done   1 unexpected   2 usage   3 done, but something failed or is held
+      0 done   1 unexpected   2 usage   3 done, but something failed or awaits a ruling
       4 stopped before the end, `rollbook resume` goes on
-      5 refused before anything was sent   6 ledger in use, damaged, newer or of another job
+      5 refused before anything was sent   6 ledger locked, damaged, newer or of another job
     ");
 }
 
@@ -159,8 +171,8 @@ fn assign_says_what_it_will_do_and_how_it_ended() {
       entries         5
 
     Batches   1 settled
-    Next      rollbook export --rows rejected         shows the rejected rows
-              rollbook export -o rollbook.audit.csv   says what became of every entry
+    Next      rollbook export --rows rejected         the rejected rows
+              rollbook export -o rollbook.audit.csv   what became of each entry
     ");
 }
 
@@ -244,8 +256,8 @@ fn status_shows_the_same_table_later() {
       entries         5
 
     Batches   1 settled
-    Next      rollbook export --rows rejected         shows the rejected rows
-              rollbook export -o rollbook.audit.csv   says what became of every entry
+    Next      rollbook export --rows rejected         the rejected rows
+              rollbook export -o rollbook.audit.csv   what became of each entry
     ");
     assert_eq!(ran.stderr, "");
 }
@@ -370,9 +382,9 @@ fn the_tenants_statuses_are_listed() {
     vip           Vip
     ");
     assert_snapshot!(scene.run(&["statuses", "--json"]).expect(0).stdout, @r#"
-    {"handle":"early_access","name":"Early Access"}
-    {"handle":"gold","name":"Gold"}
-    {"handle":"vip","name":"Vip"}
+    {"handle":"early_access","name":"Early Access","schema_version":1}
+    {"handle":"gold","name":"Gold","schema_version":1}
+    {"handle":"vip","name":"Vip","schema_version":1}
     "#);
 }
 
@@ -589,7 +601,7 @@ fn assigning_needs_a_list_once() {
     let scene = small();
     let ran = scene.run(&["assign", "--status", "vip", "--yes"]).refused(2, &[]);
     assert_snapshot!(ran.stderr, @r"
-    error: no list is given, and the ledger holds none
+    error: no list is given, and the ledger has none
     hint: `rollbook assign --status vip customers.csv` names one
     ");
     assert_eq!(scene.names(), ["list.csv"]);
@@ -614,7 +626,7 @@ fn senseless_numbers_are_refused_in_clear_words() {
     assert_snapshot!(ran("--rate", "0/s"), @r"error: invalid value '0/s' for '--rate <RATE>': a rate of zero would never send anything; expected at least 1/h");
     assert_snapshot!(ran("--rate", "fast"), @r"error: invalid value 'fast' for '--rate <RATE>': expected a rate such as 10/s, 600/min, both as 10/s,400/min, or unlimited");
     assert_snapshot!(ran("--rate", "-3/s"), @r"error: invalid value '-3/s' for '--rate <RATE>': a rate cannot be negative; expected at least 1/h");
-    assert_snapshot!(ran("--rate", "10/s,600/min"), @r"error: invalid value '10/s,600/min' for '--rate <RATE>': 600/min holds nothing back that 10/s lets through; leave it out, or write less than 600/min");
+    assert_snapshot!(ran("--rate", "10/s,600/min"), @r"error: invalid value '10/s,600/min' for '--rate <RATE>': 600/min is no limit beside 10/s; leave it out, or write less than 600/min");
     assert_snapshot!(ran("--reserve", "95%"), @r"error: invalid value '95%' for '--reserve <SHARE>': 95% would leave too little to send with; expected at most 90%, or a lower --rate");
     assert_snapshot!(ran("--reserve", "-5%"), @r"error: invalid value '-5%' for '--reserve <SHARE>': expected a whole share in per cent, such as 20%");
     assert_snapshot!(ran("--batch-size", "501"), @r"error: invalid value '501' for '--batch-size <N>': 501 is not in 1..=500");
@@ -807,8 +819,8 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
       ─────────────────
       entries         5
 
-    Next      rollbook resume                         goes on with what is left
-              rollbook export -o rollbook.audit.csv   says what became of every entry
+    Next      rollbook resume                         goes on with the rest
+              rollbook export -o rollbook.audit.csv   what became of each entry
     ");
     assert_eq!(writes(&scene), 0);
     let before = scene.status();
@@ -930,7 +942,7 @@ fn the_doctor_says_what_it_checked() {
     ok          occurrences count the entry and its repeats
     ok          the counts by state are the entries' states
     ok          no profile is in two places that were sent
-    ok          a batch holds as many members as it was sealed with
+    ok          a batch has as many members as it was sealed with
     ok          who decided is recorded where a member of an accepted batch was tried again
     ok          nothing was sent again that had been accepted, or doubted without being found absent
     ok          confirmed entries name their evidence, batch and profile

@@ -209,9 +209,9 @@ fn a_dry_run_and_a_resume_prove_as_much_as_one_run() {
     assert!(dry_first * 10 >= at_once * 9, "{dry_first} of {at_once}");
 }
 
-const VERBS: [&str; 13] = [
-    "demo", "load", "plan", "assign", "remove", "resume", "status", "export", "batches", "settle",
-    "statuses", "doctor", "sandbox",
+const VERBS: [&str; 15] = [
+    "demo", "load", "lists", "unload", "plan", "assign", "remove", "resume", "status", "export", "batches",
+    "settle", "statuses", "doctor", "sandbox",
 ];
 
 #[test]

@@ -87,6 +87,16 @@ fn the_answers_are_as_documented() {
       "handles": [
         "vip"
       ],
+      "lists": [
+        {
+          "entries": 3,
+          "list": "list.txt",
+          "named": true,
+          "rejected": 0,
+          "repeats": 0,
+          "rows": 3
+        }
+      ],
       "lookup_strategy": "one",
       "pending": 3,
       "rate": "10/s",
@@ -125,9 +135,15 @@ fn the_answers_are_as_documented() {
       ],
       "lists": [
         {
+          "column": 1,
+          "delimiter": ",",
           "entries": 3,
+          "header": false,
           "layout": "one email a line",
           "list": "list.txt",
+          "loaded_at": "2026-01-31T12:00:00Z",
+          "number": 1,
+          "path": "FOLDER/list.txt",
           "rejected": 0,
           "repeats": 0,
           "rows": 3

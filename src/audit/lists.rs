@@ -43,12 +43,14 @@ impl<'l> From<&'l ListRow> for JsonList<'l> {
 /// The lists of a ledger: `lists --json`.
 #[derive(Serialize)]
 struct JsonLists<'l> {
+    schema_version: u32,
     lists: Vec<JsonList<'l>>,
 }
 
 /// The lists as one JSON document.
 pub fn to_json(lists: &[ListRow]) -> String {
     let lists = JsonLists {
+        schema_version: super::SCHEMA_VERSION,
         lists: lists.iter().map(JsonList::from).collect(),
     };
     serde_json::to_string_pretty(&lists).expect("BUG: lists are always JSON")

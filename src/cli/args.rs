@@ -148,7 +148,7 @@ pub struct JobArgs {
     #[command(flatten)]
     pub reading: ReadingArgs,
     /// With --yes: send to the lists that are in the ledger already as well, though they are not named now
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub all_lists: bool,
     #[command(flatten)]
     pub run: RunArgs,
@@ -247,7 +247,13 @@ pub struct RunArgs {
     /// Batches without a clear answer: verify, or hold for a person's ruling [default: verify]
     ///
     /// With verify, one that is shown never to have arrived is sent again; with hold, it awaits a ruling.
-    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
     pub in_doubt: Option<InDoubtArg>,
     /// Go on with this copy of a ledger in place of its original; settles first what that may have sent
     #[arg(long, hide_short_help = true)]

@@ -32,8 +32,7 @@ Examples:
 
 pub const PLAN: &str = "\
 Examples:
-  rollbook plan --status vip customers.csv              before anything is begun; keeps nothing
-  rollbook plan --status vip --rate 20/s customers.csv  would it be done sooner at 20/s?
+  rollbook plan --status vip --rate 20/s customers.csv  before anything is begun; keeps nothing
   rollbook plan                                         what remains of the ledger's job";
 
 pub const ASSIGN: &str = "\

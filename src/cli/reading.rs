@@ -11,10 +11,10 @@ pub struct ReadingArgs {
     #[arg(long, value_name = "NAME")]
     pub column: Option<ColumnChoice>,
     /// Whether the first row names the columns: yes, no or auto
-    #[arg(long, value_enum, value_name = "WORD", hide_possible_values = true, default_value_t = HeaderArg::Auto)]
+    #[arg(long, value_enum, value_name = "WORD", hide_possible_values = true, hide_short_help = true, default_value_t = HeaderArg::Auto)]
     pub header: HeaderArg,
     /// What separates the cells: comma, semicolon, tab, pipe, or the character itself
-    #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHAT", allow_hyphen_values = true, hide_short_help = true)]
     pub delimiter: Option<DelimiterChoice>,
 }
 
