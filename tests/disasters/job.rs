@@ -363,7 +363,10 @@ impl Machine {
                 && *outcome == (EntryState::Failed, Some("not_confirmed".into()));
             let excused = profile.is_some_and(|profile| {
                 let never = self.world.with_truth(|truth| truth.was_never_applied(profile));
-                never && *outcome == (EntryState::Failed, Some("not_confirmed".into()))
+                let reason = outcome.1.as_deref();
+                never
+                    && outcome.0 == EntryState::Failed
+                    && matches!(reason, Some("not_confirmed" | "refused_by_tenant"))
             });
             // Where a list says that there are two and shows one, no question tells who the other is.
             let untold = expected.0 == EntryState::Ambiguous
