@@ -18,7 +18,7 @@ use crate::api::Tenant;
 use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement};
 use crate::model::doubt::{self, Decision, Evidence, InDoubt, Later, Listed, Match, Sightings};
 use crate::model::ids::{BatchId, BatchNo, Handle, ProfileId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -291,7 +291,8 @@ impl<T: Tenant> Look<'_, T> {
     async fn looks_are_calibrated(&self) -> Result<bool, Halt> {
         let job = &self.context.job;
         let needed = |member: &SealedMember| job.action.needed(&job.handles, &member.held);
-        let wanted: HashSet<Handle> = self.members.iter().flat_map(needed).collect();
+        // In their order: a simulation must be able to repeat itself.
+        let wanted: BTreeSet<Handle> = self.members.iter().flat_map(needed).collect();
         let is_known = |handle: &Handle| self.calibrated_on(handle).is_some();
         if wanted.iter().all(is_known) {
             return Ok(true);
