@@ -362,9 +362,10 @@ impl Truth {
                 ("profile_gone", Some(profile)) => self.profiles[profile].gone.is_empty(),
                 (_, Some(profile)) => {
                     let known = &self.profiles[profile];
-                    !known.touched
-                        && self.was_given_by_us(profile)
-                        && self.is_as_wished(profile, Duration::MAX)
+                    // What single reads show later than the maximum request lifetime nobody sees (assumption 2).
+                    let visible = self.reads_lag < LEAST_LIFETIME;
+                    let has = self.was_given_by_us(profile) && self.is_as_wished(profile, Duration::MAX);
+                    visible && !known.touched && has
                 }
                 (_, None) => false,
             },

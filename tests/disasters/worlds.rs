@@ -25,7 +25,7 @@ use std::time::Duration;
 /// Worlds of the whole proof.
 const WORLDS: usize = 20_000;
 /// Worlds of the long and the quick share.
-const LONG: usize = 1_000;
+const LONG: usize = 280;
 const QUICK: usize = 40;
 
 /// Of so many worlds with a tenant that is well in all respects, one may hold a batch that nobody else had to do with.
