@@ -138,7 +138,7 @@ mod tests {
             text.lines().take(3).all(|line| line.chars().count() <= COLUMNS),
             "{text}"
         );
-        assert_eq!(text.lines().nth(1).unwrap().find('t'), Some(LABEL));
+        assert_eq!(text.lines().nth(1).unwrap().find(|c| c != ' '), Some(LABEL));
         assert!(text.lines().last().unwrap().ends_with(&"x".repeat(100)), "{text}");
         assert_eq!(fit("short", 10), "short\n");
         assert_eq!(shortened("ann@example.com", 8), "ann@exa…");

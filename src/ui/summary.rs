@@ -298,7 +298,7 @@ mod tests {
         let asked_first = command(Duration::from_secs(63));
         assert_eq!(
             time(&asked_first),
-            "Time      7 min 15 s = 1 min 03 s before the run + 5 min 40 s rate + 20 s told to wait + 12 s own work\n"
+            "Time      7 min 15 s = 1 min 03 s before the run + 5 min 40 s rate + 20 s told\n          to wait + 12 s own work\n"
         );
         let object = run_object(&asked_first, 7);
         assert_eq!(
