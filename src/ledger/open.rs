@@ -77,7 +77,6 @@ impl Ledger {
     pub fn create(path: &Path, verb: &str) -> Result<Self, LedgerError> {
         safety::check_folder(path)?;
         let mut lock = Lock::take(path, verb)?;
-        safety::check_logs(path)?;
         files::make_new(path).map_err(|error| match error.kind() {
             // Somebody made it since this process looked.
             std::io::ErrorKind::AlreadyExists => LedgerError::Locked {

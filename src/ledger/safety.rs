@@ -41,6 +41,7 @@ pub(super) fn check_file(path: &Path, about: &Metadata) -> Result<(), LedgerErro
 /// Refuses folders in which a ledger would be anybody's, or whose locks mean nothing.
 pub(super) fn check_folder(path: &Path) -> Result<(), LedgerError> {
     check_lock(path)?;
+    check_logs(path)?;
     let folder = folder_of(path);
     let failed = |error: std::io::Error| LedgerError::from_make(path, &error);
     let mode = std::fs::metadata(folder).map_err(failed)?.mode();
@@ -71,13 +72,13 @@ fn check_lock(path: &Path) -> Result<(), LedgerError> {
 }
 
 /// Refuses where a file stands that SQLite would write over and that it did not make: a person's own, or the log of a
-/// ledger that was moved away. Where there is no ledger, to be called under the lock: another process may just make one.
-pub(super) fn check_logs(path: &Path) -> Result<(), LedgerError> {
-    let is_there = path.exists() || was_removed(path);
+/// ledger that was moved away. Whether there is a ledger is asked last: another process may just make one.
+fn check_logs(path: &Path) -> Result<(), LedgerError> {
+    let is_there = || path.exists() || was_removed(path);
     for ending in ["-wal", "-shm", "-journal"] {
         match kind_beside(path, ending)? {
             None | Some((_, Kind::Nothing)) => {}
-            Some((_, Kind::DatabaseLog | Kind::Binary)) if is_there || ending == "-shm" => {}
+            Some((_, Kind::DatabaseLog | Kind::Binary)) if ending == "-shm" || is_there() => {}
             Some((beside, Kind::DatabaseLog)) => {
                 let why =
                     "is the log of a ledger that is not there; put the ledger back, or move the log away";
