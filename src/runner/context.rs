@@ -32,7 +32,8 @@ const SPOILED_LIMIT: u32 = 8;
 /// Questions about batches in a row without a usable answer before no run asks them any more.
 const USELESS_POLLS_LIMIT: u64 = 4;
 
-/// The same where a batch is settled: what it has to say is learned from its members then.
+/// Worthless answers, or none, to a question that settles a batch before it is seen whether others are answered. If so, it
+/// is given up for now: what a batch has to say is learned from its members then.
 const SPOILED_SETTLING_LIMIT: u32 = 3;
 
 /// Failures of other kinds in a row, of a question about a batch or a profile, before somebody asks whether it is the
@@ -442,6 +443,10 @@ impl Tries {
         self.unreachable += 1;
         if self.impatient.is_some_and(|limit| self.unreachable >= limit) {
             return Err(Halt::Outage(why).into());
+        }
+        let of_a_batch = class == Class::Settle && self.unreachable >= SPOILED_SETTLING_LIMIT;
+        if of_a_batch && tenant.read(class, find_nobody).await.is_ok() {
+            return Err(GaveUp::Refused(why));
         }
         if self.others_succeed(tenant, true) {
             self.shut_out += 1;
