@@ -1,6 +1,7 @@
 //! Answers as they really come: marked, packed and loosely typed, about other things, or from something on the way.
 
 use crate::support::raw::{Bad, PEOPLE, Raw, Site};
+use crate::support::share::pick;
 use crate::support::{Ran, Scene, TOKEN, check_doctor};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -139,7 +140,9 @@ fn a_token_that_is_echoed_is_taken_out_before_a_text_is_cut() {
             assert!(!text.contains(part), "{said} shows `{part}` of the token: {text}");
         }
     };
-    for before in [0, 281, 285, 290, 295, 299] {
+    // Each position waits ten seconds for a refusal that lasts.
+    let positions = [290, 0, 281, 285, 295, 299];
+    for before in positions.into_iter().take(pick(1, 3, 6)) {
         let echo = format!("{}{TOKEN}", "x".repeat(before));
         let message = format!(r#"{{"message":"{echo}"}}"#);
         let raw = Raw::with(

@@ -2,10 +2,8 @@
 
 use crate::server::{Reply, Site, Tenant, accepted, count, found, missing, people};
 use crate::support::Ran;
-use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use serde_json::json;
+use std::time::Duration;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -13,43 +11,6 @@ fn seconds(seconds: u64) -> Duration {
 
 fn rungs(export: &std::collections::BTreeMap<String, crate::support::Row>) -> Vec<&str> {
     export.values().map(|row| row["rung"].as_str()).collect()
-}
-
-/// A cache before the tenant keeps each read of a profile for two minutes, whoever asks, and says so in `Age`. Our answer
-/// is lost; a look before the change fills the cache, and the looks after the maximum request lifetime come out of it.
-/// Attacks "nothing is sent twice": nobody shows the change, and other batches have shown theirs at once.
-#[test]
-fn a_cache_keeps_what_was_seen_before_the_change() {
-    let cache: Mutex<HashMap<String, (Instant, Value)>> = Mutex::default();
-    let tenant = Tenant::with(people(12), move |ask, world| match ask.site {
-        Site::Write if ask.earlier == 1 => {
-            world.accept(ask, seconds(8));
-            Some(Reply::Reset)
-        }
-        Site::Profile | Site::Search => {
-            let mut cache = cache.lock().unwrap();
-            let fresh = cache
-                .get(&ask.target)
-                .filter(|kept| kept.0.elapsed() < seconds(125));
-            if let Some((since, body)) = fresh {
-                let age = since.elapsed().as_secs();
-                let headers = format!("Age: {age}\r\nCache-Control: public, max-age=125\r\nX-Cache: HIT\r\n");
-                return Some(Reply::Whole(200, headers.leak(), body.to_string().into_bytes()));
-            }
-            let Reply::Json(200, body) = world.good(ask) else {
-                return None;
-            };
-            cache.insert(ask.target.clone(), (Instant::now(), body.clone()));
-            let headers = "Age: 0\r\nCache-Control: public, max-age=125\r\nX-Cache: MISS\r\n";
-            Some(Reply::Whole(200, headers, body.to_string().into_bytes()))
-        }
-        Site::Batches => Some(missing()),
-        _ => None,
-    });
-    let scene = tenant.scene();
-    let options = ["--batch-size", "4", "--settle-deadline", "100s"];
-    tenant.live(&scene, "assign", &options);
-    tenant.judge(&scene, "assign");
 }
 
 /// Batches take half a second, until an answer is lost: from then on they take a minute, the one in doubt included. We
