@@ -39,10 +39,11 @@
 //! # Where to change what
 //!
 //! - Something new can happen to an entry or a batch: its `apply` in [`model`], then the compiler leads on.
-//! - What a restart does with a batch: [`model::resume`]. What decides a doubt: [`model::doubt`]; how the evidence
-//!   is gathered: [`runner::doubt`].
-//! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`; what is waited for then:
-//!   `runner/adoption.rs`.
+//! - What a restart does with a batch: [`model::resume`]. What decides a doubt: [`model::doubt`], with what the tenant's
+//!   list is worth in [`model::listing`]; how the evidence is gathered: [`runner::doubt`], `runner/listing.rs`; how long a
+//!   request may live: `runner/lifetime.rs`. What became of an accepted batch: `runner/settle.rs`, `runner/members.rs`.
+//! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`, with where it is in `ledger/place.rs`
+//!   and what is remembered of it elsewhere in `ledger/record.rs`; what is waited for then: `runner/adoption.rs`.
 //! - How a list is understood: `input/delimiter.rs`, `input/column.rs` and `input/header.rs` each begin with their rules,
 //!   `input/cells.rs` holds the quotes, `input/foreign.rs` and `input/head.rs` what is no list.
 //! - What taking a list out again does: `ledger/unload.rs`.
@@ -67,8 +68,8 @@
 //!
 //! - The profile `PUT` and the import: they replace a profile's whole set of statuses.
 //! - Retries in the HTTP client: whether to ask again is decided where the ledger is known.
-//! - A way to send a batch that is in doubt, but the one over its absence: concluded from evidence after the quiet
-//!   period, or ruled by a person, and recorded either way.
+//! - A way to send a batch that is in doubt, but the one over its absence: concluded from evidence after the maximum
+//!   request lifetime, or ruled by a person, and recorded either way.
 //! - The wall clock in decisions about what was sent: it is only ever written down. Order comes from the ledger's
 //!   own sequence and the tenant's list, waiting from the monotonic clock.
 
