@@ -2,6 +2,7 @@
 //! nobody is taken for somebody else, and no list is believed that says something else than the profiles.
 
 use crate::support::raw::{Bad, PEOPLE, Raw, Site};
+use crate::support::share::pick;
 use crate::support::{Scene, check_doctor};
 use rollbook::api::pacing::{Gate, PaceSettings};
 use rollbook::api::{
@@ -660,7 +661,11 @@ fn a_refusal_of_everything_for_a_moment_fails_nobody() {
             "422 Unprocessable Content",
             r#"{"errors":{"profiles.0.profile_id":["no"],"profiles.1.profile_id":["no"],"profiles.2.profile_id":["no"]}}"#,
         ),
-    ] {
+    ]
+    .into_iter()
+    // Each is tried again for ten seconds.
+    .take(pick(1, 4, 4))
+    {
         let raw = Raw::with(Site::Write, bad, 2, false);
         let scene = Scene::offline();
         scene.write("list.txt", PEOPLE[..1].join("\n"));

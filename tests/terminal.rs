@@ -2,6 +2,7 @@
 
 use super::support::raw::{Bad, Raw, Site};
 use super::support::{Ran, Scene, TOKEN};
+use crate::support::share::pick;
 use rollbook::sandbox::Options;
 use std::process::Command;
 
@@ -156,7 +157,7 @@ fn words_of_a_tenant_steer_nothing() {
         (Site::Poll, "404 Not Found", &message),
         (Site::ReadBack, "403 Forbidden", &message),
     ];
-    for (site, status, body) in cases {
+    for (site, status, body) in cases.into_iter().step_by(pick(3, 1, 1)) {
         let raw = Raw::with(site, Bad::json(status, body), usize::MAX, true);
         let scene = Scene::offline();
         scene.write("list.txt", "ann@example.com\nbob@example.net\n");

@@ -10,7 +10,7 @@ use super::world::Death;
 /// Cuts that the whole proof makes at the least.
 const CUTS: usize = 25_000;
 /// The quick share makes one cut of so many.
-const QUICK_STEP: usize = 11;
+const QUICK_STEP: usize = 17;
 
 /// A tenant that behaves well and takes its time.
 fn fair() -> Weather {

@@ -26,7 +26,7 @@ use std::time::Duration;
 const WORLDS: usize = 20_000;
 /// Worlds of the long and the quick share.
 const LONG: usize = 280;
-const QUICK: usize = 40;
+const QUICK: usize = 20;
 
 /// Of so many worlds with a tenant that is well in all respects, one may hold a batch that nobody else had to do with.
 const HELD_ONE_IN: u64 = 10;

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const WORKERS: usize = 32;
 
 /// The quick share makes one trial of so many; without a factor in common with the sites, so that each has its turn.
-const QUICK_STEP: usize = 9;
+const QUICK_STEP: usize = 17;
 
 /// How often a good run asks at a site.
 const fn requests(site: Site) -> usize {
