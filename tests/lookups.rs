@@ -515,6 +515,33 @@ fn two_who_differ_in_case_are_ambiguous_whatever_the_filter_heeds() {
     }
 }
 
+/// How the tenant spells an email in its answer says nothing of what its filter heeds.
+#[test]
+fn answers_in_capitals_do_not_make_a_filter_fold_case() {
+    let people = [
+        "bob@example.com",
+        "cy@example.com",
+        "dora@example.com",
+        "Kim.Oh@Example.com",
+    ];
+    let town = || Town {
+        heeds_case: true,
+        twist: Box::new(|_, _, _, mut page| {
+            for found in &mut page.items {
+                found.email = found.email.to_uppercase();
+            }
+            Ok(page)
+        }),
+        ..bearers(&people)
+    };
+    let list = people.map(str::to_owned);
+    for way in [Way::One, MANY] {
+        look_up(town, &list, Action::Assign, way)
+            .done()
+            .expect(&[("resolved", 4)]);
+    }
+}
+
 /// A list in capitals costs no more where case does not matter.
 #[test]
 fn where_case_does_not_matter_one_spelling_is_enough() {

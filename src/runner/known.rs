@@ -181,16 +181,19 @@ async fn ask<T: Tenant>(context: &Context<T>, spelling: &str) -> Result<Result<V
 }
 
 /// Whether the search is known to find an email in whatever case it is spelled. One request in a run.
+///
+/// Asked with the spelling under which a profile was found, in the other case: how the tenant spells the email in its answer
+/// may be neither.
 pub async fn folds_case<T: Tenant>(context: &Context<T>) -> Result<bool, Halt> {
     if let Some(folds) = context.known.folds_case.get() {
         return Ok(*folds);
     }
-    let of_letters = |witness: &&Witness| other_case(&witness.found.email) != witness.found.email.trim();
+    let of_letters = |witness: &&Witness| other_case(&witness.spelling) != witness.spelling.trim();
     let Some(witness) = context.known.witnesses().iter().rev().find(of_letters).cloned() else {
         return Ok(false);
     };
     let try_it = || async {
-        let found = ask(context, &other_case(&witness.found.email)).await?;
+        let found = ask(context, &other_case(&witness.spelling)).await?;
         // Somebody else may bear the email in the other case.
         let is_meant = |found: &Found| found.profile == witness.found.profile;
         Ok::<_, Halt>(found.is_ok_and(|found| found.iter().any(is_meant)))
