@@ -329,7 +329,7 @@ fn cell(row: &[String], column: usize) -> &str {
 fn parsed(row: &[String], column: usize) -> Option<Email> {
     let cell = cell(row, column);
     cell.contains('@')
-        .then(|| Email::parse(unguarded(cell)).ok())
+        .then(|| Email::in_cell(unguarded(cell)).ok())
         .flatten()
 }
 

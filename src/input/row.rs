@@ -176,12 +176,12 @@ impl Judge {
         let own = record
             .cell(self.column)
             .filter(|_| record.flaw.is_none() && self.fits(record))
-            .and_then(|cell| Email::parse(&decode(cell)).ok());
+            .and_then(|cell| Email::in_cell(&decode(cell)).ok());
         record.lines().any(|line| {
             let mut cells = cells::naive(line, self.delimiter);
             let Some(email) = cells
                 .nth(self.column)
-                .and_then(|cell| Email::parse(&decode(cell)).ok())
+                .and_then(|cell| Email::in_cell(&decode(cell)).ok())
             else {
                 return false;
             };
@@ -223,7 +223,7 @@ impl Judge {
             }
         };
         let written = unguarded(written);
-        match self.email.replace(written) {
+        match self.email.replace_by_cell(written) {
             Ok(()) => {}
             Err(_) if written.trim().is_empty() => {
                 note_others(record, self.column, None, &mut self.rivals);
@@ -304,7 +304,7 @@ fn note_others(record: Record<'_>, column: usize, own: Option<&Email>, rivals: &
         .filter(|(index, cell)| *index != column && cell.contains(&b'@'));
     for (index, cell) in others {
         is_any = true;
-        let other = Email::parse(unguarded(&decode(cell))).ok();
+        let other = Email::in_cell(unguarded(&decode(cell))).ok();
         if other.is_none() || other.as_ref() == own {
             continue;
         }
@@ -320,7 +320,7 @@ fn note_others(record: Record<'_>, column: usize, own: Option<&Email>, rivals: &
 fn is_of_several(record: Record<'_>, column: usize, own: &Email, is_alone: bool) -> bool {
     let others = record.cells().enumerate().filter(|(index, _)| *index != column);
     others.map(|(_, cell)| decode(cell)).any(|cell| {
-        let is_own = Email::parse(unguarded(&cell)).is_ok_and(|email| email == *own);
+        let is_own = Email::in_cell(unguarded(&cell)).is_ok_and(|email| email == *own);
         !is_own && addresses(&cell) > 0 && (is_alone || begins_like_mail(&cell))
     })
 }

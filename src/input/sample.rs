@@ -70,7 +70,7 @@ impl Sample {
 
 /// Whether a cell is an email and nothing else.
 pub(super) fn is_email(cell: &str) -> bool {
-    cell.contains('@') && Email::parse(unguarded(cell)).is_ok()
+    cell.contains('@') && Email::in_cell(unguarded(cell)).is_ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::ListCounts;
 use super::error::LedgerError;
 use super::load::Loading;
 use super::read::{Reader, unsigned};
+use crate::model::address;
 use crate::model::ids::EntryId;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -97,7 +98,8 @@ pub(super) fn spellings(connection: &Connection, entry: EntryId) -> Result<Vec<S
     let mut spellings = Vec::new();
     while let Some(row) = rows.next()? {
         let (email, written): (String, String) = (row.get(0)?, row.get(1)?);
-        let written = written.trim();
+        let address = address::alone(&written);
+        let written = address.as_deref().unwrap_or(&written).trim();
         if written != email && seen.insert(written.to_owned()) {
             spellings.push(written.to_owned());
         }
@@ -276,5 +278,16 @@ mod tests {
         let of = |entry| spellings(&ledger.connection, EntryId(entry)).unwrap();
         assert_eq!(of(1), ["Ann@x.example", "ANN@x.example", "aNN@x.example"]);
         assert_eq!(of(2), ["Bob@x.example"]);
+        // What is asked for is the address, whatever it wears.
+        let mut loading = ledger.begin_load().unwrap();
+        loading.begin_list_at("c.csv", None, "CSV").unwrap();
+        loading.email(1, "cy@x.example", "Cy <Cy@x.example>").unwrap();
+        loading.email(2, "cy@x.example", "mailto:cy@x.example").unwrap();
+        loading.end_list(&ListIdentity::default()).unwrap();
+        loading.commit().unwrap();
+        assert_eq!(
+            spellings(&ledger.connection, EntryId(3)).unwrap(),
+            ["Cy@x.example"]
+        );
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 
 use email_address::{EmailAddress, Error as Malformed, Options};
 
+use super::address;
+
 /// The longest address that mail can carry: 256 bytes of a path less its two brackets (RFC 5321, 4.5.3.1.3).
 pub const EMAIL_LIMIT_BYTES: usize = 254;
 
@@ -27,6 +29,22 @@ impl Email {
         let folded = check(raw.trim())?;
         Ok(Email {
             text: folded.into_owned(),
+        })
+    }
+
+    /// The email that a cell of a list holds alone, in the dress of a link or behind a name where it wears one.
+    pub fn in_cell(cell: &str) -> Result<Email, InvalidEmail> {
+        Email::parse(cell).or_else(|error| match address::alone(cell) {
+            Some(address) => Email::parse(&address).map_err(|_| error),
+            None => Err(error),
+        })
+    }
+
+    /// Takes the value of what a cell of a list holds alone, like [`Email::in_cell`], or keeps its own.
+    pub fn replace_by_cell(&mut self, cell: &str) -> Result<(), InvalidEmail> {
+        self.replace(cell).or_else(|error| match address::alone(cell) {
+            Some(address) => self.replace(&address).map_err(|_| error),
+            None => Err(error),
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! What is deliberately absent: anything that could fail for a reason outside of its arguments.
 
+pub mod address;
 pub mod backoff;
 pub mod batch;
 pub mod chosen;

@@ -181,6 +181,35 @@ fn a_list_of_addresses_is_not_loaded_by_half() {
 }
 
 #[test]
+fn one_address_in_its_dress_is_an_email() {
+    let text = "name,email\nAnn,Ann <Ann@example.com>\nBob,mailto:bob@example.com\nCy,<cy@example.com>\n\
+        Dan,Dan <dan@example.com> or <d@example.com>\nEve,Eve <eve@example>\n";
+    check(
+        text,
+        &[
+            (2, "ann@example.com"),
+            (3, "bob@example.com"),
+            (4, "cy@example.com"),
+            (5, "several_emails"),
+            (6, "invalid_email"),
+        ],
+    );
+    let mut list = open(text.as_bytes()).unwrap();
+    assert!(matches!(
+        list.next_row().unwrap().unwrap().content,
+        RowContent::Email {
+            written: "Ann <Ann@example.com>",
+            ..
+        }
+    ));
+    // One of two columns: the one that repeats the emails in another dress is no competition.
+    check(
+        "Email,From\nann@example.com,Ann <ann@example.com>\n",
+        &[(2, "ann@example.com")],
+    );
+}
+
+#[test]
 fn the_apostrophe_of_an_export_is_taken_off() {
     check(
         "email\n'+1@example.com\n''+1@example.com\n'-ann@example.com\no'neil@example.com\n'ann@example.com\n",
