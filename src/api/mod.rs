@@ -17,13 +17,16 @@ mod foreign;
 pub mod fuzzing;
 pub mod pacing;
 mod permit;
+mod spelling;
 
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{Member, ReadFailure, WriteAnswer};
 pub use crate::model::walk::Slice;
 use pacing::{Class, Gate, Permit, Signal};
-use std::sync::Arc;
+pub use spelling::Spelled;
+use spelling::Spelling;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// One page of an answer.
@@ -169,6 +172,7 @@ pub trait Tenant: Send + Sync + 'static {
 pub struct Paced<T> {
     tenant: Arc<T>,
     gate: Gate,
+    spelling: Arc<OnceLock<Spelling>>,
 }
 
 impl<T> Clone for Paced<T> {
@@ -176,6 +180,7 @@ impl<T> Clone for Paced<T> {
         Self {
             tenant: self.tenant.clone(),
             gate: self.gate.clone(),
+            spelling: self.spelling.clone(),
         }
     }
 }
@@ -186,6 +191,26 @@ impl<T: Tenant> Paced<T> {
         Self {
             tenant: Arc::new(tenant),
             gate,
+            spelling: Arc::default(),
+        }
+    }
+
+    /// These are its handles.
+    pub fn learn_handles(&self, defined: &[StatusDefinition]) {
+        // What was learned first is kept: a run reads all answers in one way.
+        let _ = self.spelling.set(Spelling::of(defined));
+    }
+
+    /// The same tenant, whose profiles show the handles that were learned as they are defined.
+    pub fn spelled(&self) -> Paced<Spelled<T>> {
+        let tenant = Spelled {
+            tenant: self.tenant.clone(),
+            spelling: self.spelling.clone(),
+        };
+        Paced {
+            tenant: Arc::new(tenant),
+            gate: self.gate.clone(),
+            spelling: self.spelling.clone(),
         }
     }
 

@@ -71,6 +71,7 @@ pub async fn check<T: Tenant>(tenant: &Paced<T>, job: &Job) -> Result<(), Object
     )
     .await?;
     let defined = statuses(tenant).await?;
+    tenant.learn_handles(&defined);
     for handle in &job.handles {
         if defined.iter().all(|status| status.handle != *handle) {
             return Err(Objection::UnknownHandle {

@@ -82,7 +82,7 @@ pub async fn run<T: Tenant>(
     let (halting, stop) = watch::channel(false);
     let together = Together::new(settings.way.group());
     let context = Context {
-        tenant,
+        tenant: tenant.spelled(),
         ledger,
         job: Arc::new(job),
         settings: Arc::new(settings),

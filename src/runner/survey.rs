@@ -64,6 +64,7 @@ pub async fn survey<T: Tenant>(
     job: &Job,
     sample: &[Email],
 ) -> Result<Surveyed, Objection> {
+    let tenant = &tenant.spelled();
     let (page, page_size) = match largest_page(tenant).await? {
         Ok(found) => found,
         Err(why) => {
