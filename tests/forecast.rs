@@ -146,7 +146,11 @@ impl Tenant for Simulated {
         self.read().await?;
         let changed = self.is_changed(profile);
         let held = if changed { vec![Handle::new("vip")] } else { vec![] };
-        Ok(Holding { held, email: None })
+        Ok(Holding {
+            held,
+            email: None,
+            is_kept: false,
+        })
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -145,6 +145,7 @@ impl Tenant for Town {
         Ok(Holding {
             held: held.clone(),
             email: Some(email.clone()),
+            is_kept: false,
         })
     }
 

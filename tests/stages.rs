@@ -191,7 +191,11 @@ impl Tenant for Fake {
         self.asked.alone.fetch_add(1, Ordering::Relaxed);
         let changed = self.changed.lock().unwrap().contains(profile);
         let held = if changed { vec![Handle::new("vip")] } else { vec![] };
-        Ok(Holding { held, email: None })
+        Ok(Holding {
+            held,
+            email: None,
+            is_kept: false,
+        })
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -196,6 +196,7 @@ impl Tenant for Town {
         Ok(Holding {
             held: held(*holds),
             email: Some(email.clone()),
+            is_kept: false,
         })
     }
 

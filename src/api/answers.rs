@@ -284,6 +284,7 @@ pub(super) fn holding(body: &[u8], asked: &ProfileId, foreign: &Foreign) -> Resu
     Ok(is_same_id(&profile.id, asked.as_str()).then(|| Holding {
         held: held_handles(statuses, foreign),
         email: profile.email,
+        is_kept: false,
     }))
 }
 

@@ -16,7 +16,8 @@ use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{self, Complaint, Member, ReadFailure, WriteAnswer};
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderMap, HeaderValue,
+    LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -165,12 +166,20 @@ impl Client {
 
     /// One GET; the body of a 2xx, or why there is none.
     async fn get(&self, url: Url) -> Result<Vec<u8>, ReadFailure> {
-        let response = self.reader.get(url).send().await.map_err(read_failure)?;
+        self.get_or_kept(url).await.map(|(body, _)| body)
+    }
+
+    /// The same, and whether the answer says that something on the way has kept it for a while.
+    async fn get_or_kept(&self, url: Url) -> Result<(Vec<u8>, bool), ReadFailure> {
+        let request = self.reader.get(url).header(CACHE_CONTROL, "no-cache");
+        let response = request.send().await.map_err(read_failure)?;
+        let age = response.headers().get(AGE).and_then(|age| age.to_str().ok());
+        let is_kept = age.is_some_and(|age| age.trim() != "0");
         let (status, retry_after) = self.head(&response);
         let location = self.location(&response);
         let body = body(response).await.map_err(ReadFailure::Spoiled)?;
         if status.is_success() {
-            return Ok(body);
+            return Ok((body, is_kept));
         }
         let complaint = self.complaint(&body, location);
         Err(outcome::classify_read(status.as_u16(), retry_after, complaint))
@@ -259,8 +268,10 @@ impl Tenant for Client {
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
-        let body = self.get(self.base.join(&["profiles", profile.as_str()])).await?;
-        asked_for(answers::holding(&body, profile, &self.foreign))
+        let url = self.base.join(&["profiles", profile.as_str()]);
+        let (body, is_kept) = self.get_or_kept(url).await?;
+        let holding = asked_for(answers::holding(&body, profile, &self.foreign))?;
+        Ok(Holding { is_kept, ..holding })
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -83,6 +83,8 @@ pub struct Holding {
     pub held: Vec<Handle>,
     /// Its email, as the tenant wrote it; `None` where the answer did not say, empty where it has none.
     pub email: Option<String>,
+    /// Whether the answer says that something on the way has kept it for a while (`Age`).
+    pub is_kept: bool,
 }
 
 /// A batch, as the tenant reports it.

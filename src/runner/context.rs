@@ -10,7 +10,7 @@ use super::lists::Comparison;
 use super::processing::Processing;
 use super::readback::Together;
 use crate::api::pacing::Class;
-use crate::api::{BatchReport, Paced, Page, Slice, Tenant, Wanted};
+use crate::api::{BatchReport, Holding, Paced, Page, Slice, Tenant, Wanted};
 use crate::ledger::{Decision, LedgerError, Writer};
 use crate::model::backoff::LONGEST_RETRY_AFTER;
 use crate::model::doubt::InDoubt;
@@ -31,6 +31,11 @@ const SPOILED_LIMIT: u32 = 8;
 
 /// Questions about batches in a row without a usable answer before no run asks them any more.
 const USELESS_POLLS_LIMIT: u64 = 4;
+
+/// Questions about single profiles in a row without a usable answer before they are asked only now and then.
+const USELESS_LOOKS_LIMIT: u32 = 4;
+/// How often they are asked then.
+const BETWEEN_USELESS_LOOKS: Duration = Duration::from_secs(10);
 
 /// Worthless answers, or none, to a question that settles a batch before it is seen whether others are answered. If so, it
 /// is given up for now: what a batch has to say is learned from its members then.
@@ -134,6 +139,8 @@ pub struct Context<T> {
     pub processing: Processing,
     /// Questions about batches in a row that brought no usable answer, in the whole run.
     pub useless_polls: Arc<AtomicU64>,
+    /// Questions about single profiles in a row that brought no usable answer, and when the last of them was given up.
+    pub useless_looks: Arc<Mutex<(u32, Option<Instant>)>>,
     /// What kinds of evidence are known to show what happened.
     pub calibrated: Arc<Mutex<Calibrated>>,
     /// Questions that were asked through this context: a stage that is to be measured gets one of its own.
@@ -160,6 +167,7 @@ impl<T> Clone for Context<T> {
             settle_ends: self.settle_ends.clone(),
             processing: self.processing.clone(),
             useless_polls: self.useless_polls.clone(),
+            useless_looks: self.useless_looks.clone(),
             calibrated: self.calibrated.clone(),
             asked: self.asked.clone(),
             stop: self.stop.clone(),
@@ -254,11 +262,70 @@ impl<T: Tenant> Context<T> {
     {
         let mut stop = self.stop.clone();
         self.asked.fetch_add(1, Ordering::Relaxed);
+        let tries = Tries {
+            impatient: tries,
+            enough: (class == Class::Settle).then_some(SPOILED_SETTLING_LIMIT),
+            ..Tries::default()
+        };
         tokio::select! {
             biased;
             _ = stop.wait_for(|stopped| *stopped) => Err(Halt::Stopped.into()),
-            answer = ask_patiently(&self.tenant, class, tries, question) => answer,
+            answer = ask_as_often(&self.tenant, class, tries, question) => answer,
         }
+    }
+
+    /// Whether questions about single profiles have brought no usable answer time and again.
+    pub fn looks_are_useless(&self) -> bool {
+        let useless = self.useless_looks.lock().unwrap_or_else(PoisonError::into_inner);
+        useless.0 >= USELESS_LOOKS_LIMIT
+    }
+
+    /// What a profile has. Where the tenant has answered nothing usable time and again, it is asked now and then only: each
+    /// such answer holds all other questions up.
+    pub async fn ask_profile(&self, class: Class, profile: &ProfileId) -> Result<Holding, GaveUp> {
+        let useless = || self.useless_looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = Tries {
+            enough: Some(SPOILED_SETTLING_LIMIT),
+            ..Tries::default()
+        };
+        if let mut useless = useless()
+            && useless.0 >= USELESS_LOOKS_LIMIT
+        {
+            if useless
+                .1
+                .is_some_and(|last| last.elapsed() < BETWEEN_USELESS_LOOKS)
+            {
+                return Err(GaveUp::Refused(
+                    "the tenant does not say what single profiles have".into(),
+                ));
+            }
+            // One of all those who ask tries whether it does by now, once.
+            useless.1 = Some(Instant::now());
+            tries.enough = Some(1);
+        }
+        let mut stop = self.stop.clone();
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let question = |tenant: Arc<T>| async move { tenant.held_by(profile).await };
+        let answer = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped.into()),
+            answer = ask_as_often(&self.tenant, class, tries, question) => answer,
+        };
+        match &answer {
+            Err(GaveUp::Refused(why)) => {
+                let mut useless = useless();
+                *useless = (useless.0 + 1, Some(Instant::now()));
+                if useless.0 == USELESS_LOOKS_LIMIT {
+                    self.events.notice(format!(
+                        "the tenant gives no usable answers about single profiles ({why}): \
+                         they are asked for now and then only"
+                    ));
+                }
+            }
+            Err(GaveUp::Halt(_)) => {}
+            Ok(_) | Err(GaveUp::Missing | GaveUp::Denied(_)) => *useless() = (0, None),
+        }
+        answer
     }
 
     /// How far a batch is. Where the tenant has answered nothing usable time and again, nobody asks any more: each such
@@ -339,18 +406,31 @@ pub async fn ask_patiently<T: Tenant, R, F>(
 where
     F: Future<Output = Result<R, ReadFailure>>,
 {
-    let mut tries = Tries {
+    let tries = Tries {
         impatient: unreachable_limit,
+        enough: (class == Class::Settle).then_some(SPOILED_SETTLING_LIMIT),
         ..Tries::default()
     };
+    ask_as_often(tenant, class, tries, question).await
+}
+
+async fn ask_as_often<T: Tenant, R, F>(
+    tenant: &Paced<T>,
+    class: Class,
+    mut tries: Tries,
+    question: impl Fn(Arc<T>) -> F,
+) -> Result<R, GaveUp>
+where
+    F: Future<Output = Result<R, ReadFailure>>,
+{
     loop {
         // No question is asked without a bound, be it that the tenant answers every other one.
-        if tries.are_suspicious(class) && tenant.read(class, find_nobody).await.is_ok() {
+        if tries.are_suspicious() && tenant.read(class, find_nobody).await.is_ok() {
             return Err(GaveUp::Refused(
                 "the tenant answers other questions and not this one".into(),
             ));
         }
-        let answer = match unreachable_limit {
+        let answer = match tries.impatient {
             Some(_) => tenant.read_soon(class, IMPATIENT_WAIT_LIMIT, &question).await,
             None => tenant.read(class, &question).await,
         };
@@ -379,6 +459,9 @@ where
 struct Tries {
     /// How many may fail before anybody has decided to wait.
     impatient: Option<u32>,
+    /// How many failures are enough where the question is about one batch or profile, and others are answered: what it
+    /// does not say may be learned in another way.
+    enough: Option<u32>,
     slowed: u32,
     unreachable: u32,
     /// Those between which the tenant could be reached by others.
@@ -393,10 +476,10 @@ struct Tries {
 
 impl Tries {
     /// Whether a question about a batch or a profile has failed so often that somebody has to ask which of the two it is.
-    fn are_suspicious(&mut self, class: Class) -> bool {
+    fn are_suspicious(&mut self) -> bool {
         let before = self.all;
         self.all += 1;
-        class == Class::Settle && before > 0 && before.is_multiple_of(SUSPICIOUS_FAILURES)
+        self.enough.is_some() && before > 0 && before.is_multiple_of(SUSPICIOUS_FAILURES)
     }
 
     /// Whether anybody was answered since this was last asked, or since the first failure.
@@ -444,8 +527,8 @@ impl Tries {
         if self.impatient.is_some_and(|limit| self.unreachable >= limit) {
             return Err(Halt::Outage(why).into());
         }
-        let of_a_batch = class == Class::Settle && self.unreachable >= SPOILED_SETTLING_LIMIT;
-        if of_a_batch && tenant.read(class, find_nobody).await.is_ok() {
+        let is_enough = self.enough.is_some_and(|enough| self.unreachable >= enough);
+        if is_enough && tenant.read(class, find_nobody).await.is_ok() {
             return Err(GaveUp::Refused(why));
         }
         if self.others_succeed(tenant, true) {
@@ -468,8 +551,8 @@ impl Tries {
     ) -> Result<(), GaveUp> {
         self.spoiled += 1;
         let others = self.others_succeed(tenant, false);
-        let of_a_batch = class == Class::Settle && self.spoiled >= SPOILED_SETTLING_LIMIT;
-        if of_a_batch
+        let is_enough = self.enough.is_some_and(|enough| self.spoiled >= enough);
+        if is_enough
             && self.spoiled < SPOILED_LIMIT
             && (others || tenant.read(class, find_nobody).await.is_ok())
         {

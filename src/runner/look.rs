@@ -91,7 +91,8 @@ pub enum Sight {
     Unchanged,
     /// The profile is gone, and with it any evidence.
     Gone,
-    /// It lacks what the profile surely has: the answer is older than that. No evidence either way.
+    /// It lacks what the profile surely has, or something on the way has kept it: the answer may be older than the
+    /// change. No evidence either way.
     Stale,
     /// The tenant would not say. No evidence either way.
     Unanswered,
@@ -206,12 +207,10 @@ pub async fn shows_alone<T: Tenant>(
     handle: &Handle,
 ) -> Result<bool, Halt> {
     let id = &member.profile;
-    let answer = context
-        .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
-        .await;
-    match answer {
-        Ok(Holding { held, .. }) => {
-            let stale = context.job.action == Action::Remove && lacks_the_rest(&context.job, member, &held);
+    match context.ask_profile(Class::Settle, id).await {
+        Ok(Holding { held, is_kept, .. }) => {
+            let stale = context.job.action == Action::Remove
+                && (is_kept || lacks_the_rest(&context.job, member, &held));
             Ok(!stale && context.job.action.shows(std::slice::from_ref(handle), &held))
         }
         Err(GaveUp::Halt(halt)) => Err(halt),
@@ -220,12 +219,17 @@ pub async fn shows_alone<T: Tenant>(
 }
 
 async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
-    let id = &member.profile;
-    match context
-        .ask(Class::Settle, |tenant| async move { tenant.held_by(id).await })
-        .await
-    {
-        Ok(Holding { held, email }) => Ok(judge(&context.job, member, &held, email.as_deref())),
+    match context.ask_profile(Class::Settle, &member.profile).await {
+        Ok(Holding { held, email, is_kept }) => {
+            let sight = judge(&context.job, member, &held, email.as_deref());
+            // What something on the way has kept may be older than the change, whatever it lacks.
+            let by_presence = context.job.action == Action::Assign && sight.shows_all();
+            Ok(if is_kept && !by_presence {
+                Sight::Stale
+            } else {
+                sight
+            })
+        }
         Err(GaveUp::Missing) => Ok(Sight::Gone),
         Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),
         Err(GaveUp::Halt(halt)) => Err(halt),

@@ -97,6 +97,7 @@ pub async fn run<T: Tenant>(
         settle_ends: Arc::default(),
         processing: Processing::default(),
         useless_polls: Arc::default(),
+        useless_looks: Arc::default(),
         calibrated: Arc::default(),
         asked: Arc::default(),
         stop,

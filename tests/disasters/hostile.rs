@@ -526,7 +526,11 @@ impl Tenant for Api {
         self.travel().await;
         let state = self.state();
         let held = self.shown(&state, profile.as_str());
-        Ok(Holding { held, email: None })
+        Ok(Holding {
+            held,
+            email: None,
+            is_kept: false,
+        })
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {

@@ -209,7 +209,11 @@ impl State {
             .filter(|known| known.exists(at));
         let held = known.ok_or(ReadFailure::Missing)?.held(at);
         let held = if blank { Vec::new() } else { self.spelled(held) };
-        Ok(Holding { held, email: None })
+        Ok(Holding {
+            held,
+            email: None,
+            is_kept: false,
+        })
     }
 
     fn spelled(&self, held: Vec<String>) -> Vec<Handle> {
