@@ -55,8 +55,9 @@
 //!   it goes on: `runner/meter.rs`.
 //! - How emails become profiles: [`model::way`] chooses, [`runner::survey`] finds out what the tenant supports,
 //!   [`runner::lookups`] forms the questions, `runner/resolve.rs` and `runner/scan.rs` ask them.
-//! - When a look-up that found nobody is believed: `runner/bursts.rs`, with the witnesses of `runner/known.rs`; whether
-//!   lists say what profiles have: `runner/lists.rs`; how old a look-up may be: `ledger/age.rs`.
+//! - When one answer is not enough: `runner/bursts.rs` says for which entries, `runner/again.rs` asks again, with the
+//!   witnesses of `runner/known.rs`; whether lists say what profiles have: `runner/lists.rs`; which handle is meant by a
+//!   word in another case: `api/spelling.rs`; how old a look-up may be: `ledger/age.rs`.
 //! - Outages and who goes first: `api/pacing/keeper.rs`; the promise that no window holds too much: `window.rs` there;
 //!   how the tenant's own limit is found: `tempo.rs`; what processes on one host share: `shared.rs` and `record.rs`.
 //! - What may be written over or removed: [`files`]. How foreign text is shown: [`model::text`].

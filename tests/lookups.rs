@@ -22,9 +22,9 @@ use rollbook::runner::context::{Halt, RunSettings};
 use rollbook::runner::event::Events;
 use rollbook::runner::limits::Limits;
 use rollbook::runner::run::{Ending, run};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -35,6 +35,9 @@ const LATENCY: Duration = Duration::from_millis(25);
 type Twist =
     Box<dyn Fn(Duration, Wanted<'_>, u32, Page<Found>) -> Result<Page<Found>, ReadFailure> + Send + Sync>;
 
+/// What becomes of a look at one profile: when it is asked for, which one, and what a good tenant would say.
+type Look = Box<dyn Fn(Duration, &str, Holding) -> Result<Holding, ReadFailure> + Send + Sync>;
+
 /// A tenant in memory.
 struct Town {
     people: Vec<(String, String, Vec<Handle>)>,
@@ -43,6 +46,7 @@ struct Town {
     /// What lists say that a profile has which has this.
     listed: fn(&[Handle]) -> Option<Vec<Handle>>,
     twist: Twist,
+    look: Look,
     latency: Duration,
     began: Instant,
     questions: Arc<AtomicU64>,
@@ -56,6 +60,7 @@ impl Town {
             heeds_case: false,
             listed: |held| Some(held.to_vec()),
             twist: Box::new(|_, _, _, page| Ok(page)),
+            look: Box::new(|_, _, holding| Ok(holding)),
             latency: LATENCY,
             began: Instant::now(),
             questions: Arc::default(),
@@ -142,11 +147,12 @@ impl Tenant for Town {
         tokio::time::sleep(self.latency).await;
         let person = self.people.iter().find(|(id, ..)| id == profile.as_str());
         let (_, email, held) = person.ok_or(ReadFailure::Missing)?;
-        Ok(Holding {
+        let holding = Holding {
             held: held.clone(),
             email: Some(email.clone()),
             is_kept: false,
-        })
+        };
+        (self.look)(self.began.elapsed(), profile.as_str(), holding)
     }
 
     async fn batch(&self, _: &BatchId) -> Result<BatchReport, ReadFailure> {
@@ -241,7 +247,7 @@ fn look_up(town: impl FnOnce() -> Town, list: &[String], action: Action, way: Wa
             confirm: Confirm::Sample,
             settle_deadline: Duration::from_secs(2),
             in_doubt: InDoubt::Verify,
-            quiet: Duration::from_millis(500),
+            quiet: Duration::from_secs(75),
             retry: None,
         };
         let counts = ledger.counts().unwrap();
@@ -447,7 +453,7 @@ fn one_question_that_is_refused_fails_one_entry() {
 fn doubts_cost_little_at_a_tenant_that_is_well() {
     for (way, unknown_every, most) in [
         (Way::One, 0, 1_020),
-        (Way::One, 8, 1_125 + 50),
+        (Way::One, 8, 1_125 + 125 + 50),
         (MANY, 0, 12 + 2 + 20),
         (MANY, 8, 13 + 2 + 125 + 20),
     ] {
@@ -676,6 +682,171 @@ fn lists_that_agree_are_believed_after_a_handful_of_requests() {
     let came = look_up(|| Town::of(300), &list(300, 0), Action::Assign, MANY).done();
     came.expect(&[("resolved", 300)]);
     assert!(came.single <= 110, "{}", came.single);
+}
+
+/// For two seconds and a half profiles say that they have nothing at all; the lists, where they say anything, know better
+/// or are as blank.
+#[test]
+fn a_profile_that_shows_nothing_is_not_left_out_at_once() {
+    let as_it_is: fn(&[Handle]) -> Option<Vec<Handle>> = |held| Some(held.to_vec());
+    let silent: fn(&[Handle]) -> Option<Vec<Handle>> = |_| Some(vec![]);
+    let unsaid: fn(&[Handle]) -> Option<Vec<Handle>> = |_| None;
+    let scan = Way::Scan { pages: 3, group: 90 };
+    for (listed, what) in [(as_it_is, "lists agree"), (silent, "silent"), (unsaid, "unsaid")] {
+        for (way, began) in [
+            (Way::One, 0),
+            (Way::One, 400),
+            (MANY, 0),
+            (MANY, 150),
+            (scan, 150),
+        ] {
+            let blank = Duration::from_millis(began)..Duration::from_millis(began + 2_500);
+            let is_blank = blank.clone();
+            let town = || Town {
+                listed,
+                look: Box::new(move |at, _, holding| {
+                    let held = if blank.contains(&at) { vec![] } else { holding.held };
+                    Ok(Holding { held, ..holding })
+                }),
+                ..Town::new(with_statuses()).twisted(move |at, _, _, mut page| {
+                    if is_blank.contains(&at) {
+                        let lists = page.items.iter_mut().filter_map(|found| found.held.as_mut());
+                        lists.for_each(Vec::clear);
+                    }
+                    Ok(page)
+                })
+            };
+            println!("{what}, {way}, from {began} ms on");
+            let came = look_up(town, &list(300, 0), Action::Remove, way).done();
+            came.expect(&[("not_assigned", 200), ("resolved", 100)]);
+        }
+    }
+}
+
+/// Two reads of a profile in three show nothing, for as long as it is asked, and the list says that it has the status.
+#[test]
+fn a_list_that_shows_the_status_is_not_outweighed_by_blank_profiles() {
+    for (action, states) in [
+        (Action::Remove, [("not_assigned", 200), ("resolved", 100)]),
+        (Action::Assign, [("already_assigned", 100), ("resolved", 200)]),
+    ] {
+        for way in [Way::One, MANY] {
+            let looks = AtomicU64::default();
+            let town = || Town {
+                look: Box::new(move |_, _, holding| {
+                    let is_blank = !looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
+                    let held = if is_blank { vec![] } else { holding.held };
+                    Ok(Holding { held, ..holding })
+                }),
+                ..Town::new(with_statuses())
+            };
+            println!("{action}, {way}");
+            let came = look_up(town, &list(300, 0), action, way).done();
+            let came_out = came.states();
+            let of = |state: &str| came_out.get(state).copied().unwrap_or(0);
+            // A few are never shown with anything.
+            assert!(of("failed") <= 5, "{came_out:?}");
+            let [skipped, resolved] = states;
+            assert_eq!(of(skipped.0) + of("failed"), skipped.1, "{came_out:?}");
+            assert_eq!(of(resolved.0), resolved.1, "{came_out:?}");
+        }
+    }
+}
+
+/// Each question is answered wrongly once, and rightly from then on: an empty list, or one that lacks somebody.
+#[test]
+fn nobody_is_missing_by_one_wrong_answer() {
+    for way in [Way::One, MANY] {
+        let asked: Mutex<HashSet<String>> = Mutex::default();
+        let town = || {
+            Town::of(40).twisted(move |_, wanted, _, mut page| {
+                let number = |email: &str| email[1..].split('@').next().unwrap().parse::<u32>().unwrap_or(1);
+                let is_first = |email: &str| {
+                    number(email).is_multiple_of(7) && asked.lock().unwrap().insert(email.to_owned())
+                };
+                if matches!(wanted, Wanted::Email(_)) {
+                    page.items.retain(|found| !is_first(&found.email));
+                    page.total = Some(page.items.len() as u64);
+                }
+                Ok(page)
+            })
+        };
+        let came = look_up(town, &list(40, 5), Action::Assign, way).done();
+        came.expect(&[("not_found", 8), ("resolved", 40)]);
+    }
+}
+
+/// A search finds profiles that their ids do not lead to: one for half a minute, and one for ever. The lists do not say what
+/// profiles have.
+#[test]
+fn a_profile_that_its_id_does_not_lead_to_yet_is_nobodys_absence() {
+    for way in [Way::One, MANY] {
+        let town = || Town {
+            listed: |_| None,
+            look: Box::new(|at, id, holding| match id {
+                "000007" if at < Duration::from_secs(30) => Err(ReadFailure::Missing),
+                "000008" => Err(ReadFailure::Missing),
+                _ => Ok(holding),
+            }),
+            ..Town::of(40)
+        };
+        let came = look_up(town, &list(40, 0), Action::Assign, way).done();
+        came.expect(&[("failed", 1), ("resolved", 39)]);
+        assert_eq!(came.verdicts["p8@example.com"].1, "lookup_failed");
+    }
+}
+
+/// Whatever ids lead to, for ever: it costs a bounded number of questions, and some minutes.
+#[test]
+fn single_profiles_that_are_never_shown_end_the_look_ups_soon() {
+    for failure in [
+        ReadFailure::Missing,
+        ReadFailure::Spoiled("HTTP 500".into()),
+        ReadFailure::Unreachable("HTTP 503".into()),
+        ReadFailure::Elsewhere,
+    ] {
+        for (people, most, minutes) in [(8, 300, 4), (300, 3_000, 12)] {
+            let (refused, began) = (failure.clone(), Arc::new(Mutex::new(Duration::ZERO)));
+            let last = began.clone();
+            let town = || Town {
+                listed: |_| None,
+                look: Box::new(move |_, _, _| Err(refused.clone())),
+                ..Town::of(people).twisted(move |at, _, _, page| {
+                    *last.lock().unwrap() = at;
+                    Ok(page)
+                })
+            };
+            let came = look_up(town, &list(people, 0), Action::Assign, Way::One).done();
+            let took = *began.lock().unwrap();
+            println!("{failure:?}, {people}: {} questions, {took:?}", came.questions);
+            came.expect(&[("failed", people)]);
+            assert!(came.questions <= most, "{failure:?}: {}", came.questions);
+            assert!(took <= Duration::from_secs(60 * minutes), "{failure:?}: {took:?}");
+        }
+    }
+}
+
+/// For a while single profiles cannot be read.
+#[test]
+fn single_profiles_that_cannot_be_read_for_a_while_fail_nobody() {
+    for (failure, seconds) in [
+        (ReadFailure::Missing, 40),
+        (ReadFailure::Spoiled("HTTP 500".into()), 10),
+    ] {
+        let town = || Town {
+            listed: |_| None,
+            look: Box::new(move |at, _, holding| {
+                if at < Duration::from_secs(seconds) {
+                    Err(failure.clone())
+                } else {
+                    Ok(holding)
+                }
+            }),
+            ..Town::of(60)
+        };
+        let came = look_up(town, &list(60, 0), Action::Assign, Way::One).done();
+        came.expect(&[("resolved", 60)]);
+    }
 }
 
 /// A tenant that refuses every batch for three seconds, with words that name nobody.

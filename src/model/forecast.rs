@@ -257,7 +257,7 @@ mod tests {
             ..TERMS
         };
         let forecast = forecast(&work, &limited, &costs(half));
-        assert_eq!((forecast.requests.looking_up, forecast.at_most), (160, 100));
+        assert_eq!((forecast.requests.looking_up, forecast.at_most), (240, 100));
         assert_eq!(forecast.requests.sending, 1);
     }
 

@@ -133,13 +133,14 @@ pub fn scan_checks(settled: u64) -> u64 {
 }
 
 impl Way {
-    /// About how many requests it takes to look so many emails up, of which this share will be missing.
+    /// About how many requests it takes to look so many emails up, of which this share will be missing: each of those is asked
+    /// for twice.
     pub fn lookups(self, emails: u64, missing_share: f64) -> u64 {
         let emails = emails as f64;
         let alone = emails * missing_share;
         let checks = scan_checks((emails - alone) as u64) as f64;
         let requests = match self {
-            Self::One => emails,
+            Self::One => emails + alone,
             Self::Many { group } => emails / group as f64 + alone,
             // Whoever a scan does not see is asked for in groups first, where that is possible.
             Self::Scan { pages, group: 1 } => pages as f64 + checks + alone,
@@ -271,7 +272,7 @@ mod tests {
         let many = Way::Many { group: 100 };
         assert_eq!(many.lookups(10_000, 0.0), 100);
         assert_eq!(many.lookups(10_000, 0.05), 600);
-        assert_eq!(Way::One.lookups(10_000, 0.05), 10_000);
+        assert_eq!(Way::One.lookups(10_000, 0.05), 10_500);
         let scan = |group| Way::Scan { pages: 200, group }.lookups(10_000, 0.05);
         assert_eq!((scan(1), scan(100)), (200 + 475 + 500, 200 + 475 + 505));
         assert_eq!(

@@ -10,7 +10,6 @@ use super::settle::Settled;
 use crate::ledger::PendingEntry;
 use crate::model::ids::{BatchNo, EntryId};
 use crate::model::lookup::Verdict;
-use tokio::time::Instant;
 
 /// Something to be carried out.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,8 +71,6 @@ pub struct AskedAgain {
     pub verdicts: Vec<(EntryId, Verdict)>,
     /// How many of them were found after all.
     pub found: usize,
-    /// When the search was last seen to find somebody whom it knows; `None` where it knows nobody.
-    pub at: Option<Instant>,
 }
 
 /// What a halted command was about.

@@ -11,10 +11,10 @@ use crate::model::email::{Email, same};
 use crate::model::grouping::is_plain;
 use crate::model::lookup::Found;
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 /// Witnesses that are kept, the newest.
 const WITNESSES: usize = 8;
@@ -35,6 +35,8 @@ const ROUNDS: [Duration; 6] = [
 pub struct Known {
     witnesses: Arc<Mutex<VecDeque<Witness>>>,
     folds_case: Arc<OnceCell<bool>>,
+    /// How often in a row nothing became clear of those whom contradictory answers were about, however long it was waited.
+    pub waited_in_vain: Arc<AtomicU64>,
 }
 
 /// A question whose answer is known.
@@ -77,8 +79,6 @@ impl Known {
 /// That the search found somebody whom it had found before.
 #[derive(Clone, Copy, Debug)]
 pub struct Works {
-    /// When.
-    pub at: Instant,
     /// Whether it did so at the first try.
     pub at_once: bool,
 }
@@ -92,8 +92,8 @@ pub async fn search_works<T: Tenant>(context: &Context<T>) -> Result<Option<Work
         }
         match ask_witnesses(context).await? {
             Search::Works => {
-                let (at, at_once) = (Instant::now(), wait.is_zero());
-                return Ok(Some(Works { at, at_once }));
+                let at_once = wait.is_zero();
+                return Ok(Some(Works { at_once }));
             }
             Search::NoWitness => return Ok(None),
             Search::Fails(said) => why = said,

@@ -85,41 +85,75 @@ pub async fn lists<T: Tenant>(context: &Context<T>) -> Result<Lists, Halt> {
     Ok(context.comparison.verdict(context.job.action))
 }
 
-/// What a profile has that a list says to have these; `None` where it is gone.
+/// What is known of the statuses of a profile that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It has these.
+    Has(Vec<Handle>),
+    /// It is shown with no status at all, and would keep the one that is to be taken away if that is not true: a replica
+    /// that has just started says so of everybody. Believed when it is said twice, some time apart.
+    Nothing,
+    /// The answers contradict each other, or one is missing, so nothing is believed as long as they do; why.
+    Unclear(String),
+}
+
+const BLANK: &str = "the tenant's list shows the status, and the profile itself shows no status at all";
+const UNKNOWN_BY_ID: &str = "the tenant finds the profile by its email, and GET /profiles/{id} answers 404";
+const UNREADABLE: &str =
+    "the profile itself cannot be read, and lists are not known to say what profiles have";
+
+/// What a profile has that a list says to have these.
+///
+/// Nobody is left out because one answer lacks something. Where a status is to be taken away, both the list and the
+/// profile must lack it: a removal too many does no harm. Where one is to be given, what shows it was not made up, so
+/// that a profile without any status does not outweigh a list that shows it.
 pub async fn held_of<T: Tenant>(
     context: &Context<T>,
     profile: &ProfileId,
     listed: Option<&Vec<Handle>>,
-) -> Result<Option<Vec<Handle>>, GaveUp> {
+) -> Result<Held, GaveUp> {
     let known = match listed {
         Some(_) => lists(context).await?,
         None => Lists::Disagree,
     };
+    let removes = context.job.action == Action::Remove;
     if let (Lists::Agree, Some(listed)) = (known, listed) {
-        return Ok(Some(listed.clone()));
+        return Ok(believed(removes, listed.clone()));
     }
-    let own = context
-        .ask(
-            Class::Lookup,
-            |tenant| async move { tenant.held_by(profile).await },
-        )
-        .await;
-    match (own, listed, known) {
-        (Ok(Holding { held, .. }), listed, _) => {
-            if let Some(listed) = listed
-                && known == Lists::Unknown
-            {
+    let shown: Vec<Handle> = listed.into_iter().flatten().cloned().collect();
+    let shows_the_status = shown.iter().any(|handle| context.job.handles.contains(handle));
+    let own = context.ask_profile(Class::Lookup, profile).await;
+    match own {
+        Ok(Holding { mut held, .. }) => {
+            if let (Some(listed), Lists::Unknown) = (listed, known) {
                 context.comparison.count(listed, &held);
             }
-            Ok(Some(held))
+            if shows_the_status && !removes && held.is_empty() {
+                return Ok(Held::Unclear(BLANK.into()));
+            }
+            if removes {
+                let also = |handle: &Handle| context.job.handles.contains(handle) && !held.contains(handle);
+                let also: Vec<Handle> = shown.into_iter().filter(also).collect();
+                held.extend(also);
+            }
+            Ok(believed(removes, held))
         }
+        Err(GaveUp::Halt(halt)) => Err(halt.into()),
         // There is nothing but the list.
-        (Err(GaveUp::Missing | GaveUp::Denied(_) | GaveUp::Refused(_)), Some(listed), Lists::Unknown) => {
-            Ok(Some(listed.clone()))
-        }
-        // Deleted between two requests.
-        (Err(GaveUp::Missing), ..) => Ok(None),
-        (Err(gave_up), ..) => Err(gave_up),
+        Err(_) if known == Lists::Unknown && (shows_the_status || !removes) => Ok(Held::Has(shown)),
+        Err(_) if known == Lists::Unknown => Ok(Held::Unclear(UNREADABLE.into())),
+        // Deleted between two requests, or not known yet where this one was answered.
+        Err(GaveUp::Missing) => Ok(Held::Unclear(UNKNOWN_BY_ID.into())),
+        Err(GaveUp::Refused(why)) => Ok(Held::Unclear(why)),
+        Err(gave_up) => Err(gave_up),
+    }
+}
+
+fn believed(removes: bool, held: Vec<Handle>) -> Held {
+    if removes && held.is_empty() {
+        Held::Nothing
+    } else {
+        Held::Has(held)
     }
 }
 
@@ -155,9 +189,7 @@ async fn compare<T: Tenant>(context: &Context<T>, found: Found) -> Result<bool, 
     };
     let (id, email) = (&found.profile, found.email.trim());
     for again in [false, true] {
-        let own = context
-            .ask(Class::Lookup, |tenant| async move { tenant.held_by(id).await })
-            .await;
+        let own = context.ask_profile(Class::Lookup, id).await;
         let own = match own {
             Ok(Holding { held, .. }) => held,
             Err(GaveUp::Halt(halt)) => return Err(halt),

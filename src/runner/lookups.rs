@@ -12,7 +12,6 @@ use crate::model::grouping::{CHECK_ONE_IN, Grouping, Setback, cut, is_plain};
 use crate::model::ids::EntryId;
 use crate::model::lookup::Verdict;
 use std::collections::VecDeque;
-use tokio::time::Instant;
 
 /// Pending entries fetched from the ledger at a time.
 pub const REFILL_ENTRIES: usize = 2_000;
@@ -57,10 +56,10 @@ pub struct LookedUp {
     pub missed: Vec<PendingEntry>,
     /// The same, where nobody could witness that the search worked: they are asked for alone as if for the first time.
     pub unwitnessed: Vec<PendingEntry>,
-    /// Entries that nobody was found for, or that were refused: not believed yet.
+    /// Entries of which one answer is not enough.
     pub provisional: Vec<Provisional>,
-    /// When somebody was found, where that was so.
-    pub found_at: Option<Instant>,
+    /// Whether somebody was found.
+    pub found: bool,
     /// Entries about which nothing was learned.
     pub again: Vec<PendingEntry>,
     /// What speaks against asking in groups.
@@ -139,13 +138,13 @@ impl Lookups {
             missed,
             unwitnessed,
             provisional,
-            found_at,
+            found,
             again,
             setback,
         } = looked_up;
         self.to_record.extend(verdicts);
-        if let Some(at) = found_at {
-            self.to_record.extend(self.bursts.found(at));
+        if found {
+            self.bursts.found();
         }
         provisional
             .into_iter()
@@ -182,7 +181,7 @@ impl Lookups {
 
     /// Takes in what asking once more has led to.
     pub fn asked_again(&mut self, asked: AskedAgain) {
-        self.bursts.asked(asked.found, asked.at);
+        self.bursts.asked(asked.found);
         self.to_record.extend(asked.verdicts);
     }
 

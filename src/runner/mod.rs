@@ -2,7 +2,7 @@
 //!
 //! `ingest` takes lists in (`count` only counts them), `preflight` checks, `survey` finds out what else the tenant
 //! supports, `plan` reckons, and then `run` goes on with whatever the ledger says is left: `scan` and `resolve` look
-//! entries up, `send` sends batches, `settle` learns what became of those that were accepted, `doubt` whether the others
+//! entries up (`again` those of whom one answer is not enough), `send` sends batches, `settle` learns what became of those that were accepted, `doubt` whether the others
 //! arrived, and `adoption` waits for what the original of a copied ledger has sent. The stages do not know each other;
 //! `coordinator`, with `lookups` and `bursts` in it, decides who is next, `run` carries it out. `look`, `readback`,
 //! `handles`, `known` and `lists` are what several of them ask.
@@ -10,6 +10,7 @@
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
 
 mod adoption;
+mod again;
 mod bursts;
 mod change;
 pub mod commands;

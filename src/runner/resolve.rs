@@ -7,11 +7,10 @@
 //! requests, and if nothing in it contradicts the question. It settles whom it holds; whoever it does not hold is asked
 //! for alone before anybody is called not found.
 
-use super::bursts::{Doubtful, Provisional};
-use super::commands::AskedAgain;
+use super::bursts::Provisional;
 use super::context::{Context, GaveUp, Halt, find_nobody};
 use super::known::{folds_case, search_works};
-use super::lists::held_of;
+use super::lists::{Held, held_of};
 use super::lookups::{LookedUp, Question};
 use crate::api::pacing::Class;
 use crate::api::{Page, Slice, Tenant, Wanted};
@@ -19,14 +18,12 @@ use crate::ledger::PendingEntry;
 use crate::model::email::Email;
 use crate::model::entry::SkipReason;
 use crate::model::grouping::{Setback, sort_out};
-use crate::model::ids::{EntryId, ProfileId};
+use crate::model::ids::ProfileId;
 use crate::model::lookup::{Found, Verdict, bearers, judge};
 use crate::model::outcome::ReadFailure;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Pages of one look-up that are read at the most. A partial filter that matches five thousand profiles for a
@@ -34,10 +31,6 @@ use tokio::time::Instant;
 const PAGES_LIMIT: u32 = 50;
 /// How often the pages of one look-up are read before it is given up, where they change meanwhile.
 const READINGS_LIMIT: u32 = 3;
-/// How often entries are asked for once more where the search works only now and then.
-const ASKED_AGAIN_LIMIT: u32 = 3;
-/// How long what was asked lies back before it is asked again where nobody can witness that the search works.
-const WITHOUT_WITNESS: Duration = Duration::from_secs(3);
 /// Worthless answers to one group before it is given up: its emails can also be asked for alone.
 const SPOILED_LIMIT: u32 = 2;
 /// Answers that say that the question was too long, or are what gateways say to one.
@@ -56,30 +49,20 @@ async fn look_up_alone<T: Tenant>(
     entry: PendingEntry,
     missed: bool,
 ) -> Result<LookedUp, Halt> {
-    let (verdict, at_once, at) = match find(context, &entry).await {
-        Ok(found) => found,
-        Err(gave_up) => (failed(gave_up)?, false, Instant::now()),
-    };
-    let mut looked_up = LookedUp {
-        found_at: is_of_somebody(&verdict).then_some(at),
-        ..LookedUp::default()
-    };
-    // The answer to its group, which held others, said so before.
-    let is_said_twice = missed && !matches!(verdict, Verdict::Failed { .. });
-    if is_of_somebody(&verdict) || is_said_twice {
-        looked_up.verdicts.push((entry.id, verdict));
-    } else {
-        looked_up.provisional.push(Provisional { entry, verdict, at });
-    }
-    if missed && at_once {
+    let finding = find(context, &entry).await.or_else(given_up)?;
+    let mut looked_up = LookedUp::default();
+    if missed && finding.at_once {
         let why = "it left a profile out that it returns when asked for it alone";
         looked_up.setback = Some(Setback::Contradicted(why));
     }
+    // The answer to its group, which held others, said so before.
+    let is_said_twice = missed && finding.finds_nobody();
+    looked_up.take(entry, finding, is_said_twice);
     Ok(looked_up)
 }
 
 /// Whether somebody was found.
-fn is_of_somebody(verdict: &Verdict) -> bool {
+pub(super) fn is_of_somebody(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Resolved { .. } | Verdict::Ambiguous { .. } => true,
         Verdict::Skipped { profile, .. } => profile.is_some(),
@@ -98,80 +81,69 @@ fn failed(gave_up: GaveUp) -> Result<Verdict, Halt> {
     Ok(Verdict::Failed { reason })
 }
 
-/// Asks once more for entries that nobody was found for, or that were refused. What that leads to is believed where the
-/// search was seen to work before and after.
-pub async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> Result<AskedAgain, Halt> {
-    for _ in 0..ASKED_AGAIN_LIMIT {
-        let before = search_works(context).await?;
-        if before.is_some_and(|works| doubtful.is_bracketed(works.at)) {
-            let results = doubtful.results.into_iter();
-            return Ok(AskedAgain {
-                verdicts: results.map(|result| (result.entry.id, result.verdict)).collect(),
-                found: 0,
-                at: before.map(|works| works.at),
-            });
-        }
-        if before.is_none() {
-            context.pause(WITHOUT_WITNESS).await?;
-        }
-        let verdicts = find_all(context, &doubtful, before.is_some()).await?;
-        let found = verdicts
-            .iter()
-            .filter(|(_, verdict)| is_of_somebody(verdict))
-            .count();
-        let after = if found == verdicts.len() || before.is_none() {
-            before
+/// What one look-up has found out.
+#[derive(Clone)]
+pub(super) struct Finding {
+    /// What it leads to.
+    pub verdict: Verdict,
+    /// Whether somebody was found under the first spelling.
+    pub at_once: bool,
+    /// When the search had answered.
+    pub at: Instant,
+    /// How far it is believed.
+    pub trust: Trust,
+}
+
+/// How far one answer is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// As it is.
+    Firm,
+    /// When it is given again: it rests on something that was not shown.
+    Again,
+    /// Not at all: others contradict it.
+    Unclear,
+    /// There was none.
+    GivenUp,
+}
+
+impl Finding {
+    /// Whether nobody bears the email.
+    pub fn finds_nobody(&self) -> bool {
+        matches!(self.verdict, Verdict::Skipped { profile: None, .. })
+    }
+}
+
+impl LookedUp {
+    /// Takes in what was found out about an entry.
+    fn take(&mut self, entry: PendingEntry, finding: Finding, is_said_twice: bool) {
+        let Finding {
+            verdict, at, trust, ..
+        } = finding;
+        self.found |= is_of_somebody(&verdict);
+        if trust == Trust::Firm || is_said_twice {
+            self.verdicts.push((entry.id, verdict));
         } else {
-            // Whatever ended in between may have begun again.
-            search_works(context).await?
-        };
-        if after.is_none_or(|works| works.at_once) {
-            let at = after.map(|works| works.at);
-            return Ok(AskedAgain { verdicts, found, at });
+            self.provisional.push(Provisional { entry, verdict, at });
         }
-    }
-    Err(Halt::SearchFails("it finds nobody, time and again".into()))
-}
-
-/// The verdicts on all of these. `witnessed`: the search works, so that what it refuses is the question's fault.
-async fn find_all<T: Tenant>(
-    context: &Context<T>,
-    doubtful: &Doubtful,
-    witnessed: bool,
-) -> Result<Vec<(EntryId, Verdict)>, Halt> {
-    let mut left = doubtful.results.iter().map(|result| result.entry.clone());
-    let (mut asking, mut verdicts) = (JoinSet::new(), Vec::new());
-    loop {
-        while asking.len() < context.settings.concurrency
-            && let Some(entry) = left.next()
-        {
-            let context = context.clone();
-            asking.spawn(async move { (entry.id, find(&context, &entry).await) });
-        }
-        let Some(asked) = asking.join_next().await else {
-            return Ok(verdicts);
-        };
-        let (entry, found) = asked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let verdict = match found {
-            Ok((verdict, ..)) => verdict,
-            Err(GaveUp::Denied(refusal)) if !witnessed => return Err(Halt::Denied(refusal)),
-            Err(GaveUp::Missing) if !witnessed => {
-                return Err(Halt::Outage("GET /profiles answers 404".into()));
-            }
-            Err(gave_up) => failed(gave_up)?,
-        };
-        verdicts.push((entry, verdict));
     }
 }
 
-/// The verdict on one email, whether somebody was found under its first spelling, and when the search had answered.
+/// What a question that was given up leads to.
+pub(super) fn given_up(gave_up: GaveUp) -> Result<Finding, Halt> {
+    Ok(Finding {
+        verdict: failed(gave_up)?,
+        at_once: false,
+        at: Instant::now(),
+        trust: Trust::GivenUp,
+    })
+}
+
+/// What is found out about one email.
 ///
 /// Every spelling of its lists is asked for, unless the search is known to fold case: two people may bear the email in
 /// two cases.
-async fn find<T: Tenant>(
-    context: &Context<T>,
-    entry: &PendingEntry,
-) -> Result<(Verdict, bool, Instant), GaveUp> {
+pub(super) async fn find<T: Tenant>(context: &Context<T>, entry: &PendingEntry) -> Result<Finding, GaveUp> {
     let asked = Email::from_ledger(&entry.email);
     let mut found = sure_pages(context, &asked, &entry.email).await?;
     let at_once = !bearers(&asked, &found).is_empty();
@@ -184,13 +156,7 @@ async fn find<T: Tenant>(
         }
     }
     let at = Instant::now();
-    let bearers = bearers(&asked, &found);
-    if bearers.is_empty() {
-        let (reason, profile) = (SkipReason::NotFound, None);
-        return Ok((Verdict::Skipped { reason, profile }, false, at));
-    }
-    let verdict = judge_bearers(context, &bearers).await?;
-    Ok((verdict, at_once, at))
+    judge_bearers(context, &bearers(&asked, &found), at_once, at).await
 }
 
 fn note<T>(context: &Context<T>, asked: &Email, spelling: &str, found: &[Found]) {
@@ -234,20 +200,36 @@ async fn beyond_doubt<T: Tenant>(
     ))
 }
 
-/// The verdict on an email that these profiles, at least one, bear.
-async fn judge_bearers<T: Tenant>(context: &Context<T>, bearers: &[&Found]) -> Result<Verdict, GaveUp> {
-    let [only] = bearers else {
-        return Ok(Verdict::Ambiguous {
-            candidates: bearers.iter().map(|found| found.profile.clone()).collect(),
-        });
+/// What it means that these profiles bear an email, as the search has answered by then.
+pub(super) async fn judge_bearers<T: Tenant>(
+    context: &Context<T>,
+    bearers: &[&Found],
+    at_once: bool,
+    at: Instant,
+) -> Result<Finding, GaveUp> {
+    let (verdict, trust) = match bearers {
+        [] => {
+            let (reason, profile) = (SkipReason::NotFound, None);
+            (Verdict::Skipped { reason, profile }, Trust::Again)
+        }
+        [only] => {
+            let profile = only.profile.clone();
+            match held_of(context, &profile, only.held.as_ref()).await? {
+                Held::Has(held) => (judge(&context.job, profile, held), Trust::Firm),
+                Held::Nothing => (judge(&context.job, profile, Vec::new()), Trust::Again),
+                Held::Unclear(why) => (Verdict::Failed { reason: why }, Trust::Unclear),
+            }
+        }
+        several => {
+            let candidates = several.iter().map(|found| found.profile.clone()).collect();
+            (Verdict::Ambiguous { candidates }, Trust::Firm)
+        }
     };
-    let profile = only.profile.clone();
-    Ok(match held_of(context, &profile, only.held.as_ref()).await? {
-        Some(held) => judge(&context.job, profile, held),
-        None => Verdict::Skipped {
-            reason: SkipReason::NotFound,
-            profile: None,
-        },
+    Ok(Finding {
+        verdict,
+        at_once,
+        at,
+        trust,
     })
 }
 
@@ -392,16 +374,8 @@ async fn look_up_group<T: Tenant>(
             continue;
         }
         let bearers: Vec<&Found> = found.iter().collect();
-        let verdict = match judge_bearers(context, &bearers).await {
-            Ok(verdict) => verdict,
-            Err(gave_up) => failed(gave_up)?,
-        };
-        if is_of_somebody(&verdict) {
-            looked_up.found_at = Some(at);
-            looked_up.verdicts.push((entry.id, verdict));
-        } else {
-            looked_up.provisional.push(Provisional { entry, verdict, at });
-        }
+        let finding = judge_bearers(context, &bearers, true, at).await;
+        looked_up.take(entry, finding.or_else(given_up)?, false);
     }
     Ok(looked_up)
 }

@@ -17,7 +17,7 @@ use crate::api::pacing::Class;
 use crate::api::{Page, Slice, Tenant, Wanted};
 use crate::ledger::{ScanState, Seen, Sighting};
 use crate::model::entry::EntryState;
-use crate::model::ids::{Action, EntryId, ProfileId};
+use crate::model::ids::{Action, EntryId, Handle, ProfileId};
 use crate::model::lookup::{Found, Verdict, judge};
 use crate::model::walk::{self, Walk};
 use crate::model::way::scan_checks;
@@ -167,7 +167,11 @@ async fn walk_on<T: Tenant>(context: &Context<T>, mut walk: Walk, pages: usize) 
         place,
         complete: end,
     };
-    let sightings = seen.into_iter().filter_map(sighting).collect();
+    let removes = context.job.action == Action::Remove;
+    let sightings = seen
+        .into_iter()
+        .filter_map(|found| sighting(found, removes))
+        .collect();
     context.ledger.scanned(sightings, state).await?;
     if end {
         return walked(context).await;
@@ -222,14 +226,17 @@ async fn fetch_one<T: Tenant>(
     }
 }
 
-/// A profile as it may be on a list. One whose email a filter might not find as it is written settles nothing.
-fn sighting(found: Found) -> Option<Sighting> {
+/// A profile as it may be on a list. One whose email a filter might not find as it is written settles nothing, nor does one
+/// that is shown with nothing that could be taken away.
+fn sighting(found: Found, removes: bool) -> Option<Sighting> {
     let trimmed = found.email.trim();
     if trimmed.is_empty() {
         return None;
     }
     // Folding of other letters than ASCII's is something that tenants do in different ways.
-    let clear = trimmed.len() == found.email.len() && trimmed.is_ascii() && found.held.is_some();
+    let says_something = |held: &Vec<Handle>| !(removes && held.is_empty());
+    let says_something = found.held.as_ref().is_some_and(says_something);
+    let clear = trimmed.len() == found.email.len() && trimmed.is_ascii() && says_something;
     let email = trimmed.to_lowercase();
     Some(Sighting {
         found: Found { email, ..found },

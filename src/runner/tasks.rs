@@ -8,7 +8,7 @@ use super::doubt::Doubted;
 use super::lookups::{Question, REFILL_ENTRIES};
 use super::scan::Scanned;
 use super::send::Sent;
-use super::{doubt, known, resolve, scan, send, settle};
+use super::{again, doubt, known, resolve, scan, send, settle};
 use crate::api::Tenant;
 use crate::ledger::PendingEntry;
 use crate::model::entry::EntryState;
@@ -80,7 +80,7 @@ pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Don
 }
 
 pub async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> Done {
-    match resolve::ask_again(context, doubtful).await {
+    match again::ask_again(context, doubtful).await {
         Ok(asked) => Done {
             report: Report::AskedAgain(asked),
             change: Change::None,

@@ -146,3 +146,102 @@ fn statuses_are_shown_by_a_name_that_is_anothers_handle() {
     let export = tenant.judge(&scene, "assign");
     assert_eq!(count(&export, "confirmed"), 6);
 }
+
+/// Profiles show handles in capitals, wherever they are shown, and nothing beside them.
+/// Attacks "silently missed": a change never shows. And "every run ends".
+#[test]
+fn handles_are_shown_in_capitals() {
+    fn shown(person: &Person) -> Value {
+        let names: Vec<String> = person.has.iter().map(|handle| handle.to_uppercase()).collect();
+        json!({"id": person.id, "email": person.email, "statuses": names})
+    }
+    for (verb, others) in [("assign", "already_assigned"), ("remove", "not_assigned")] {
+        let mut all = people(8);
+        for (number, person) in all.iter_mut().enumerate() {
+            if (verb == "assign") == (number < 2) {
+                person.has.insert("vip".into());
+            }
+            if number % 2 == 0 {
+                person.has.insert("gold".into());
+            }
+        }
+        let tenant = Tenant::with(all, |ask, world| match ask.site {
+            Site::Search => {
+                let rows: Vec<Value> = world.found(ask).iter().map(shown).collect();
+                Some(paged(ask, &rows))
+            }
+            Site::Profile => {
+                let person = world.people.iter().find(|person| person.id == ask.name)?;
+                Some(Reply::Json(200, json!({"data": shown(person)})))
+            }
+            _ => None,
+        });
+        let scene = tenant.scene();
+        tenant.live(&scene, verb, &["--confirm", "all"]).expect(0);
+        let export = tenant.judge(&scene, verb);
+        assert_eq!(count(&export, "confirmed"), 6);
+        assert_eq!(export["m1@example.com"]["reason"], others);
+    }
+}
+
+/// Two handles differ in case only, and a third status is called by one of them in capitals.
+/// Attacks "silently missed": those who have the other are taken for those who have this one.
+#[test]
+fn two_handles_differ_in_case_only() {
+    let mut all = people(6);
+    for person in &mut all[..3] {
+        person.has.insert("VIP".into());
+    }
+    let tenant = Tenant::with(all, |ask, _| {
+        let handles = [("vip", "Very important"), ("VIP", "More so"), ("gold", "Vip")];
+        let status = |(handle, name): &(&str, &str)| json!({"id": 1, "name": name, "handle": handle});
+        let data: Vec<Value> = handles.iter().map(status).collect();
+        (ask.site == Site::Statuses).then(|| Reply::Json(200, json!({"data": data})))
+    });
+    let scene = tenant.scene();
+    tenant.live(&scene, "assign", &["--confirm", "all"]).expect(0);
+    let export = tenant.judge(&scene, "assign");
+    assert_eq!(count(&export, "confirmed"), 6);
+}
+
+/// One search is answered with nobody, once, and all others are right.
+/// Attacks "silently missed": `not_found` for somebody who exists.
+#[test]
+fn one_search_is_wrong_once() {
+    let tenant = Tenant::with(people(9), |ask, world| {
+        let is_wrong =
+            ask.email() == Some("m4@example.com") && world.memory.insert("once".into(), 1).is_none();
+        is_wrong.then(|| Reply::Json(200, json!({"data": []})))
+    });
+    let scene = tenant.scene();
+    tenant.live(&scene, "assign", &["--resolve", "one"]).expect(0);
+    let export = tenant.judge(&scene, "assign");
+    assert_eq!(count(&export, "confirmed"), 9);
+}
+
+/// Lists do not say what profiles have, and a profile is known by its id only at the third time that it is asked for.
+/// Attacks "silently missed": it looks as if it were gone.
+#[test]
+fn a_young_profile_is_not_known_by_its_id_yet() {
+    let tenant = Tenant::with(people(9), |ask, world| match ask.site {
+        Site::Search => {
+            let mut rows: Vec<Value> = world.found(ask).iter().map(Person::shown).collect();
+            rows.iter_mut().for_each(|row| {
+                let fields = row.as_object_mut().unwrap();
+                fields.remove("statuses");
+                fields.remove("statuses_original");
+            });
+            Some(paged(ask, &rows))
+        }
+        Site::Profile if ask.name == people(9)[4].id => {
+            let asked = world.memory.entry("asked".into()).or_default();
+            *asked += 1;
+            (*asked <= 2).then(super::server::missing)
+        }
+        _ => None,
+    });
+    let scene = tenant.scene();
+    tenant.live(&scene, "assign", &[]).expect(0);
+    let export = tenant.judge(&scene, "assign");
+    assert_eq!(count(&export, "confirmed"), 9);
+}

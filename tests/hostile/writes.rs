@@ -255,7 +255,7 @@ fn a_list_of_batches_without_end_in_which_ours_never_appears() {
         world.ignored.insert(ignored);
     }
     let scene = tenant.scene();
-    let options = [&HOLD[..], &["--batch-size", "5"]].concat();
+    let options = [&HOLD[..], &["--batch-size", "5", "--confirm", "all"]].concat();
     tenant.live(&scene, "assign", &options);
     let export = tenant.judge(&scene, "assign");
     assert_ne!(export["m1@example.com"]["state"], "confirmed");

@@ -2,8 +2,10 @@
 
 use crate::server::{Reply, Site, Tenant, accepted, count, found, missing, people};
 use crate::support::Ran;
-use serde_json::json;
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -11,6 +13,43 @@ fn seconds(seconds: u64) -> Duration {
 
 fn rungs(export: &std::collections::BTreeMap<String, crate::support::Row>) -> Vec<&str> {
     export.values().map(|row| row["rung"].as_str()).collect()
+}
+
+/// A cache before the tenant keeps each read of a profile for two minutes, whoever asks, and says so in `Age`. Our answer
+/// is lost; a look before the change fills the cache, and the looks after the maximum request lifetime come out of it.
+/// Attacks "nothing is sent twice": nobody shows the change, and other batches have shown theirs at once.
+#[test]
+fn a_cache_keeps_what_was_seen_before_the_change() {
+    let cache: Mutex<HashMap<String, (Instant, Value)>> = Mutex::default();
+    let tenant = Tenant::with(people(12), move |ask, world| match ask.site {
+        Site::Write if ask.earlier == 1 => {
+            world.accept(ask, seconds(8));
+            Some(Reply::Reset)
+        }
+        Site::Profile | Site::Search => {
+            let mut cache = cache.lock().unwrap();
+            let fresh = cache
+                .get(&ask.target)
+                .filter(|kept| kept.0.elapsed() < seconds(125));
+            if let Some((since, body)) = fresh {
+                let age = since.elapsed().as_secs();
+                let headers = format!("Age: {age}\r\nCache-Control: public, max-age=125\r\nX-Cache: HIT\r\n");
+                return Some(Reply::Whole(200, headers.leak(), body.to_string().into_bytes()));
+            }
+            let Reply::Json(200, body) = world.good(ask) else {
+                return None;
+            };
+            cache.insert(ask.target.clone(), (Instant::now(), body.clone()));
+            let headers = "Age: 0\r\nCache-Control: public, max-age=125\r\nX-Cache: MISS\r\n";
+            Some(Reply::Whole(200, headers, body.to_string().into_bytes()))
+        }
+        Site::Batches => Some(missing()),
+        _ => None,
+    });
+    let scene = tenant.scene();
+    let options = ["--batch-size", "4", "--settle-deadline", "100s"];
+    tenant.live(&scene, "assign", &options);
+    tenant.judge(&scene, "assign");
 }
 
 /// Batches take half a second, until an answer is lost: from then on they take a minute, the one in doubt included. We
@@ -144,6 +183,45 @@ fn replicas_flap_with_the_connection() {
     assert_eq!(count(&export, "confirmed"), 12);
 }
 
+/// A removal is accepted, called a success at once and applied seconds later, to one member never. Until then every third
+/// read says that a profile has nothing at all, although it has another handle.
+/// Attacks "silently missed": a blank read looks like a removal. And nothing but the one handle may go.
+#[test]
+fn a_removal_is_applied_late_and_reads_are_blank() {
+    let mut all = people(9);
+    for (number, person) in all.iter_mut().enumerate() {
+        if number != 4 {
+            person.has.insert("vip".into());
+        }
+        if number % 3 != 0 {
+            person.has.insert("gold".into());
+        }
+    }
+    let ignored = all[5].id.clone();
+    let tenant = Tenant::with(all, |ask, world| match ask.site {
+        Site::Write => {
+            let number = world.accept(ask, seconds(5));
+            world.batches[number].status = "success";
+            Some(accepted(&world.batches[number].id.clone()))
+        }
+        Site::Profile if ask.earlier % 3 != 2 => {
+            let person = world.people.iter().find(|person| person.id == ask.name)?;
+            let body = json!({"id": person.id, "email": person.email, "statuses": []});
+            Some(Reply::Json(200, json!({"data": body})))
+        }
+        _ => None,
+    });
+    tenant.world().ignored.insert(ignored);
+    let scene = tenant.scene();
+    let options = ["--confirm", "all", "--settle-deadline", "12s"];
+    tenant.live(&scene, "remove", &options);
+    let export = tenant.judge(&scene, "remove");
+    assert_eq!(export["m4@example.com"]["reason"], "not_assigned");
+    let world = tenant.world();
+    let golden = world.people.iter().filter(|person| person.has.contains("gold"));
+    assert_eq!(golden.count(), 6);
+}
+
 /// A batch is called failed, every item with an error, and is applied a minute later.
 /// Attacks "silently missed": `failed` for those who have it, and "nothing is sent twice" where that is taken as a leave.
 #[test]
@@ -170,4 +248,31 @@ fn a_batch_called_failed_is_applied_a_minute_later() {
     let scene = tenant.scene();
     tenant.live(&scene, "assign", &["--batch-size", "4"]);
     tenant.judge(&scene, "assign");
+}
+
+/// The answers for single profiles are never usable, and lists do not say what profiles have.
+/// Attacks "every run ends": each of them is asked for again and again.
+#[test]
+fn single_profiles_are_never_shown() {
+    let tenant = Tenant::with(people(8), |ask, world| match ask.site {
+        Site::Search => {
+            let rows = world.found(ask);
+            let bare = |person: &crate::server::Person| json!({"id": person.id, "email": person.email});
+            Some(crate::server::paged(
+                ask,
+                &rows.iter().map(bare).collect::<Vec<_>>(),
+            ))
+        }
+        Site::Profile => {
+            *world.memory.entry("asked".into()).or_default() += 1;
+            Some(Reply::Json(200, json!({"data": 7})))
+        }
+        _ => None,
+    });
+    let scene = tenant.scene();
+    tenant.live(&scene, "assign", &[]);
+    let export = tenant.judge(&scene, "assign");
+    assert_eq!(count(&export, "failed"), 8);
+    let asked = tenant.world().memory["asked"];
+    assert!(asked <= 60, "{asked}");
 }
