@@ -60,6 +60,7 @@
 //!   word in another case: `api/spelling.rs`; how old a look-up may be: `ledger/age.rs`.
 //! - Outages and who goes first: `api/pacing/keeper.rs`; the promise that no window holds too much: `window.rs` there;
 //!   how the tenant's own limit is found: `tempo.rs`; what processes on one host share: `shared.rs` and `record.rs`.
+//! - What is told of one entry or batch: `ledger/history.rs` has the facts, [`audit::story`] the words.
 //! - What may be written over or removed: [`files`]. How foreign text is shown: [`model::text`].
 //! - Where the time of a run went: `api/account.rs`.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.

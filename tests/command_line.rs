@@ -78,7 +78,9 @@ fn the_help_fits_on_a_screen() {
       resume    Go on with the ledger's job, after anything
       status    How the job stands, and a run beside it
       export    What became of every line, as CSV or JSON lines
-      batches   The batches, one a line
+      show      The whole story of one email, profile, line or batch
+      batches   The batches, one a line; or the members of one
+      runs      The runs, one a line: when, how they ended, and their options
       settle    Rule on a batch that no evidence decides; `resume` acts on it
       statuses  The statuses that the tenant defines
       doctor    Check the ledger, and the connection where one is set

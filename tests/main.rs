@@ -26,6 +26,7 @@ mod retry;
 mod reuse;
 mod scripting;
 mod secrets;
+mod show;
 mod stages;
 mod support;
 mod terminal;

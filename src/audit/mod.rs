@@ -2,6 +2,7 @@
 
 pub mod export;
 pub mod lists;
+pub mod story;
 pub mod summary;
 
 /// The version of everything that scripts read. Fields are added without a new one; it changes where one changes its

@@ -88,9 +88,15 @@ pub enum Verb {
     /// What became of every line, as CSV or JSON lines
     #[command(before_help = help::EXPORT)]
     Export(ExportArgs),
-    /// The batches, one a line
+    /// The whole story of one email, profile, line or batch
+    #[command(before_help = help::SHOW)]
+    Show(ShowArgs),
+    /// The batches, one a line; or the members of one
     #[command(before_help = help::BATCHES)]
-    Batches(JsonArg),
+    Batches(BatchesArgs),
+    /// The runs, one a line: when, how they ended, and their options
+    #[command(before_help = help::RUNS)]
+    Runs(JsonArg),
     /// Rule on a batch that no evidence decides; `resume` acts on it
     #[command(before_help = help::SETTLE)]
     Settle(SettleArgs),
@@ -287,6 +293,36 @@ pub struct JsonArg {
     /// JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct BatchesArgs {
+    /// A batch, whose members are shown; its number stands in `rollbook batches`
+    #[arg(value_name = "N")]
+    pub batch: Option<i64>,
+    #[command(flatten)]
+    pub output: JsonArg,
+}
+
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// An email, or a profile id
+    #[arg(value_name = "WHO", required_unless_present_any = ["line", "batch"], conflicts_with_all = ["line", "batch"])]
+    pub who: Option<String>,
+    /// Whoever stands in line N of a list
+    #[arg(long, value_name = "LIST:N", conflicts_with = "batch")]
+    pub line: Option<String>,
+    /// A batch, as `rollbook batches` numbers it
+    #[arg(long, value_name = "N", conflicts_with = "now")]
+    pub batch: Option<i64>,
+    /// Ask the tenant as well what it shows now
+    #[arg(long)]
+    pub now: bool,
+    /// JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 #[derive(Args, Debug)]

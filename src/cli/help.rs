@@ -57,6 +57,18 @@ Examples:
   rollbook status                              how the job stands, and a run beside it
   rollbook status --json | jq .states          for scripts: docs/scripting.md";
 
+pub const SHOW: &str = "\
+Examples:
+  rollbook show ann@example.com                which list, which batch, which answer, on what evidence
+  rollbook show --line customers.csv:12        whoever stands in that line
+  rollbook show --now ann@example.com          asks the tenant as well what is true now
+  rollbook show --batch 7                      one batch, with each request and its answer";
+
+pub const RUNS: &str = "\
+Examples:
+  rollbook runs                                when, how long, how it ended, with which options
+  rollbook runs --json | jq .options";
+
 pub const EXPORT: &str = "\
 Examples:
   rollbook export -o audit.csv                 what became of every entry
@@ -66,6 +78,7 @@ Examples:
 pub const BATCHES: &str = "\
 Examples:
   rollbook batches                             each batch: state, members, what went wrong
+  rollbook batches 7                           the profiles in batch 7
   rollbook batches --json | jq 'select(.state == \"held\")'";
 
 pub const SETTLE: &str = "\

@@ -6,7 +6,7 @@ use super::job::{print, print_json};
 use super::settings;
 use crate::audit::lists::to_json;
 use crate::input::Source;
-use crate::ledger::{LedgerError, ListRow, Reader, UnloadError, Unnamed};
+use crate::ledger::{FindListError, LedgerError, ListRow, Reader, UnloadError, Unnamed};
 use crate::model::text::printable;
 use crate::ui::format::counted;
 use crate::ui::lists::table;
@@ -81,16 +81,23 @@ impl From<UnloadError> for Failure {
         let message = error.to_string();
         match error {
             UnloadError::Ledger(error) => error.into(),
-            UnloadError::Unknown { lists, .. } => {
-                Self::new(Kind::Usage, message).hint(match lists.as_slice() {
-                    [] => "it has none yet".to_owned(),
-                    lists => format!("it has {}", numbered(lists)),
-                })
-            }
-            UnloadError::Ambiguous { lists, .. } => Self::new(Kind::Usage, message)
-                .hint(format!("say which one by its number: {}", numbered(&lists))),
+            UnloadError::Find(error) => error.into(),
             UnloadError::Sent { .. } => Self::new(Kind::Usage, message)
                 .hint("`rollbook export` says which they are; nothing was changed"),
+        }
+    }
+}
+
+impl From<FindListError> for Failure {
+    fn from(error: FindListError) -> Self {
+        let failure = Self::new(Kind::Usage, error.to_string());
+        match error {
+            FindListError::Ledger(error) => error.into(),
+            FindListError::Unknown { lists, .. } if lists.is_empty() => failure.hint("it has none yet"),
+            FindListError::Unknown { lists, .. } => failure.hint(format!("it has {}", numbered(&lists))),
+            FindListError::Ambiguous { lists, .. } => {
+                failure.hint(format!("say which one by its number: {}", numbered(&lists)))
+            }
         }
     }
 }

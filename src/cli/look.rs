@@ -102,7 +102,8 @@ fn failures(batch: &BatchRow) -> Option<String> {
     })
 }
 
-fn json(batch: &BatchRow) -> serde_json::Value {
+/// A batch as scripts read it.
+pub fn json(batch: &BatchRow) -> serde_json::Value {
     let time = |ms: Option<i64>| ms.and_then(iso_time);
     serde_json::json!({
         "schema_version": SCHEMA_VERSION,

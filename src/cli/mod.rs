@@ -21,11 +21,12 @@ mod reuse;
 mod sandbox;
 mod settings;
 mod settle;
+mod show;
 mod signals;
 mod until;
 
 use crate::ledger::tell_of_waiting;
-use crate::model::ids::Action;
+use crate::model::ids::{Action, BatchNo};
 use crate::model::text::printable;
 use crate::ui::say;
 use args::{Cli, Verb};
@@ -125,7 +126,12 @@ pub fn main() -> ExitCode {
         Verb::Resume(args) => job::resume(args, common),
         Verb::Status(args) => look::status(*args, common),
         Verb::Export(args) => export::export_rows(args, common),
-        Verb::Batches(args) => look::batches(*args, common),
+        Verb::Show(args) => show::show(args, common),
+        Verb::Batches(args) => match args.batch {
+            Some(no) => show::members(BatchNo(no), args.output, common),
+            None => look::batches(args.output, common),
+        },
+        Verb::Runs(args) => show::runs(*args, common),
         Verb::Settle(args) => settle::settle(args, common),
         Verb::Statuses(args) => look::statuses(args),
         Verb::Doctor(args) => doctor::doctor(args, common),

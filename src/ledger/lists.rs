@@ -41,7 +41,36 @@ pub struct Unnamed {
     pub entries: u64,
 }
 
+/// Why it cannot be told which list is meant.
+#[derive(Debug, thiserror::Error)]
+pub enum FindListError {
+    /// No list bears the name.
+    #[error("the ledger has no list {typed}")]
+    Unknown {
+        /// What was typed.
+        typed: String,
+        /// The lists that there are.
+        lists: Vec<ListRow>,
+    },
+    /// Several lists bear it.
+    #[error("{typed} could be {} lists of the ledger", lists.len())]
+    Ambiguous {
+        /// What was typed.
+        typed: String,
+        /// Those lists.
+        lists: Vec<ListRow>,
+    },
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
 impl Reader {
+    /// The list that is called `typed`, lies at `path`, or has that number.
+    pub fn list(&self, typed: &str, path: Option<&str>) -> Result<ListRow, FindListError> {
+        find(&self.connection, typed, path)
+    }
+
     /// The lists, in the order in which they were loaded.
     pub fn lists(&self) -> Result<Vec<ListRow>, LedgerError> {
         lists(&self.connection)
@@ -135,8 +164,32 @@ pub(super) fn lists(connection: &Connection) -> Result<Vec<ListRow>, LedgerError
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The one list that is called `typed`, lies at `path`, or has that number.
+pub(super) fn find(
+    connection: &Connection,
+    typed: &str,
+    path: Option<&str>,
+) -> Result<ListRow, FindListError> {
+    let all = lists(connection)?;
+    let given = given_names(connection)?;
+    let which =
+        |fits: &dyn Fn(&ListRow) -> bool| all.iter().filter(|list| fits(list)).cloned().collect::<Vec<_>>();
+    let by_path = which(&|list| path.is_some() && list.path.as_deref() == path);
+    let by_name = which(&|list| list.name == typed || given.get(&list.id).is_some_and(|name| name == typed));
+    let by_number = which(&|list| list.id.to_string() == typed);
+    let found = [by_path, by_name, by_number]
+        .into_iter()
+        .find(|found| !found.is_empty());
+    let typed = typed.to_owned();
+    match found {
+        None => Err(FindListError::Unknown { typed, lists: all }),
+        Some(mut found) if found.len() == 1 => Ok(found.remove(0)),
+        Some(lists) => Err(FindListError::Ambiguous { typed, lists }),
+    }
+}
+
 /// What each list was called when it was given.
-pub(super) fn given_names(connection: &Connection) -> Result<HashMap<i64, String>, LedgerError> {
+fn given_names(connection: &Connection) -> Result<HashMap<i64, String>, LedgerError> {
     let mut query = connection.prepare("SELECT id, name FROM list")?;
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -27,6 +27,7 @@ mod chosen;
 mod doubts;
 mod error;
 mod executor;
+mod history;
 mod identity;
 mod intake;
 mod lists;
@@ -56,7 +57,8 @@ pub use age::Forgotten;
 pub use busy::tell_of_waiting;
 pub use doubts::{Absence, Doubt, RulingError, Unfinished, Verdict};
 pub use error::LedgerError;
-pub use lists::{ListRow, Unnamed};
+pub use history::{AbsenceRow, AttemptRow, EntryHistory, LineOf, MemberRow, Place, RetryRow, RulingRow};
+pub use lists::{FindListError, ListRow, Unnamed};
 pub use load::{ListCounts, ListIdentity, Loaded, Loading};
 pub use lock::holder_of;
 pub use memory::Remembered;
@@ -65,7 +67,7 @@ pub use other::{Offer, OtherLedger};
 pub use read::{
     Accepted, BatchOutcome, BatchRow, Counts, OpenBatch, PendingEntry, PinnedJob, Reader, SealedMember,
 };
-pub use report::{RunReport, RunUnderWay, SentProfile};
+pub use report::{RunReport, RunRow, RunUnderWay, SentProfile};
 pub use retry::{Decision, Failures, FreshLook};
 pub use reuse::{ReuseError, Reused, Terms};
 pub use scans::{BegunScan, ScanState, Seen, SeenOnce, Sighting};

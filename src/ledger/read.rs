@@ -223,17 +223,27 @@ impl Reader {
 
     /// All batches, oldest first.
     pub fn batches(&self) -> Result<Vec<BatchRow>, LedgerError> {
+        self.batch_rows(None)
+    }
+
+    /// One batch.
+    pub fn batch(&self, no: BatchNo) -> Result<Option<BatchRow>, LedgerError> {
+        Ok(self.batch_rows(Some(no))?.pop())
+    }
+
+    fn batch_rows(&self, only: Option<BatchNo>) -> Result<Vec<BatchRow>, LedgerError> {
+        let only = only.map(|no| no.0);
         let mut query = self.connection.prepare(
             "SELECT id, state, size, split_from, batch_id, rung, tenant_status, detail, sealed_at, sent_at, settled_at,
                     coalesce(attempts, 0), (SELECT verdict || ' by ' || person || ': ' || because FROM ruling
                         WHERE ruling.batch = batch.id ORDER BY ruling.id DESC LIMIT 1),
                     (SELECT count(*) FROM retry WHERE retry.batch = batch.id)
              FROM batch LEFT JOIN (SELECT batch AS no, count(*) AS attempts FROM attempt GROUP BY batch) ON no = id
-             ORDER BY id",
+             WHERE ?1 IS NULL OR id = ?1 ORDER BY id",
         )?;
-        let mut rows = query.query([])?;
+        let mut rows = query.query([only])?;
         let mut batches = Vec::new();
-        let mut outcomes = outcomes(&self.connection)?;
+        let mut outcomes = outcomes(&self.connection, only)?;
         while let Some(row) = rows.next()? {
             batches.push(BatchRow {
                 outcome: outcomes.remove(&row.get(0)?).unwrap_or_default(),
@@ -257,13 +267,13 @@ impl Reader {
     }
 }
 
-/// How the members of each batch came out. Walks the members.
-fn outcomes(connection: &Connection) -> Result<HashMap<i64, BatchOutcome>, LedgerError> {
+/// How the members of each batch, or of only one, came out. Walks the members.
+fn outcomes(connection: &Connection, only: Option<i64>) -> Result<HashMap<i64, BatchOutcome>, LedgerError> {
     let mut query = connection.prepare(
         "SELECT batch, state, count(*), coalesce(reason, ''), coalesce(min(detail), '') FROM entry
-         WHERE batch IS NOT NULL AND state IN (3, 6) GROUP BY batch, state, reason",
+         WHERE batch IS NOT NULL AND (?1 IS NULL OR batch = ?1) AND state IN (3, 6) GROUP BY batch, state, reason",
     )?;
-    let mut rows = query.query([])?;
+    let mut rows = query.query([only])?;
     let mut outcomes: HashMap<i64, BatchOutcome> = HashMap::new();
     while let Some(row) = rows.next()? {
         let outcome = outcomes.entry(row.get(0)?).or_default();

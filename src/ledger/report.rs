@@ -32,6 +32,29 @@ pub struct RunUnderWay {
     pub report: Option<(i64, RunReport)>,
 }
 
+/// A run of the ledger. Times are milliseconds since 1970 UTC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRow {
+    /// Its number in this ledger.
+    pub id: i64,
+    /// What was typed.
+    pub verb: String,
+    /// The version of rollbook.
+    pub version: String,
+    /// When it began.
+    pub started_at: i64,
+    /// When it ended; `None` where it is under way or was killed.
+    pub ended_at: Option<i64>,
+    /// How it ended.
+    pub ending: Option<String>,
+    /// The requests that it last reported, and when.
+    pub reported: Option<(u64, i64)>,
+    /// All that it was given, as a JSON object.
+    pub options: Option<String>,
+    /// The batches that it sent.
+    pub batches: u64,
+}
+
 /// A profile that was sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentProfile {
@@ -94,6 +117,30 @@ impl Reader {
             )
             .optional()?;
         Ok(run.flatten())
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Result<Vec<RunRow>, LedgerError> {
+        let mut query = self.connection.prepare(
+            "SELECT id, verb, version, started_at, ended_at, ending, requests, reported_at, options,
+                 (SELECT count(*) FROM attempt WHERE attempt.run = run.id) FROM run ORDER BY id",
+        )?;
+        let rows = query.query_map([], |row| {
+            let reported_at: Option<i64> = row.get(7)?;
+            let requests: Option<i64> = row.get(6)?;
+            Ok(RunRow {
+                id: row.get(0)?,
+                verb: row.get(1)?,
+                version: row.get(2)?,
+                started_at: row.get(3)?,
+                ended_at: row.get(4)?,
+                ending: row.get(5)?,
+                reported: requests.map(i64::unsigned_abs).zip(reported_at),
+                options: row.get(8)?,
+                batches: unsigned(row, 9)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The first so many profiles that the last run sent to.

@@ -6,7 +6,7 @@
 //! A walk through all profiles is forgotten, too, since numbers of entries may be given out a second time.
 
 use super::error::LedgerError;
-use super::lists::{self, ListRow};
+use super::lists::{self, FindListError, ListRow};
 use super::open::Ledger;
 use super::scans::FORGET_SCAN;
 use super::time::now_ms;
@@ -17,22 +17,9 @@ use rusqlite::{Connection, params};
 /// Why a list stays where it is. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum UnloadError {
-    /// No list bears the name.
-    #[error("the ledger has no list {typed}")]
-    Unknown {
-        /// What was typed.
-        typed: String,
-        /// The lists that there are.
-        lists: Vec<ListRow>,
-    },
-    /// Several lists bear it.
-    #[error("{typed} could be {} lists of the ledger", lists.len())]
-    Ambiguous {
-        /// What was typed.
-        typed: String,
-        /// Those lists.
-        lists: Vec<ListRow>,
-    },
+    /// It cannot be told which list is meant.
+    #[error(transparent)]
+    Find(#[from] FindListError),
     /// Some of its entries are in batches.
     #[error(
         "{name} stays: {entries} of the entries that came from it alone are in batches that were sealed or sent"
@@ -73,7 +60,7 @@ impl Ledger {
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let list = find(&transaction, typed, path)?;
+        let list = lists::find(&transaction, typed, path)?;
         transaction.execute_batch(SCRATCH)?;
         transaction.execute(GONE, [list.id])?;
         let entries = count(
@@ -118,25 +105,6 @@ const PASS_ON: &str = "UPDATE list SET entries = entries + heirs, repeats = repe
             JOIN repeated ON repeated.rowid = place) AS home
         WHERE entry.id = home.id;
     DELETE FROM repeated WHERE rowid IN (SELECT place FROM temp.heir);";
-
-fn find(connection: &Connection, typed: &str, path: Option<&str>) -> Result<ListRow, UnloadError> {
-    let all = lists::lists(connection)?;
-    let given = lists::given_names(connection)?;
-    let which =
-        |fits: &dyn Fn(&ListRow) -> bool| all.iter().filter(|list| fits(list)).cloned().collect::<Vec<_>>();
-    let by_path = which(&|list| path.is_some() && list.path.as_deref() == path);
-    let by_name = which(&|list| list.name == typed || given.get(&list.id).is_some_and(|name| name == typed));
-    let by_number = which(&|list| list.id.to_string() == typed);
-    let found = [by_path, by_name, by_number]
-        .into_iter()
-        .find(|found| !found.is_empty());
-    let typed = typed.to_owned();
-    match found {
-        None => Err(UnloadError::Unknown { typed, lists: all }),
-        Some(mut found) if found.len() == 1 => Ok(found.remove(0)),
-        Some(lists) => Err(UnloadError::Ambiguous { typed, lists }),
-    }
-}
 
 /// Gives the entries that other lists name, too, to those, and says how many they are.
 fn pass_on(connection: &Connection, list: i64) -> Result<u64, LedgerError> {

@@ -201,12 +201,13 @@ impl Writer {
         self.vital(move |transaction| transaction.hold(no, &why)).await
     }
 
-    /// Notes how the run ended. Vital. An error where the ledger that says so is not at its place any more.
-    pub async fn end_run(&self, ending: &'static str) -> Result<(), LedgerError> {
+    /// Notes how the run ended, after so many requests. Vital. An error where the ledger that says so is not at its place
+    /// any more.
+    pub async fn end_run(&self, ending: &'static str, requests: u64) -> Result<(), LedgerError> {
         self.vital(move |transaction| {
             transaction.connection.execute(
-                "UPDATE run SET ended_at = ?2, ending = ?3 WHERE id = ?1",
-                params![transaction.run, now_ms(), ending],
+                "UPDATE run SET ended_at = ?2, ending = ?3, requests = ?4, reported_at = ?2 WHERE id = ?1",
+                params![transaction.run, now_ms(), ending, requests as i64],
             )?;
             Ok(transaction.check_place())
         })
@@ -367,7 +368,7 @@ mod tests {
         let open = writer.open_batches().await.unwrap();
         assert_eq!(open[0].state, BatchState::Accepted);
         assert_eq!((open.len(), open[0].size), (1, 2));
-        writer.end_run("done").await.unwrap();
+        writer.end_run("done", 0).await.unwrap();
         drop(writer);
         thread.join();
         let reader = open_for_reading(&folder.path().join("a.db")).unwrap();
@@ -383,7 +384,7 @@ mod tests {
         let (writer, thread) = ledger_with(folder.path(), 1).into_writer("assign").unwrap();
         let error = writer.seal(1).await.unwrap_err();
         assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
-        assert!(writer.end_run("done").await.is_err());
+        assert!(writer.end_run("done", 0).await.is_err());
         drop(writer);
         thread.join();
         let reader = open_for_reading(&folder.path().join("a.db")).unwrap();

@@ -128,7 +128,8 @@ pub async fn run<T: Tenant>(
         Ending::Unfinished(_) => "unfinished",
         Ending::Halted(_) => "halted",
     };
-    match shell.context.ledger.end_run(word).await {
+    let requests = shell.context.tenant.gate().view().requests;
+    match shell.context.ledger.end_run(word, requests).await {
         // What was to be written by then is not there, whatever else ended the run: its figures would be wrong.
         Err(error) if !matches!(ending, Ending::Halted(Halt::Ledger(_))) => return Err(error),
         _ => {}

@@ -181,7 +181,7 @@ fn what_was_sealed_keeps_its_list() {
     );
     assert!(matches!(
         ledger.unload("d.csv", None),
-        Err(UnloadError::Unknown { .. })
+        Err(UnloadError::Find(FindListError::Unknown { .. }))
     ));
     drop(ledger);
     assert_eq!(told(&folder), before);
@@ -202,7 +202,7 @@ fn a_name_that_two_lists_bear_is_not_guessed() {
     loading.end_list(&ListIdentity::default()).unwrap();
     loading.commit().unwrap();
     match ledger.unload("a.csv", None) {
-        Err(UnloadError::Ambiguous { lists, .. }) => assert_eq!(lists.len(), 2),
+        Err(UnloadError::Find(FindListError::Ambiguous { lists, .. })) => assert_eq!(lists.len(), 2),
         other => panic!("unexpected {other:?}"),
     }
     assert_eq!(ledger.unload("/y/a.csv", None).unwrap().list.id, 2);
