@@ -36,6 +36,8 @@ pub enum Kind {
     Lock,
     /// One word that nobody could remember.
     Token,
+    /// Lines that `--log` has written.
+    Log,
     /// No bytes, or zeros at first, as a kill or a power cut leaves what SQLite had not headed yet.
     Nothing,
     /// Bytes that are no text: as a kill leaves a log whose head was not written yet.
@@ -53,7 +55,7 @@ impl Kind {
             Self::DatabaseLog => Some("belongs to a database"),
             Self::Lock => Some("is the lock of a ledger"),
             Self::Token => Some("looks like the file of a token"),
-            Self::Nothing | Self::Binary | Self::Other => None,
+            Self::Log | Self::Nothing | Self::Binary | Self::Other => None,
         }
     }
 }
@@ -83,6 +85,7 @@ fn kind(head: &[u8]) -> Kind {
         _ if head.contains(&0) => Kind::Binary,
         Ok(text) if is_lock(text) => Kind::Lock,
         Ok(text) if is_token(text) => Kind::Token,
+        Ok(text) if is_log(text) => Kind::Log,
         _ => Kind::Other,
     }
 }
@@ -96,6 +99,21 @@ fn is_lock(text: &str) -> bool {
     };
     let end = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
     end > 0 && matches!(rest.as_bytes().get(end), None | Some(b',' | b'\n'))
+}
+
+/// Whether a text begins with a line of a log: when, as text or JSON, and what part of the program speaks.
+fn is_log(text: &str) -> bool {
+    let first = text.lines().next().unwrap_or_default();
+    let time = first
+        .strip_prefix("{\"timestamp\":\"")
+        .unwrap_or(first)
+        .as_bytes();
+    let shape = b"0000-00-00T00:00:00";
+    let fits = |(byte, shape): (&u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == other,
+    };
+    time.len() > shape.len() && time.iter().zip(shape).all(fits) && first.contains("rollbook::")
 }
 
 /// Whether a text is a bearer token and nothing else, as people keep them: bare, quoted, or with its word before it.

@@ -5,12 +5,14 @@
 //! - A new file takes a name that nothing has, and appears complete ([`Output`]).
 //! - A file that is there is replaced only where a person says so (`--force`), and never where it is a ledger or one of
 //!   its companions, a list that was loaded, or what holds a token ([`Keep`], `kind.rs`).
+//! - A log is added to: a new or empty file, or one that rollbook began ([`append`]).
 //! - A device or a pipe is written through, and a link is followed: the node stays (`target.rs`).
 //! - Only what was made here is removed: a file that was left half-written by a process that is gone ([`leftovers`]),
 //!   and what a demo made, as its marker says ([`Marker`]).
 //!
 //! The functions of `std::fs` that make, replace or remove files stand nowhere else: `clippy.toml` forbids them.
 
+mod append;
 mod keep;
 mod kind;
 mod leftovers;
@@ -19,6 +21,7 @@ mod marker;
 mod output;
 mod target;
 
+pub use append::append;
 pub use keep::{Keep, LEDGER_COMPANIONS, companion, is_beside_a_ledger};
 pub use kind::{Kind, LEDGER_APPLICATION_ID, kind_of};
 pub use leftovers::{leftovers, remove_leftovers};
