@@ -62,7 +62,8 @@
 //!   how the tenant's own limit is found: `tempo.rs`; what processes on one host share: `shared.rs` and `record.rs`.
 //! - What is told of one entry or batch: `ledger/history.rs` has the facts, [`audit::story`] the words.
 //! - What may be written over or removed: [`files`]. How foreign text is shown: [`model::text`].
-//! - Where the time of a run went: `api/account.rs`.
+//! - Where the time of a run went: `api/account.rs`. What the log tells: each event stands where it happens, as a macro of
+//!   `tracing`; `cli/log.rs` alone says where it goes, `api/asked.rs` and `api/pacing/told.rs` what requests and pace tell.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.
 //!

@@ -107,6 +107,12 @@ fn the_help_fits_on_a_screen() {
       -v, --verbose
               Show every batch
 
+          --log <FILE>
+              Add to a log what was asked, and why it waits; ROLLBOOK_LOG=debug: each request, no emails
+
+          --log-format <HOW>
+              The log as text or json, one object a line [default: text]
+
     Exit codes:
       0 done   1 unexpected   2 usage   3 done, but something failed or awaits a ruling
       4 stopped before the end, `rollbook resume` goes on

@@ -19,6 +19,7 @@ mod journey;
 mod ledger_files;
 mod limits;
 mod lists;
+mod log;
 mod lookups;
 mod obstacles;
 mod plan;

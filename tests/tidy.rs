@@ -32,11 +32,12 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
 ];
 
 /// Where each crate lives.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("rusqlite", &["ledger/"]),
     ("reqwest", &["api/"]),
     ("indicatif", &["ui/"]),
     ("clap", &["cli/"]),
+    ("tracing_subscriber", &["cli/"]),
     ("csv", &["input/", "audit/"]),
     ("csv_core", &["input/", "audit/"]),
     ("axum", &["sandbox/"]),

@@ -6,6 +6,7 @@
 //! doubted for nothing. Neither follows a redirect, so the token goes to the tenant's origin alone.
 
 use super::answers;
+use super::asked::Asked;
 use super::base_url::BaseUrl;
 use super::batches;
 use super::body::Body;
@@ -165,19 +166,28 @@ impl Client {
     }
 
     /// One GET; the body of a 2xx, or why there is none.
-    async fn get(&self, url: Url) -> Result<Vec<u8>, ReadFailure> {
-        self.get_or_kept(url).await.map(|(body, _)| body)
+    async fn get(&self, route: &'static str, url: Url) -> Result<Vec<u8>, ReadFailure> {
+        self.get_or_kept(route, url).await.map(|(body, _)| body)
     }
 
     /// The same, and whether the answer says that something on the way has kept it for a while.
-    async fn get_or_kept(&self, url: Url) -> Result<(Vec<u8>, bool), ReadFailure> {
+    async fn get_or_kept(&self, route: &'static str, url: Url) -> Result<(Vec<u8>, bool), ReadFailure> {
+        let mut asked = Asked::now(Method::GET, route);
+        let answer = self.ask(url, &mut asked).await;
+        asked.over(answer.as_ref().map_or_else(ReadFailure::class, |_| "ok"));
+        answer
+    }
+
+    async fn ask(&self, url: Url, asked: &mut Asked) -> Result<(Vec<u8>, bool), ReadFailure> {
         let request = self.reader.get(url).header(CACHE_CONTROL, "no-cache");
         let response = request.send().await.map_err(read_failure)?;
+        asked.answered(response.status());
         let age = response.headers().get(AGE).and_then(|age| age.to_str().ok());
         let is_kept = age.is_some_and(|age| age.trim() != "0");
         let (status, retry_after) = self.head(&response);
         let location = self.location(&response);
         let body = body(response).await.map_err(ReadFailure::Spoiled)?;
+        asked.bytes = body.len();
         if status.is_success() {
             return Ok((body, is_kept));
         }
@@ -232,20 +242,22 @@ impl Client {
 impl Tenant for Client {
     async fn verify_token(&self) -> Result<(), ReadFailure> {
         // The body need not be JSON, so that it came is all that is asked.
-        self.get(self.base.join(&["auth", "verify"])).await.map(drop)
+        self.get("/auth/verify", self.base.join(&["auth", "verify"]))
+            .await
+            .map(drop)
     }
 
     async fn token_scopes(&self) -> Result<Vec<String>, ReadFailure> {
         let mut url = self.base.join(&["auth", "access-tokens"]);
         url.query_pairs_mut().append_pair("type", "current");
-        let body = self.get(url).await?;
+        let body = self.get("/auth/access-tokens", url).await?;
         answers::token_scopes(&body).map_err(ReadFailure::Spoiled)
     }
 
     async fn statuses(&self, page: u32) -> Result<Page<StatusDefinition>, ReadFailure> {
         let mut url = self.base.join(&["statuses"]);
         paged(&mut url, Slice::usual(page));
-        let body = self.get(url).await?;
+        let body = self.get("/statuses", url).await?;
         asked_for(answers::statuses(&body, page, &self.foreign))
     }
 
@@ -263,19 +275,21 @@ impl Tenant for Client {
             Wanted::Everybody => url.query_pairs_mut().append_pair("sort", "id"),
         };
         paged(&mut url, slice);
-        let body = self.get(url).await?;
+        let body = self.get("/profiles", url).await?;
         asked_for(answers::profiles(&body, slice.number, &self.foreign))
     }
 
     async fn held_by(&self, profile: &ProfileId) -> Result<Holding, ReadFailure> {
         let url = self.base.join(&["profiles", profile.as_str()]);
-        let (body, is_kept) = self.get_or_kept(url).await?;
+        let (body, is_kept) = self.get_or_kept("/profiles/{id}", url).await?;
         let holding = asked_for(answers::holding(&body, profile, &self.foreign))?;
         Ok(Holding { is_kept, ..holding })
     }
 
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {
-        let body = self.get(self.base.join(&["batches", id.as_str()])).await?;
+        let body = self
+            .get("/batches/{id}", self.base.join(&["batches", id.as_str()]))
+            .await?;
         let report = batches::batch(&body, &self.foreign).map_err(ReadFailure::Spoiled)?;
         // The answer to another question, which a connection that is kept or something in between has mixed up.
         if batches::is_about(&report.ids, id) {
@@ -290,7 +304,7 @@ impl Tenant for Client {
         // Newest first is what the reader relies on least: whatever the order, what it finds is only evidence.
         url.query_pairs_mut().append_pair("sort", "-created_at");
         paged(&mut url, Slice::usual(page));
-        let body = self.get(url).await?;
+        let body = self.get("/batches", url).await?;
         asked_for(batches::batches(&body, page, &self.foreign))
     }
 
@@ -300,16 +314,22 @@ impl Tenant for Client {
             Action::Remove => Method::DELETE,
         };
         let url = self.base.join(&["profile", "status", "batch.json"]);
+        let mut asked = Asked::now(method.clone(), "/profile/status/batch.json");
         let request = self
             .writer
             .request(method, url)
             .header(CONTENT_TYPE, "application/json");
-        match request.body(batch_body(members)).send().await {
-            Ok(response) => self.write_answer(response).await,
+        let answer = match request.body(batch_body(members)).send().await {
+            Ok(response) => {
+                asked.answered(response.status());
+                self.write_answer(response).await
+            }
             // Not connected means that no byte of the request has left: the connection was to be its own.
             Err(error) if error.is_connect() || error.is_builder() => WriteAnswer::NotSent(describe(error)),
             Err(error) => WriteAnswer::InDoubt(describe(error)),
-        }
+        };
+        asked.over(answer.class());
+        answer
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod account;
 mod answers;
+mod asked;
 pub mod base_url;
 mod batches;
 mod body;

@@ -51,6 +51,12 @@ pub struct Common {
     /// Show every batch
     #[arg(short, long, global = true, conflicts_with = "quiet", hide_short_help = true)]
     pub verbose: bool,
+    /// Add to a log what was asked, and why it waits; ROLLBOOK_LOG=debug: each request, no emails
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub log: Option<PathBuf>,
+    /// The log as text or json, one object a line [default: text]
+    #[arg(long, global = true, value_enum, value_name = "HOW", requires = "log", hide_possible_values = true, default_value_t = LogFormat::Text, hide_default_value = true, hide_short_help = true)]
+    pub log_format: LogFormat,
 }
 
 #[derive(Subcommand, Debug)]
@@ -379,6 +385,12 @@ pub enum ProgressArg {
     Plain,
     Json,
     None,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! `demo`: the whole story on the embedded tenant, with the real binary as a child process and a real kill.
 
-use super::args::DemoArgs;
+use super::args::{Common, DemoArgs, LogFormat};
 use super::error::{Failure, Kind, shown, unwritable};
 use super::settings;
 use crate::api::base_url::BaseUrl;
@@ -10,7 +10,7 @@ use crate::sandbox::{Options, Sandbox, realistic_list};
 use crate::ui::format::{count, duration};
 use crate::ui::{say, summary};
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
@@ -35,9 +35,10 @@ const HANDLE: &str = "vip";
 const LATENCY: Duration = Duration::from_millis(15);
 
 /// `demo`.
-pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
+pub fn demo(args: &DemoArgs, common: &Common) -> Result<ExitCode, Failure> {
     let began = Instant::now();
     let mut stage = Stage::set(&args.folder)?;
+    stage.log = log_of(common);
     let runtime = settings::runtime()?;
     let options = Options {
         profiles: PROFILES,
@@ -115,6 +116,19 @@ struct Stage {
     ledger: PathBuf,
     audit: PathBuf,
     marker: Marker,
+    /// What makes each command of the demo write into the log, where there is one.
+    log: Vec<OsString>,
+}
+
+fn log_of(common: &Common) -> Vec<OsString> {
+    let Some(path) = &common.log else {
+        return Vec::new();
+    };
+    let format = match common.log_format {
+        LogFormat::Text => "--log-format=text",
+        LogFormat::Json => "--log-format=json",
+    };
+    vec!["--log".into(), path.into(), format.into()]
 }
 
 /// Removes what an earlier demo made, and refuses a folder with anything else in it.
@@ -178,6 +192,7 @@ impl Stage {
             ledger,
             audit: folder.join(AUDIT),
             marker,
+            log: Vec::new(),
         })
     }
 
@@ -211,6 +226,7 @@ impl Stage {
         let mut command = Command::new(program);
         command
             .args(arguments)
+            .args(&self.log)
             .env_remove("OMNEO_TENANT")
             .env("ROLLBOOK_LEDGER", &self.ledger)
             .env("OMNEO_BASE_URL", sandbox.base_url())

@@ -104,6 +104,11 @@ impl Failure {
         self
     }
 
+    /// The exit code, and why.
+    pub fn for_the_log(&self) -> (u8, Option<&str>) {
+        (self.kind as u8, Some(&self.message))
+    }
+
     /// Shows it on stderr, for people or as JSON, and gives the exit code. Every command in a hint names the ledger.
     pub fn report(&self, ledger: &Path, as_json: bool) -> ExitCode {
         let word = if self.as_asked { "stopped" } else { "error" };

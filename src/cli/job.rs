@@ -38,6 +38,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
+use tracing::Instrument;
 
 /// Profiles of a pilot that are shown: as many as a person can look at.
 const PILOT_SHOWN: usize = 20;
@@ -365,8 +366,11 @@ impl Undertaking<'_> {
         stop: Stop,
     ) -> Result<(Outcome, CommandTime), Failure> {
         let counts = ledger.counts()?;
-        ledger.set_options(&settings::options(self.run, &self.chosen));
+        let options = settings::options(self.run, &self.chosen);
+        ledger.set_options(&options);
         let (writer, thread) = ledger.into_writer(self.verb)?;
+        let span = tracing::info_span!("run", id = writer.run());
+        span.in_scope(|| tracing::info!(action = self.verb, tenant = self.job.tenant, ?options, "run"));
         let before = self.began.elapsed();
         let outcome = run::run(
             tenant,
@@ -377,6 +381,7 @@ impl Undertaking<'_> {
             events.clone(),
             stop,
         )
+        .instrument(span)
         .await;
         thread.join();
         let outcome = outcome?;

@@ -12,6 +12,7 @@ mod export;
 mod help;
 mod job;
 mod lists;
+mod log;
 mod look;
 mod plan;
 mod reading;
@@ -29,9 +30,10 @@ use crate::ledger::tell_of_waiting;
 use crate::model::ids::{Action, BatchNo};
 use crate::model::text::printable;
 use crate::ui::say;
-use args::{Cli, Verb};
-use clap::Parser;
+use args::{Cli, Common, Verb};
+use clap::{CommandFactory, FromArgMatches};
 use error::Failure;
+use log::Log;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -96,13 +98,21 @@ fn wants_json() -> bool {
             .any(|pair| is(&pair[0], "--progress") && is(&pair[1], "json"))
 }
 
+/// The arguments, and the verb as it was typed.
+fn parse() -> Result<(Cli, String), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let verb = matches.subcommand_name().unwrap_or_default().to_owned();
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
+    Ok((cli, verb))
+}
+
 /// Parses the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
     leave_no_core();
     outlive_file_limits();
     let as_json = wants_json();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, verb) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) if as_json && error.use_stderr() => {
             return Failure::of_usage(&error).report("".as_ref(), true);
         }
@@ -115,8 +125,23 @@ pub fn main() -> ExitCode {
     if !common.quiet {
         tell_of_waiting(|line| say(line));
     }
-    let done = match &cli.verb {
-        Verb::Demo(args) => demo::demo(args),
+    let log = match Log::open(common) {
+        Ok(log) => log,
+        Err(failure) => return failure.report(&common.ledger, as_json),
+    };
+    tracing::info!(verb, version = env!("CARGO_PKG_VERSION"), process = std::process::id(), ledger = ?common.ledger, "began");
+    let done = carry_out(&cli.verb, common);
+    let (exit_code, why) = done.as_ref().map_or_else(Failure::for_the_log, |_| (0, None));
+    tracing::info!(exit_code, why, "ended");
+    if let Some(log) = log {
+        log.close(as_json);
+    }
+    done.unwrap_or_else(|failure| failure.report(&common.ledger, as_json))
+}
+
+fn carry_out(verb: &Verb, common: &Common) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Demo(args) => demo::demo(args, common),
         Verb::Load(args) => job::load(args, common),
         Verb::Lists(args) => lists::lists(*args, common),
         Verb::Unload(args) => lists::unload(args, common),
@@ -136,6 +161,5 @@ pub fn main() -> ExitCode {
         Verb::Statuses(args) => look::statuses(args),
         Verb::Doctor(args) => doctor::doctor(args, common),
         Verb::Sandbox(args) => sandbox::serve(args, common),
-    };
-    done.unwrap_or_else(|failure| failure.report(&common.ledger, as_json))
+    }
 }

@@ -44,8 +44,14 @@ impl Executor {
         Self { ledger, run, failure }
     }
 
+    /// The number of the run that it executes for.
+    pub(super) fn run(&self) -> i64 {
+        self.run
+    }
+
     /// Executes what comes until nobody can send any more, or a transaction fails.
     pub(super) fn serve(mut self, messages: Receiver<Message>) {
+        let _run = tracing::info_span!("run", id = self.run).entered();
         while let Ok(first) = messages.recv() {
             let until = Instant::now() + GROUP_WAIT;
             let next = || {
@@ -135,8 +141,15 @@ impl Group {
                 None => break,
             }
         }
+        let began = Instant::now();
         save_tally(transaction.connection, &transaction.tally)?;
-        Ok(transaction.connection.execute_batch("COMMIT")?)
+        transaction.connection.execute_batch("COMMIT")?;
+        tracing::debug!(
+            writes = self.writes,
+            ms = began.elapsed().as_millis() as u64,
+            "commit"
+        );
+        Ok(())
     }
 
     /// Does one message's work; the answer is whether another one may join.

@@ -33,6 +33,7 @@ pub struct Writer {
     queue: Queue,
     backlog: Arc<Semaphore>,
     failure: Arc<OnceLock<LedgerError>>,
+    run: i64,
 }
 
 /// The way to the executor.
@@ -82,12 +83,16 @@ impl Ledger {
     pub fn into_writer(self, verb: &str) -> Result<(Writer, WriterThread), LedgerError> {
         let failure = Arc::new(OnceLock::new());
         let executor = self.into_executor(verb, failure.clone())?;
+        let run = executor.run();
         let (queue, messages) = channel();
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || executor.serve(messages))
             .map_err(|error| LedgerError::Disk(error.to_string()))?;
-        Ok((Writer::to(Queue::Thread(queue), failure), WriterThread { thread }))
+        Ok((
+            Writer::to(Queue::Thread(queue), failure, run),
+            WriterThread { thread },
+        ))
     }
 
     /// Notes that a run begins, and writes each message on the thread that sends it, in a transaction of its own.
@@ -97,8 +102,9 @@ impl Ledger {
     pub fn into_immediate_writer(self, verb: &str) -> Result<Writer, LedgerError> {
         let failure = Arc::new(OnceLock::new());
         let executor = self.into_executor(verb, failure.clone())?;
+        let run = executor.run();
         let queue = Queue::Immediate(Arc::new(Mutex::new(Some(executor))));
-        Ok(Writer::to(queue, failure))
+        Ok(Writer::to(queue, failure, run))
     }
 
     fn into_executor(self, verb: &str, failure: Arc<OnceLock<LedgerError>>) -> Result<Executor, LedgerError> {
@@ -112,12 +118,18 @@ impl Ledger {
 }
 
 impl Writer {
-    fn to(queue: Queue, failure: Arc<OnceLock<LedgerError>>) -> Self {
+    fn to(queue: Queue, failure: Arc<OnceLock<LedgerError>>, run: i64) -> Self {
         Self {
             queue,
             backlog: Arc::new(Semaphore::new(BACKLOG_LIMIT)),
             failure,
+            run,
         }
+    }
+
+    /// The number of the run that writes.
+    pub fn run(&self) -> i64 {
+        self.run
     }
 
     /// Writes verdicts down; the answer is the state in which each entry is then: the ledger knows what a single

@@ -33,6 +33,21 @@ pub enum ReadFailure {
     Refused(Refusal),
 }
 
+impl ReadFailure {
+    /// Its class, as the log names it.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::SlowDown(_) => "slow_down",
+            Self::Spoiled(_) => "spoiled",
+            Self::Elsewhere => "elsewhere",
+            Self::Denied(_) => "denied",
+            Self::Missing => "missing",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
 /// A refusal in the tenant's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -82,6 +97,21 @@ pub enum WriteAnswer {
     Denied(Refusal),
     /// It may have been taken.
     InDoubt(String),
+}
+
+impl WriteAnswer {
+    /// Its class, as the log names it.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::NotSent(_) => "not_sent",
+            Self::SlowDown(_) => "slow_down",
+            Self::TooLarge(_) => "too_large",
+            Self::Refused { .. } => "refused",
+            Self::Denied(_) => "denied",
+            Self::InDoubt(_) => "in_doubt",
+        }
+    }
 }
 
 /// The parts of an error body that matter.
@@ -153,15 +183,7 @@ mod tests {
     use super::*;
 
     fn class(status: u16, complaint: Complaint) -> &'static str {
-        match classify_write(status, None, complaint) {
-            WriteAnswer::Accepted(_) => "accepted",
-            WriteAnswer::NotSent(_) => "not sent",
-            WriteAnswer::SlowDown(_) => "slow down",
-            WriteAnswer::TooLarge(_) => "too large",
-            WriteAnswer::Refused { .. } => "refused",
-            WriteAnswer::Denied(_) => "denied",
-            WriteAnswer::InDoubt(_) => "in doubt",
-        }
+        classify_write(status, None, complaint).class()
     }
 
     #[test]
@@ -170,7 +192,7 @@ mod tests {
         for status in [
             200, 202, 204, 302, 303, 408, 409, 423, 425, 500, 502, 503, 504, 520, 599,
         ] {
-            assert_eq!(plain(status), "in doubt", "{status}");
+            assert_eq!(plain(status), "in_doubt", "{status}");
         }
         for status in [301, 307, 308, 401, 403, 404, 405] {
             assert_eq!(plain(status), "denied", "{status}");
@@ -178,8 +200,8 @@ mod tests {
         for status in [400, 410, 415, 422] {
             assert_eq!(plain(status), "refused", "{status}");
         }
-        assert_eq!(plain(429), "slow down");
-        assert_eq!(plain(413), "too large");
+        assert_eq!(plain(429), "slow_down");
+        assert_eq!(plain(413), "too_large");
     }
 
     #[test]
@@ -219,7 +241,7 @@ mod tests {
             about_the_list: true,
             ..Complaint::default()
         };
-        assert_eq!(class(422, list.clone()), "too large");
+        assert_eq!(class(422, list.clone()), "too_large");
         let members = vec![(3, "is unknown".to_string())];
         assert_eq!(class(422, Complaint { members, ..list }), "refused");
     }

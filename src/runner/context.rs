@@ -434,6 +434,10 @@ where
             Some(_) => tenant.read_soon(class, IMPATIENT_WAIT_LIMIT, &question).await,
             None => tenant.read(class, &question).await,
         };
+        let failed = answer
+            .as_ref()
+            .err()
+            .map(|failure| (failure.class(), format!("{failure:?}")));
         match answer {
             Ok(answer) => return Ok(answer),
             Err(ReadFailure::SlowDown(wait)) => tries.slowed(tenant, class, wait).await?,
@@ -449,6 +453,9 @@ where
                 return Err(Halt::Denied(refusal).into());
             }
             Err(ReadFailure::Refused(refusal)) => return Err(GaveUp::Refused(refusal.to_string())),
+        }
+        if let Some((reason, why)) = failed {
+            tracing::info!(?class, reason, why, n = tries.all, "retry");
         }
     }
 }

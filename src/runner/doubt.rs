@@ -103,6 +103,12 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
         let began = Instant::now();
         let evidence = look.gather(time_is_up).await?;
         let decision = doubt::decide(&evidence, context.settings.in_doubt);
+        tracing::info!(
+            ?decision,
+            ?evidence,
+            lifetime_ms = look.lifetime.as_millis() as u64,
+            "doubt"
+        );
         if decision.rests_on_lack(context.job.action, &evidence.seen) {
             let apart = looks_apart(context);
             if !matches!(&decided, Some((before, at)) if *before == decision && began >= *at + apart) {

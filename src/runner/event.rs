@@ -158,12 +158,56 @@ impl Events {
 
     /// Tells one event.
     pub fn tell(&self, event: Event) {
+        log(&event);
         (self.0)(event);
     }
 
     /// Tells a line that somebody should know.
     pub fn notice(&self, line: impl Into<String>) {
         self.tell(Event::Notice(line.into()));
+    }
+}
+
+/// What the log keeps of an event. Signs of life are too many, and lists may be named after people.
+fn log(event: &Event) {
+    match event {
+        Event::Planned(plan) => {
+            let (work, lookup, why) = (plan.work, plan.choice.way, plan.choice.because.as_str());
+            let (requests, seconds) = (
+                plan.forecast.requests.total(),
+                plan.duration.map(|time| time.as_secs()),
+            );
+            tracing::info!(?work, ?lookup, why, requests, seconds, "planned");
+        }
+        Event::Accepted {
+            batch,
+            members,
+            batch_id,
+        } => tracing::info!(batch = batch.0, members, batch_id = batch_id.as_str(), "accepted"),
+        Event::Notice(text) => tracing::info!(text, "notice"),
+        Event::Stopping { why, under_way, .. } => tracing::info!(why, under_way, "stopping"),
+        Event::Ended { time, requests } => {
+            let unit = Duration::from_secs(1);
+            let (seconds, before_s, [rate_s, slow_down_s, answers_s, outage_s, batches_s, own_work_s]) =
+                time.in_units(unit);
+            tracing::info!(
+                requests,
+                seconds,
+                before_s,
+                rate_s,
+                slow_down_s,
+                answers_s,
+                outage_s,
+                batches_s,
+                own_work_s,
+                "run ended"
+            );
+        }
+        Event::Loading { .. }
+        | Event::ListRead { .. }
+        | Event::Asking { .. }
+        | Event::Began { .. }
+        | Event::Progress(_) => {}
     }
 }
 

@@ -5,7 +5,7 @@ use super::adoption::outlast_original;
 use super::commands::{Command, Report};
 use super::context::{Context, Halt, RunSettings};
 use super::coordinator::{Bounds, Coordinator, Left};
-use super::doubt::{Cleared, Doubted};
+use super::doubt::Cleared;
 use super::event::{Event, Events, Progress, count_batches};
 use super::known::Known;
 use super::limits::{GRACE, about};
@@ -33,6 +33,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 /// What follows where the budget of all processes on this host cannot be shared.
 pub const ALONE: &str = "so this run keeps its own rate, whatever others on this host send";
@@ -359,6 +360,16 @@ impl<T: Tenant> Shell<T> {
             remaining: self.progress.left,
             waiting: self.progress.waiting.clone(),
         };
+        tracing::info!(
+            requests = report.requests,
+            per_second = report.per_second,
+            remaining_s = report.remaining.map(|time| time.as_secs()),
+            under_way = self.coordinator.under_way(),
+            done = self.progress.done(),
+            entries = self.progress.total(),
+            waiting = report.waiting,
+            "progress"
+        );
         // A ledger that cannot be written stops the run by its next other write, which is one that matters.
         let _ = self.context.ledger.report(report).await;
     }
@@ -388,36 +399,14 @@ impl<T: Tenant> Shell<T> {
     }
 
     fn carry_out(&mut self, command: Command) {
-        let context = self.context.clone();
-        match command {
-            Command::Refill(after) => self
-                .tasks
-                .spawn(async move { tasks::refill(&context, after).await }),
-            Command::Scan(step, requests) => self
-                .tasks
-                .spawn(async move { tasks::scan(&context, step, requests).await }),
-            Command::LookUp(question) => self
-                .tasks
-                .spawn(async move { tasks::look_up(&context, question).await }),
-            Command::AskAgain(doubtful) => self
-                .tasks
-                .spawn(async move { tasks::ask_again(&context, doubtful).await }),
-            Command::Record(verdicts) => self
-                .tasks
-                .spawn(async move { tasks::record(&context, verdicts).await }),
-            Command::Seal(size) => self.tasks.spawn(async move { tasks::seal(&context, size).await }),
-            Command::Send(no) => self
-                .tasks
-                .spawn(async move { tasks::send_batch(&context, no).await }),
-            Command::Settle(no) => self
-                .tasks
-                .spawn(async move { tasks::settle_batch(&context, no).await }),
-            Command::ClearUp { no, again } => {
-                let since = Instant::now();
-                self.tasks
-                    .spawn(async move { tasks::clear_up(&context, Doubted { no, since, again }).await })
+        let span = match &command {
+            Command::Send(no) | Command::Settle(no) | Command::ClearUp { no, .. } => {
+                tracing::info_span!("batch", no = no.0)
             }
+            _ => Span::current(),
         };
+        let work = tasks::carry_out(self.context.clone(), command);
+        self.tasks.spawn(work.instrument(span));
     }
 
     fn take_in(&mut self, done: Result<Done, tokio::task::JoinError>) {

@@ -23,6 +23,7 @@ use crate::model::ids::{AttemptNo, BatchId, BatchNo, EntryId};
 use crate::model::outcome::{Member, Refusal, WriteAnswer};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// How long after its mark a request may leave. The maximum request lifetime counts on it.
 pub const DEPARTURE_LIMIT: Duration = Duration::from_secs(5);
@@ -66,11 +67,14 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
         let marking = Instant::now();
         context.processing.sent(no);
         let attempt = context.ledger.depart(no).await?;
+        let span = tracing::info_span!("attempt", no = attempt.0);
         let answer = if marking.elapsed() < DEPARTURE_LIMIT {
-            context.tenant.write(permit, context.job.action, &members).await
+            let writing = context.tenant.write(permit, context.job.action, &members);
+            writing.instrument(span.clone()).await
         } else {
             WriteAnswer::NotSent("this process was held up after it had marked the batch".into())
         };
+        span.in_scope(|| tracing::info!(members = members.len(), class = answer.class(), "answer"));
         if let Some(refusal) = doubtful_refusal(&answer, sealed.len())
             && let Some(wait) = waits.next()
         {

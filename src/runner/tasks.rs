@@ -2,7 +2,7 @@
 
 use super::bursts::Doubtful;
 use super::change::Change;
-use super::commands::{Report, Work};
+use super::commands::{Command, Report, Work};
 use super::context::{Context, Halt};
 use super::doubt::Doubted;
 use super::lookups::{Question, REFILL_ENTRIES};
@@ -15,6 +15,7 @@ use crate::model::entry::EntryState;
 use crate::model::ids::{BatchNo, EntryId};
 use crate::model::lookup::Verdict;
 use std::sync::atomic::Ordering;
+use tokio::time::Instant;
 
 /// Entries that are spelled in several ways before it is worth finding out whether that matters.
 const SPELLED: usize = 4;
@@ -25,7 +26,26 @@ pub struct Done {
     pub change: Change,
 }
 
-pub async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
+/// Carries one command out.
+pub async fn carry_out<T: Tenant>(context: Context<T>, command: Command) -> Done {
+    let context = &context;
+    match command {
+        Command::Refill(after) => refill(context, after).await,
+        Command::Scan(step, requests) => scan(context, step, requests).await,
+        Command::LookUp(question) => look_up(context, question).await,
+        Command::AskAgain(doubtful) => ask_again(context, doubtful).await,
+        Command::Record(verdicts) => record(context, verdicts).await,
+        Command::Seal(size) => seal(context, size).await,
+        Command::Send(no) => send_batch(context, no).await,
+        Command::Settle(no) => settle_batch(context, no).await,
+        Command::ClearUp { no, again } => {
+            let since = Instant::now();
+            clear_up(context, Doubted { no, since, again }).await
+        }
+    }
+}
+
+async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
     match next_pending(context, after).await {
         Ok(entries) => Done {
             report: Report::Refilled(entries),
@@ -49,7 +69,7 @@ async fn next_pending<T: Tenant>(context: &Context<T>, after: EntryId) -> Result
     Ok(entries)
 }
 
-pub async fn scan<T: Tenant>(context: &Context<T>, step: scan::Step, requests: usize) -> Done {
+async fn scan<T: Tenant>(context: &Context<T>, step: scan::Step, requests: usize) -> Done {
     match scan::scan(context, step, requests).await {
         Ok(Scanned::Further { next, pages_left }) => Done {
             report: Report::Scanning(next, pages_left),
@@ -68,7 +88,7 @@ fn resolved(states: &[EntryState]) -> u64 {
     resolved.count() as u64
 }
 
-pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
+async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Done {
     let asked = question.entries();
     match resolve::look_up(context, question).await {
         Ok(looked_up) => Done {
@@ -79,7 +99,7 @@ pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Don
     }
 }
 
-pub async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> Done {
+async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> Done {
     match again::ask_again(context, doubtful).await {
         Ok(asked) => Done {
             report: Report::AskedAgain(asked),
@@ -89,7 +109,7 @@ pub async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> D
     }
 }
 
-pub async fn record<T: Tenant>(context: &Context<T>, verdicts: Vec<(EntryId, Verdict)>) -> Done {
+async fn record<T: Tenant>(context: &Context<T>, verdicts: Vec<(EntryId, Verdict)>) -> Done {
     let size = verdicts.len();
     match context.ledger.lookups(verdicts).await {
         Ok(states) => Done {
@@ -100,7 +120,7 @@ pub async fn record<T: Tenant>(context: &Context<T>, verdicts: Vec<(EntryId, Ver
     }
 }
 
-pub async fn seal<T: Tenant>(context: &Context<T>, size: usize) -> Done {
+async fn seal<T: Tenant>(context: &Context<T>, size: usize) -> Done {
     match context.ledger.seal(size).await {
         Ok(no) => Done {
             report: Report::Sealed(no, size),
@@ -110,7 +130,7 @@ pub async fn seal<T: Tenant>(context: &Context<T>, size: usize) -> Done {
     }
 }
 
-pub async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
+async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
     match send::send(context, no).await {
         Ok((members, sent)) => Done {
             change: match &sent {
@@ -124,23 +144,30 @@ pub async fn send_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
     }
 }
 
-pub async fn settle_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
+async fn settle_batch<T: Tenant>(context: &Context<T>, no: BatchNo) -> Done {
     let context = &context.counting();
     match settle::settle(context, no).await {
-        Ok(settled) => Done {
-            change: Change::Settled(settled.clone(), context.asked.load(Ordering::Relaxed)),
-            report: Report::Settled(no, settled),
-        },
+        Ok(settled) => {
+            let asked = context.asked.load(Ordering::Relaxed);
+            tracing::info!(outcome = ?settled, asked, "settled");
+            Done {
+                change: Change::Settled(settled.clone(), asked),
+                report: Report::Settled(no, settled),
+            }
+        }
         Err(halt) => halted(Work::Settle, halt),
     }
 }
 
-pub async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Done {
+async fn clear_up<T: Tenant>(context: &Context<T>, doubted: Doubted) -> Done {
     match doubt::clear_up(context, doubted).await {
-        Ok(cleared) => Done {
-            change: Change::Cleared(cleared.clone()),
-            report: Report::Cleared(doubted.no, cleared),
-        },
+        Ok(cleared) => {
+            tracing::info!(outcome = ?cleared, "cleared up");
+            Done {
+                change: Change::Cleared(cleared.clone()),
+                report: Report::Cleared(doubted.no, cleared),
+            }
+        }
         Err(halt) => halted(Work::Settle, halt),
     }
 }

@@ -13,6 +13,7 @@
 //! | `granted` | what the tenant took since it last objected |
 //! | `allowance` | what its own words tell of its limit |
 //! | `shared`, `record`, `budget` | the same across processes: one's part, what all know, the file |
+//! | `told` | what the log says of it |
 
 pub mod allowance;
 mod budget;
@@ -23,6 +24,7 @@ mod shared;
 mod spread;
 mod steps;
 mod tempo;
+mod told;
 mod window;
 
 use crate::api::account::{Account, Rest};
@@ -154,6 +156,9 @@ impl Gate {
         let held = Arc::new(Notify::new());
         let keeper = Keeper::new(settings, budget, messages.downgrade(), view, held.clone());
         tokio::spawn(keeper.keep(inbox));
+        if tracing::enabled!(tracing::Level::INFO) {
+            tokio::spawn(told::tell(watched.clone()));
+        }
         Self {
             messages,
             view: watched,
