@@ -146,8 +146,10 @@ impl Log {
 /// word is said about is logged from `info` on.
 fn filter(text: &str) -> Result<Targets, Failure> {
     let text = if text.is_empty() { "info" } else { text };
+    let of_a_part = |c: char| c.is_ascii_lowercase() || "_:".contains(c);
+    let is_ours = |target: &str| target.starts_with(PROGRAM) && target.chars().all(of_a_part);
     let asked = text.parse::<Targets>().ok();
-    let asked = asked.filter(|asked| asked.iter().all(|(target, _)| target.starts_with(PROGRAM)));
+    let asked = asked.filter(|asked| asked.iter().all(|(target, _)| is_ours(target)));
     let asked = asked.ok_or_else(|| {
         Failure::new(
             Kind::Usage,
