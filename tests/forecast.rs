@@ -342,10 +342,6 @@ fn worst(name: &str, nature: Nature, manner: Manner) -> f64 {
     worst.abs()
 }
 
-/// A mix in which the time left is wrong for a while, which is not mended yet: those who are asked for alone are mostly
-/// unknown, and what found nobody waits for a witness and is counted in lumps.
-const LUMPY: &str = "many at once, and some of them alone";
-
 /// Every mix in which a run's work can come, and what a tenant does to its pace.
 #[test]
 fn the_time_left_is_right_from_the_first_tenth_on() {
@@ -359,7 +355,7 @@ fn the_time_left_is_right_from_the_first_tenth_on() {
         ("look-ups, nearly all", CALM, USUAL),
         ("half are skipped, some are asked for twice", half, USUAL),
         (
-            LUMPY,
+            "many at once, and some of them alone",
             Nature { missing: 5, ..CALM },
             Manner {
                 entries: 40_000,
@@ -470,9 +466,9 @@ fn the_time_left_is_right_from_the_first_tenth_on() {
     ];
     let wrong: Vec<_> = mixes
         .into_iter()
-        .step_by(pick(3, 1, 1))
+        .step_by(pick(6, 1, 1))
         .map(|(name, nature, manner)| (name, worst(name, nature, manner)))
-        .filter(|(name, worst)| *worst > if *name == LUMPY { 8.0 } else { 0.1 })
+        .filter(|(_, worst)| *worst > 0.1)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }

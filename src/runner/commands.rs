@@ -43,6 +43,8 @@ pub enum Command {
 pub enum Report {
     /// These are the next pending entries; fewer than asked for means that there are no more.
     Refilled(Vec<PendingEntry>),
+    /// The next few of them, until it is known how others are to be asked for.
+    RefilledFew(Vec<PendingEntry>),
     /// The reading of all profiles goes on with this step; about so many pages are left.
     Scanning(Step, Option<u64>),
     /// The reading of all profiles is over, and so many entries were resolved by it.

@@ -164,6 +164,7 @@ impl Coordinator {
     pub fn handle(&mut self, report: Report) {
         match report {
             Report::Refilled(entries) => self.lookups.refilled(entries),
+            Report::RefilledFew(entries) => self.lookups.refilled_few(entries),
             Report::Scanning(step, pages_left) => self.lookups.scanning(step, pages_left),
             Report::Scanned(resolved) => {
                 self.lookups.scanned();

@@ -60,6 +60,11 @@ impl Known {
         self.witnesses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether anybody is known.
+    pub fn has_witness(&self) -> bool {
+        !self.witnesses().is_empty()
+    }
+
     /// This spelling led to this profile.
     pub fn note(&self, spelling: &str, found: &Found) {
         let mut witnesses = self.witnesses();

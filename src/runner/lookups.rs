@@ -79,6 +79,8 @@ pub struct Lookups {
     cursor: EntryId,
     no_more_pending: bool,
     refilling: bool,
+    /// Whether those that were taken in last are to be asked for before others follow.
+    few_first: bool,
     /// Questions that follow from the answers to others. They go first.
     follow_ups: VecDeque<Question>,
     questions: usize,
@@ -111,6 +113,7 @@ impl Lookups {
             cursor: EntryId(0),
             no_more_pending: false,
             refilling: false,
+            few_first: false,
             follow_ups: VecDeque::new(),
             questions: 0,
             asked: 0,
@@ -122,8 +125,16 @@ impl Lookups {
 
     /// Takes the next pending entries in.
     pub fn refilled(&mut self, entries: Vec<PendingEntry>) {
+        let is_last = entries.len() < REFILL_ENTRIES;
+        self.refilled_few(entries);
+        self.no_more_pending = is_last;
+        self.few_first = false;
+    }
+
+    /// Takes a few pending entries in, behind which there may be others: those follow once these have been asked for.
+    pub fn refilled_few(&mut self, entries: Vec<PendingEntry>) {
         self.refilling = false;
-        self.no_more_pending = entries.len() < REFILL_ENTRIES;
+        self.few_first = true;
         if let Some(last) = entries.last() {
             self.cursor = last.id;
         }
@@ -289,7 +300,10 @@ impl Lookups {
         {
             commands.push(Command::AskAgain(doubtful));
         }
-        let low = self.pending.len() < REFILL_ENTRIES / 2;
+        let low = match self.few_first {
+            true => self.pending.is_empty(),
+            false => self.pending.len() < REFILL_ENTRIES / 2,
+        };
         // Also where there is no room: whether anything is left behind it decides how the run ends.
         if low && !self.no_more_pending && !self.refilling {
             self.refilling = true;
@@ -324,7 +338,7 @@ impl Lookups {
             let entry = self.pending.pop_front()?;
             return Some(question(vec![entry], false));
         }
-        if self.pending.len() < most && !self.no_more_pending {
+        if self.pending.len() < most && !self.no_more_pending && !self.few_first {
             // A few more are on their way from the ledger, and half a group costs as much as a whole one.
             return None;
         }
@@ -381,6 +395,32 @@ mod tests {
         assert_eq!(sizes(&mut lookups(50, 120), 70), [50, 20]);
         assert_eq!(sizes(&mut lookups(1, 120), 2), [1, 1]);
         assert_eq!(sizes(&mut lookups(50, 120), 0), [0; 0]);
+    }
+
+    #[test]
+    fn a_few_are_asked_for_before_the_others_follow() {
+        let mut lookups = Lookups::new(1, Grouping::new(2), None);
+        let refills = |lookups: &mut Lookups| {
+            let mut commands = Vec::new();
+            lookups.commands(u64::MAX, |_| true, &mut commands);
+            let refill = |command: &Command| match command {
+                Command::Refill(after) => Some(after.0),
+                _ => None,
+            };
+            commands.iter().find_map(refill)
+        };
+        assert_eq!(refills(&mut lookups), Some(0));
+        lookups.refilled_few((1..=3).map(entry).collect());
+        assert_eq!(refills(&mut lookups), None, "the third has not been asked for");
+        lookups.looked_up(2, LookedUp::default());
+        assert_eq!(
+            refills(&mut lookups),
+            Some(3),
+            "less than a group is asked for as well"
+        );
+        assert!(!lookups.is_over());
+        lookups.refilled((4..=4).map(entry).collect());
+        assert_eq!(refills(&mut lookups), None, "there are no others");
     }
 
     #[test]

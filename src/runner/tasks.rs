@@ -10,7 +10,6 @@ use super::scan::Scanned;
 use super::send::Sent;
 use super::{again, doubt, known, resolve, scan, send, settle};
 use crate::api::Tenant;
-use crate::ledger::PendingEntry;
 use crate::model::entry::EntryState;
 use crate::model::ids::{BatchNo, EntryId};
 use crate::model::lookup::Verdict;
@@ -19,6 +18,8 @@ use tokio::time::Instant;
 
 /// Entries that are spelled in several ways before it is worth finding out whether that matters.
 const SPELLED: usize = 4;
+/// Entries that are taken in at once where nobody is known yet by whom that could be told.
+const UNWITNESSED: usize = 32;
 
 /// What a task brings back: the report, and what it changes in the numbers.
 pub struct Done {
@@ -47,26 +48,31 @@ pub async fn carry_out<T: Tenant>(context: Context<T>, command: Command) -> Done
 
 async fn refill<T: Tenant>(context: &Context<T>, after: EntryId) -> Done {
     match next_pending(context, after).await {
-        Ok(entries) => Done {
-            report: Report::Refilled(entries),
+        Ok(report) => Done {
+            report,
             change: Change::None,
         },
         Err(halt) => halted(Work::Refill, halt),
     }
 }
 
-async fn next_pending<T: Tenant>(context: &Context<T>, after: EntryId) -> Result<Vec<PendingEntry>, Halt> {
+async fn next_pending<T: Tenant>(context: &Context<T>, after: EntryId) -> Result<Report, Halt> {
     let mut entries = context.ledger.pending_after(after, REFILL_ENTRIES).await?;
     let spelled = entries.iter().filter(|entry| !entry.spellings.is_empty());
     if spelled.count() < SPELLED {
-        return Ok(entries);
+        return Ok(Report::Refilled(entries));
     }
     // Where the search folds case, one spelling is as good as another, and many can be asked for together.
     known::learn(context).await?;
+    if !context.known.has_witness() && entries.len() > UNWITNESSED {
+        // Whoever of these is found tells how the others are to be asked for.
+        entries.truncate(UNWITNESSED);
+        return Ok(Report::RefilledFew(entries));
+    }
     if known::folds_case(context).await? {
         entries.iter_mut().for_each(|entry| entry.spellings.clear());
     }
-    Ok(entries)
+    Ok(Report::Refilled(entries))
 }
 
 async fn scan<T: Tenant>(context: &Context<T>, step: scan::Step, requests: usize) -> Done {
