@@ -105,6 +105,72 @@ fn furnish(scene: &Scene) -> Precious {
     Precious::in_folder(&scene.path(""))
 }
 
+/// First the demo, as the README says; the folder that it wants is taken.
+#[test]
+fn a_demo_is_killed_half_way_comes_to_its_end_and_touches_nothing_else() {
+    let scene = Scene::offline();
+    let precious = furnish(&scene);
+    scene.run(&["demo"]).refused(2, &["--folder"]);
+    precious.check("demo");
+    let ran = scene.run(&["demo", "--folder", "play"]).expect(0);
+    let told = ran.stdout + &ran.stderr;
+    assert!(told.contains("Killed with SIGKILL half-way"), "{told}");
+    assert!(told.contains("0 of them sent twice"), "{told}");
+    precious.check("demo --folder play");
+    the_folder_of_a_demo_is_cleared_of_what_it_made_only(&scene, "play");
+    precious.check("demos that were refused");
+}
+
+fn the_folder_of_a_demo_is_cleared_of_what_it_made_only(scene: &Scene, name: &str) {
+    let folder = scene.path(name);
+    let files = || -> std::collections::BTreeMap<_, _> {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect()
+    };
+    let refused = |words: &[&str]| {
+        let before = files();
+        scene.run(&["demo", "--folder", name]).refused(2, words);
+        assert!(files() == before, "{words:?}");
+    };
+    let list = std::fs::read(folder.join("customers.csv")).unwrap();
+    std::fs::write(folder.join("customers.csv"), "email\nann@example.com\n").unwrap();
+    refused(&["customers.csv"]);
+    std::fs::write(folder.join("customers.csv"), list).unwrap();
+    std::fs::write(folder.join("notes.txt"), "do not lose").unwrap();
+    refused(&["notes.txt"]);
+    std::fs::remove_file(folder.join("notes.txt")).unwrap();
+    // A genuine job under the names of the demo's files.
+    std::fs::rename(folder.join("rollbook.db"), scene.path("kept.db")).unwrap();
+    scene.write("list-of-a-job.txt", "ann@example.com\n");
+    let real = folder.join("rollbook.db");
+    scene
+        .run(&["load", "--ledger", real.to_str().unwrap(), "list-of-a-job.txt"])
+        .expect(0);
+    refused(&["rollbook.db"]);
+    std::fs::rename(scene.path("kept.db"), &real).unwrap();
+    std::fs::write(folder.join("rollbook.db.lock"), "").unwrap();
+    // As it was: another demo begins. It need not come to its end.
+    let mut child = scene
+        .command(&["demo", "--folder", name])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("A tenant with") {
+        assert!(
+            std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0,
+            "{line}"
+        );
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!folder.join("audit.csv").exists());
+}
+
 /// Every mistake that a tired person might make; each is refused as one of usage, or of the ledger.
 fn mistakes(scene: &Scene, precious: &Precious) {
     let outputs = [
@@ -195,13 +261,6 @@ fn a_walk_through_everything_leaves_every_other_file_as_it_was() {
     };
     let mut scene = Scene::offline();
     let precious = furnish(&scene);
-    // First the demo, as the README says; the folder that it wants is taken.
-    scene.run(&["demo"]).refused(2, &["--folder"]);
-    precious.check("demo");
-    let told = scene.run(&["demo", "--folder", "play"]).expect(0).stdout;
-    assert!(told.contains("0 of them sent twice"), "{told}");
-    precious.check("demo --folder play");
-
     scene.open(tenant.clone());
     let people: String = (0..600)
         .map(|index| format!("{}\n", tenant.person(index).email))

@@ -1,6 +1,6 @@
 //! Ledgers that were copied, put back, moved or taken away, judged by what the tenant took.
 
-use crate::support::{Ran, Scene, check_doctor, check_promises, options};
+use crate::support::{Ran, Scene, check_doctor, check_promises, options, side_by_side};
 use rollbook::sandbox::Options;
 use rusqlite::Connection;
 use std::io::{BufRead, BufReader};
@@ -541,7 +541,7 @@ fn ledger_of_version(scene: &Scene, version: usize) {
 
 #[test]
 fn ledgers_of_every_earlier_version_go_on_and_know_their_place_from_then_on() {
-    for version in 1..=4 {
+    side_by_side(1..=4, |version| {
         let scene = scene(Duration::ZERO);
         ledger_of_version(&scene, version);
         scene.run(&pilot()).expect(4);
@@ -557,17 +557,17 @@ fn ledgers_of_every_earlier_version_go_on_and_know_their_place_from_then_on() {
         check_promises(&scene, &scene.export());
         assert_eq!(scene.times_sent().len(), PEOPLE, "version {version}");
         check_doctor(&scene, &ledger(&scene));
-    }
+    });
 }
 
 #[test]
 fn a_ledger_of_an_earlier_version_that_was_copied_is_a_copy() {
-    for version in 2..=4 {
+    side_by_side(2..=4, |version| {
         let scene = scene(Duration::ZERO);
         ledger_of_version(&scene, version);
         std::fs::copy(ledger(&scene), scene.path("copy.db")).unwrap();
         let there = [&JOB[..], &["--ledger", "copy.db"]].concat();
         scene.run(&there).refused(6, &["it was last used at", "--adopt"]);
         assert!(scene.tenant().writes().is_empty());
-    }
+    });
 }

@@ -524,67 +524,6 @@ fn a_token_that_is_revoked_stops_the_run_and_a_new_one_goes_on() {
     check(&scene, &cast);
 }
 
-/// What a newcomer types first.
-#[test]
-fn the_demo_is_killed_half_way_and_comes_to_its_end() {
-    let scene = Scene::offline();
-    let ran = scene.run(&["demo"]).expect(0);
-    let told = ran.stdout + &ran.stderr;
-    assert!(told.contains("Killed with SIGKILL half-way"), "{told}");
-    assert!(told.contains("0 of them sent twice"), "{told}");
-    the_folder_of_a_demo_is_cleared_of_what_it_made_only(&scene);
-}
-
-fn the_folder_of_a_demo_is_cleared_of_what_it_made_only(scene: &Scene) {
-    let folder = scene.path("rollbook-demo");
-    let files = || -> std::collections::BTreeMap<_, _> {
-        let entries = std::fs::read_dir(&folder).unwrap();
-        let paths = entries.map(|entry| entry.unwrap().path());
-        paths
-            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-            .collect()
-    };
-    let refused = |words: &[&str]| {
-        let before = files();
-        scene.run(&["demo"]).refused(2, words);
-        assert!(files() == before, "{words:?}");
-    };
-    let list = std::fs::read(folder.join("customers.csv")).unwrap();
-    std::fs::write(folder.join("customers.csv"), "email\nann@example.com\n").unwrap();
-    refused(&["customers.csv"]);
-    std::fs::write(folder.join("customers.csv"), list).unwrap();
-    std::fs::write(folder.join("notes.txt"), "do not lose").unwrap();
-    refused(&["notes.txt"]);
-    std::fs::remove_file(folder.join("notes.txt")).unwrap();
-    // A genuine job under the names of the demo's files.
-    std::fs::rename(folder.join("rollbook.db"), scene.path("kept.db")).unwrap();
-    scene.write("list.txt", "ann@example.com\n");
-    let real = folder.join("rollbook.db");
-    scene
-        .run(&["load", "--ledger", real.to_str().unwrap(), "list.txt"])
-        .expect(0);
-    refused(&["rollbook.db"]);
-    std::fs::rename(scene.path("kept.db"), &real).unwrap();
-    std::fs::write(folder.join("rollbook.db.lock"), "").unwrap();
-    // As it was: another demo begins. It need not come to its end.
-    let mut child = scene
-        .command(&["demo"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("A tenant with") {
-        assert!(
-            std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0,
-            "{line}"
-        );
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(!folder.join("audit.csv").exists());
-}
-
 #[test]
 fn a_demo_leaves_a_folder_that_no_demo_made() {
     let scene = Scene::offline();

@@ -326,7 +326,7 @@ fn a_search_that_is_out_of_order_for_two_seconds_leaves_nobody_out() {
     let list = list(300, 8);
     for way in [Way::One, MANY] {
         for (what, failure) in out_of_order() {
-            for began in [0, 300, 1_700] {
+            for began in [300, 0, 1_700].into_iter().take(pick(1, 3, 3)) {
                 let failure = failure.clone();
                 let out = Duration::from_millis(began)..Duration::from_millis(began + 2_000);
                 let town = || {

@@ -7,6 +7,7 @@
 
 mod answers;
 mod bad_input;
+mod bystanders;
 mod command_line;
 mod doubts;
 mod faults;
@@ -32,6 +33,5 @@ mod stages;
 mod support;
 mod terminal;
 mod tidy;
-mod walk;
 mod ways;
 mod wire;

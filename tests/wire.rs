@@ -1,7 +1,7 @@
 //! Every kind of bad answer at every place where the tenant is asked, over real sockets, judged by what arrived.
 
 use crate::support::raw::{Bad, PEOPLE, Raw, Site, Stranger};
-use crate::support::{Ran, Scene, check_doctor};
+use crate::support::{Ran, Scene, check_doctor, side_by_side};
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
@@ -377,7 +377,7 @@ fn a_doubtful_write_that_does_not_show_is_held_until_a_person_rules() {
 
 #[test]
 fn a_doubtful_removal_is_found_out_too() {
-    for takes_hold in [true, false] {
+    side_by_side([true, false], |takes_hold| {
         let scene = Scene::offline();
         scene.write("list.txt", PEOPLE.join("\n"));
         let raw = Raw::with(Site::Write, Bad::Silence, 1, takes_hold);
@@ -395,7 +395,7 @@ fn a_doubtful_removal_is_found_out_too() {
                 .count(),
             1
         );
-    }
+    });
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_write_whose_body_was_not_read_is_in_doubt() {
 
 #[test]
 fn a_definite_refusal_fails_the_batch_in_the_tenants_words() {
-    for status in ["400 Bad Request", "422 Unprocessable Content"] {
+    side_by_side(["400 Bad Request", "422 Unprocessable Content"], |status| {
         let words = r#"{"message":"The moon is in the wrong phase."}"#;
         let raw = Raw::with(Site::Write, Bad::json(status, words), usize::MAX, false);
         let (scene, ran) = job(&raw);
@@ -434,7 +434,7 @@ fn a_definite_refusal_fails_the_batch_in_the_tenants_words() {
         );
         assert!(raw.changed().is_empty());
         check_doctor(&scene, &scene.path("rollbook.db"));
-    }
+    });
 }
 
 #[test]

@@ -215,8 +215,7 @@ fn killed_at_every_system_call() {
     }
     let mut random = random("kills at system calls");
     let mut points = Vec::new();
-    for life in Life::ALL {
-        let most = counts(life);
+    for (life, most) in in_parallel(Life::ALL.len(), Life::ALL.into(), |life| (life, counts(life))) {
         for (call, stride) in CALLS {
             let most = most.get(call).copied().unwrap_or(0);
             points.extend((1..=most).step_by(stride).map(|nth| (life, call, nth)));

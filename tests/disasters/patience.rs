@@ -2,6 +2,7 @@
 
 use super::cases;
 use super::job::{Disturbance, Machine, to_be_sent};
+use super::share::pick;
 use super::weather::{Listing, Strangers, Weather};
 use super::world::WRITE_TIMEOUT;
 use rollbook::model::doubt::InDoubt;
@@ -9,6 +10,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 const SEEDS: u64 = 30;
+const QUICK: u64 = 8;
 /// A run ends early where too many of its writes go wrong.
 const RUNS_LIMIT: u32 = 4;
 /// Far beyond the deadline of these jobs.
@@ -20,6 +22,10 @@ const WORK: Duration = Duration::from_secs(15);
 const MISSES_A_LOOK: usize = 3;
 /// Between the two looks that show that nothing is there.
 const LOOKS_APART: Duration = Duration::from_secs(10);
+
+fn seeds() -> Vec<u64> {
+    (0..pick(QUICK, SEEDS, SEEDS)).collect()
+}
 
 /// A job in which answers to writes get lost, and the longest lifetime that a request was given. Nothing may be held
 /// because of that.
@@ -50,7 +56,7 @@ fn job(seed: u64, weather: Weather) -> Result<Duration, String> {
 /// Beyond the deadline nothing is waited for: what is not known then, a person rules on.
 #[test]
 fn a_lifetime_that_outgrows_the_deadline_ends_in_a_ruling() {
-    let seeds: Vec<u64> = (0..SEEDS).collect();
+    let seeds = seeds();
     let slow = Weather {
         applying_ms: 800_000,
         ..Weather::default()
@@ -89,7 +95,7 @@ fn what_takes_long_and_shows_long_after_that_is_waited_for() {
 
 #[test]
 fn an_outage_is_not_the_time_that_a_tenant_takes() {
-    let seeds: Vec<u64> = (0..SEEDS).collect();
+    let seeds = seeds();
     let away = |began: u64| {
         let began = Duration::from_millis(began);
         Weather {
@@ -311,7 +317,7 @@ fn what_somebody_else_has_touched_is_waited_for_once() {
 #[test]
 fn what_may_be_listed_is_looked_at_once_more_in_every_run() {
     let mut held = 0;
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         fastrand::seed(seed);
         let weather = Weather {
             lost_writes: 1,

@@ -38,6 +38,16 @@ fn block_on<F: Future>(future: F) -> F::Output {
         .block_on(future)
 }
 
+/// Tries cases at the same time that wait more than they work; the first panic is everybody's.
+pub fn side_by_side<C: Send>(cases: impl IntoIterator<Item = C>, each: impl Fn(C) + Sync) {
+    std::thread::scope(|scope| {
+        let each = &each;
+        for case in cases {
+            scope.spawn(move || each(case));
+        }
+    });
+}
+
 impl Scene {
     /// A folder without a tenant.
     pub fn offline() -> Self {
