@@ -284,7 +284,7 @@ fn a_list_of_which_nothing_can_be_used() {
     );
     refused(
         b"To: helen@example.com, cara@example.com\n",
-        &["bad.csv: none of its 1 rows"],
+        &["bad.csv: its only row does not hold"],
     );
     refused(
         b"helen@example.com; cara@example.com\n",

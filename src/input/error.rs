@@ -100,7 +100,7 @@ pub enum ListError {
         columns: Vec<Candidate>,
     },
     /// Rows, and not one with a usable email.
-    #[error("{list}: none of its {rows} rows holds a usable email in column {column}; line {line}: {detail}")]
+    #[error("{list}: {} a usable email in column {column}; line {line}: {detail}", none_of(*rows))]
     NothingUsable {
         list: String,
         rows: u64,
@@ -109,6 +109,13 @@ pub enum ListError {
         detail: String,
         columns: Vec<Candidate>,
     },
+}
+
+fn none_of(rows: u64) -> String {
+    match rows {
+        1 => "its only row does not hold".into(),
+        several => format!("none of its {several} rows holds"),
+    }
 }
 
 impl ListError {

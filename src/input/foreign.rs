@@ -58,6 +58,14 @@ const RICH: (&str, &str) = (
     "this is a rich text document",
     "save it as plain text and load that",
 );
+const SYLK: (&str, &str) = (
+    "this is a SYLK file, as old spreadsheet programs save it",
+    "save it as CSV (UTF-8), and load that",
+);
+const DIF: (&str, &str) = (
+    "this is a DIF file, as old spreadsheet programs save it",
+    "save it as CSV (UTF-8), and load that",
+);
 const SHORTCUT: (&str, &str) = (
     "this is a shortcut to a web page",
     "open it in a browser, and export the list as CSV",
@@ -75,6 +83,8 @@ const BEGINNINGS: &[(&str, (&str, &str))] = &[
     ("version https://git-lfs", POINTER),
     ("{\\rtf", RICH),
     ("[internetshortcut]", SHORTCUT),
+    ("table\n0,1\n", DIF),
+    ("table\r\n0,1\r\n", DIF),
     ("dn: ", LDIF),
     ("version: 1\ndn:", LDIF),
     ("version: 1\r\ndn:", LDIF),
@@ -140,6 +150,9 @@ fn recognised(text: &[u8]) -> Option<(&'static str, &'static str)> {
     if is_json(text) {
         return Some(JSON);
     }
+    if is_sylk(text) {
+        return Some(SYLK);
+    }
     if let Some(tag) = tag(text) {
         let of_a_page = [
             "html", "head", "body", "table", "div", "p", "script", "meta", "title", "span", "tr", "style",
@@ -166,6 +179,12 @@ fn is_json(text: &str) -> bool {
         rest.starts_with(['"', '{', '[']) || (rest.starts_with(']') && rest[1..].trim().is_empty())
     });
     in_object || in_array
+}
+
+/// A first record that names a program, and one of a cell: a list may well begin with `ID;Person`.
+fn is_sylk(text: &str) -> bool {
+    let is_cell = |line: &str| (line.starts_with("c;y") || line.starts_with("c;x")) && line.contains(";k");
+    text.starts_with("id;p") && text.lines().any(is_cell)
 }
 
 /// The name of the tag that a text begins with; `<ann@example.com>` is none.
@@ -225,6 +244,8 @@ mod tests {
     #[test]
     fn what_is_no_list_is_named() {
         for (text, words) in [
+            ("ID;PWXL;N;E\r\nC;Y1;X1;K\"ann@example.com\"\r\nE\r\n", "SYLK"),
+            ("TABLE\r\n0,1\r\n\"EXCEL\"\r\n", "DIF"),
             ("<!DOCTYPE html>\n<html lang=\"en\">", "web page"),
             ("\n\n  <html><head>", "web page"),
             ("<table border=1><tr><td>ann@example.com", "web page"),
@@ -281,6 +302,8 @@ mod tests {
             "--\nann@example.com\n",
             "{email}\nann@example.com\n",
             "dn,mail\nx,ann@example.com\n",
+            "ID;Person;Email\nc;Kim;ann@example.com\n",
+            "table\nann@example.com\n",
         ] {
             assert_eq!(recognised(text.as_bytes()), None, "{text}");
         }

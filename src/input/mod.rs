@@ -47,9 +47,10 @@ pub use record::{FIELD_LIMIT_BYTES, ROW_LIMIT_BYTES, ROW_LIMIT_FIELDS};
 pub use row::{EXCERPT_LIMIT_CHARACTERS, RejectReason, Row, RowContent, UnknownReason};
 pub use source::{Digest, Source};
 
+use crate::model::email::Email;
 use column::Column;
 use record::{Flaw, Record, RecordLine};
-use row::Judge;
+use row::{Judge, Rival};
 use stream::Stream;
 use table::Table;
 use text::Text;
@@ -110,6 +111,8 @@ pub struct List {
     usable: u64,
     /// The first reject: its line, and what was wrong.
     first_reject: Option<(u64, String)>,
+    /// The first email that it gave out.
+    example: Option<Email>,
     failed: bool,
 }
 
@@ -161,6 +164,7 @@ impl List {
             rows: 0,
             usable: 0,
             first_reject: None,
+            example: None,
             failed: false,
         })
     }
@@ -225,7 +229,12 @@ impl List {
             Some(line) => swallowed(record, line),
         };
         match &row.content {
-            RowContent::Email { .. } => self.usable += 1,
+            RowContent::Email { email, .. } => {
+                self.usable += 1;
+                if self.example.is_none() {
+                    self.example = Some((*email).clone());
+                }
+            }
             RowContent::Reject { detail, .. } if self.first_reject.is_none() => {
                 self.first_reject = Some((row.line, detail.clone()));
             }
@@ -256,7 +265,11 @@ impl List {
         if !self.column.is_found || columns.is_empty() {
             return Ok(());
         }
-        columns.push(self.candidate(self.column.index, self.usable));
+        let own = Rival {
+            rows: self.usable,
+            example: self.example.clone(),
+        };
+        columns.push(self.candidate(self.column.index, &own));
         columns.sort_by_key(|candidate| candidate.number);
         Err(ListError::AmbiguousColumn { list, columns })
     }
@@ -265,19 +278,19 @@ impl List {
     fn candidates(&self, is_one: impl Fn(u64) -> bool) -> Vec<Candidate> {
         let rivals = self.judge.rivals().iter().enumerate();
         rivals
-            .filter(|(_, emails)| is_one(**emails))
-            .map(|(index, emails)| self.candidate(index, *emails))
+            .filter(|(_, rival)| is_one(rival.rows))
+            .map(|(index, rival)| self.candidate(index, rival))
             .collect()
     }
 
-    fn candidate(&self, index: usize, emails: u64) -> Candidate {
+    fn candidate(&self, index: usize, holds: &Rival) -> Candidate {
         let name = self.column.names.get(index).filter(|_| self.column.has_header);
         Candidate {
             number: index + 1,
             name: name.cloned(),
-            emails,
+            emails: holds.rows,
             rows: self.rows,
-            example: None,
+            example: holds.example.clone(),
         }
     }
 

@@ -139,8 +139,17 @@ pub(super) struct Judge {
     email: Email,
     decoded: String,
     windows_1252_cells: u64,
-    /// For each column, how many rows hold another email in it than their own.
-    rivals: Vec<u64>,
+    /// For each column, who stands in it beside the rows' own emails.
+    rivals: Vec<Rival>,
+}
+
+/// The emails in a column that is not the one that is read.
+#[derive(Clone, Default)]
+pub(super) struct Rival {
+    /// How many rows hold another email in it than their own.
+    pub(super) rows: u64,
+    /// The first of those.
+    pub(super) example: Option<Email>,
 }
 
 impl Judge {
@@ -165,8 +174,8 @@ impl Judge {
         self.windows_1252_cells
     }
 
-    /// How many rows hold an email in each column that is not theirs; columns at the end may be missing.
-    pub(super) fn rivals(&self) -> &[u64] {
+    /// The emails in each column that are not the rows' own; columns at the end may be missing.
+    pub(super) fn rivals(&self) -> &[Rival] {
         &self.rivals
     }
 
@@ -296,7 +305,7 @@ fn reject<'a>(line: u64, reason: RejectReason, detail: String, excerpt: String) 
 }
 
 /// Notes the emails in other cells that are not the row's own, and says whether another cell holds an `@` at all.
-fn note_others(record: Record<'_>, column: usize, own: Option<&Email>, rivals: &mut Vec<u64>) -> bool {
+fn note_others(record: Record<'_>, column: usize, own: Option<&Email>, rivals: &mut Vec<Rival>) -> bool {
     let mut is_any = false;
     let others = record
         .cells()
@@ -305,13 +314,15 @@ fn note_others(record: Record<'_>, column: usize, own: Option<&Email>, rivals: &
     for (index, cell) in others {
         is_any = true;
         let other = Email::in_cell(unguarded(&decode(cell))).ok();
-        if other.is_none() || other.as_ref() == own {
+        let Some(other) = other.filter(|other| Some(other) != own) else {
             continue;
-        }
+        };
         if rivals.len() <= index {
-            rivals.resize(index + 1, 0);
+            rivals.resize(index + 1, Rival::default());
         }
-        rivals[index] += 1;
+        let rival = &mut rivals[index];
+        rival.rows += 1;
+        rival.example.get_or_insert(other);
     }
     is_any
 }

@@ -247,7 +247,10 @@ fn what_the_first_rows_do_not_show_is_refused_at_the_end() {
     assert_eq!(rows(text.as_bytes()).unwrap().len(), 5_000);
     (0..1_000).for_each(|n| text += &format!("q{n}@example.com,r{n}@example.org\n"));
     let hints = rows(text.as_bytes()).unwrap_err().hints();
-    assert_eq!(hints[2], "--column 2: \"Recovery Email\", 16 % emails");
+    assert_eq!(
+        hints[2],
+        "--column 2: \"Recovery Email\", 16 % emails, such as r…@e….org"
+    );
     let chosen = open_at(text.as_bytes(), &ColumnChoice::Number(2)).unwrap();
     assert_eq!(rows_of(chosen).unwrap().len(), 6_000);
 }
