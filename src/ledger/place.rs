@@ -15,6 +15,7 @@
 //! The number of the device is deliberately absent: it changes with the order in which disks are found.
 
 use super::error::LedgerError;
+use crate::model::text::printable_bytes;
 use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
@@ -58,11 +59,7 @@ impl Place {
         Ok(Self {
             machine,
             host,
-            path: path
-                .canonicalize()
-                .map_err(failed)?
-                .to_string_lossy()
-                .into_owned(),
+            path: as_text(&path.canonicalize().map_err(failed)?),
             inode: (!INODES_CHANGE.contains(&kind)).then_some(about.ino() as i64),
             born: born(&about),
             volume: volume_of(path, kind, about.dev()),
@@ -124,6 +121,14 @@ impl Place {
         } else {
             None
         }
+    }
+}
+
+/// A path as text. One that is no UTF-8 is told apart from every other by its escapes.
+fn as_text(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        None => printable_bytes(path.as_os_str().as_encoded_bytes()),
     }
 }
 
@@ -286,6 +291,21 @@ mod tests {
             assert_eq!(other.differs(&here), None, "{other:?}");
             assert_eq!(here.differs(&other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_told_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &[u8]| {
+            let path = folder.path().join(std::ffi::OsStr::from_bytes(name));
+            std::fs::write(&path, "").unwrap();
+            Place::of(&path).unwrap().path
+        };
+        let (one, other) = (at(b"caf\xe9.db"), at(b"caf\xe8.db"));
+        assert_ne!(one, other);
+        assert!(one.ends_with("caf\\xe9.db"), "{one}");
+        assert!(at("café\u{200d}.db".as_bytes()).ends_with("café\u{200d}.db"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::write::{Tally, Transaction, save_tally};
 use crate::model::entry::EntryState;
 use crate::model::ids::EntryId;
 use crate::model::lookup::Verdict;
+use crate::model::text::printable_bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub enum ReuseError {
     #[error("this ledger was a copy once: what its original may have sent shows in a look-up only")]
     Adopted,
     /// Somebody wants it to stop.
-    #[error("stopped on request")]
+    #[error("stopped as asked")]
     Stopped,
     /// The other ledger cannot be read.
     #[error("--reuse: {error}")]
@@ -226,7 +227,7 @@ impl<'c> Taking<'c> {
                 params![
                     self.no,
                     other.id,
-                    other.path.to_string_lossy(),
+                    printable_bytes(other.path.as_os_str().as_encoded_bytes()),
                     taken as i64,
                     now_ms()
                 ],

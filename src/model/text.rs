@@ -50,6 +50,38 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
     shown
 }
 
+/// The bytes that [`printable_bytes`] may have shown like this. Another name may look like it, if it holds backslashes.
+pub fn bytes_shown_as(shown: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(shown.len());
+    let mut rest = shown;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        bytes.extend_from_slice(before.as_bytes());
+        let (meant, length) = meant_by(escape).unwrap_or((b"\\".to_vec(), 1));
+        bytes.extend(meant);
+        rest = &escape[length..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
+
+/// What the escape means that a text begins with, and how long it is.
+fn meant_by(escape: &str) -> Option<(Vec<u8>, usize)> {
+    let short = |meant: u8| Some((vec![meant], 2));
+    match escape.as_bytes().get(1)? {
+        b'n' => short(b'\n'),
+        b'r' => short(b'\r'),
+        b't' => short(b'\t'),
+        b'x' => Some((vec![u8::from_str_radix(escape.get(2..4)?, 16).ok()?], 4)),
+        b'u' => {
+            let digits = escape.strip_prefix("\\u{")?.split_once('}')?.0;
+            let meant = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+            Some((meant.to_string().into_bytes(), digits.len() + 4))
+        }
+        _ => None,
+    }
+}
+
 fn escaped(text: &str, steers: impl Fn(char) -> bool) -> Cow<'_, str> {
     // Nearly every text is plain, and an export asks for each of its cells.
     let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
@@ -103,5 +135,17 @@ mod tests {
         assert_eq!(printable_bytes(b"caf\xe9.csv"), "caf\\xe9.csv");
         assert_ne!(printable_bytes(b"caf\xe9.csv"), printable_bytes(b"caf\xe8.csv"));
         assert_eq!(printable_bytes("café\n.csv".as_bytes()), "café\\n.csv");
+        for name in [
+            &b"caf\xe9\t.csv"[..],
+            b"\x1b[1m\xff\xfe",
+            "a\u{202e}b\r\n".as_bytes(),
+            b"",
+            b"a\\",
+        ] {
+            assert_eq!(bytes_shown_as(&printable_bytes(name)), name);
+        }
+        for odd in ["\\", "\\x", "\\xg0", "\\u{", "\\u{110000}", "\\xé9", "a\\q"] {
+            assert_eq!(bytes_shown_as(odd), odd.as_bytes());
+        }
     }
 }
