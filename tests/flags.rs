@@ -362,6 +362,58 @@ fn quiet_is_quiet_everywhere() {
 }
 
 #[test]
+fn every_run_records_its_options() {
+    let scene = Scene::with(options());
+    scene.write("list.txt", "nobody@example.com\n");
+    scene.write("tok", super::support::TOKEN);
+    let job = ["assign", "--status", "vip", "--yes", "--rate", "unlimited"];
+    scene
+        .run(&[&job[..], &["--ledger", "earlier.db", "list.txt"]].concat())
+        .expect(0);
+    let reuse = [
+        "--reuse",
+        "earlier.db",
+        "--max-age",
+        "12h",
+        "--reuse-not-found",
+        "--lookup-age",
+        "90min",
+        "--token-file",
+        "tok",
+        "list.txt",
+    ];
+    scene.run(&[&job[..], &reuse].concat()).expect(0);
+    scene
+        .run(&[
+            "resume",
+            "--retry",
+            "failed",
+            "--by",
+            "Ann",
+            "--because",
+            "they asked",
+        ])
+        .expect(0);
+    let connection = rusqlite::Connection::open(scene.path("rollbook.db")).unwrap();
+    let mut query = connection.prepare("SELECT options FROM run ORDER BY id").unwrap();
+    let rows = query.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let rows: Vec<serde_json::Value> = rows
+        .map(|options| serde_json::from_str(&options.unwrap()).unwrap())
+        .collect();
+    let path = |name: &str| scene.path(name).canonicalize().unwrap().display().to_string();
+    assert_eq!(rows[0]["reuse"], path("earlier.db"));
+    assert_eq!(rows[0]["max_age_seconds"], 43_200.0);
+    assert_eq!(rows[0]["reuse_not_found"], true);
+    assert_eq!(rows[0]["lookup_age_seconds"], 5_400.0);
+    assert_eq!(rows[0]["token_file"], path("tok"));
+    assert_eq!(rows[0]["yes"], true);
+    assert_eq!(rows[0]["retry"], serde_json::Value::Null);
+    assert_eq!(rows[1]["retry"], "failed");
+    assert_eq!(rows[1]["by"], "Ann");
+    assert_eq!(rows[1]["reuse"], serde_json::Value::Null);
+}
+
+#[test]
 fn a_pilot_is_read_back_whole_and_shown() {
     let tenant = Options {
         holders_percent: 0,

@@ -17,8 +17,8 @@ use crate::api::Paced;
 use crate::api::client::Client;
 use crate::audit::summary::Summary;
 use crate::input::{Reading, Source};
-use crate::ledger::{Forgotten, Ledger, LedgerError, ListRow, Loading, Reader, tell_of_waiting};
-use crate::model::chosen::Chosen;
+use crate::ledger::{Forgotten, Ledger, LedgerError, ListRow, Loading, Reader, SentProfile, tell_of_waiting};
+use crate::model::chosen::{Chosen, RunOptions};
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
 use crate::model::ids::{Action, Job};
@@ -366,7 +366,15 @@ impl Undertaking<'_> {
         stop: Stop,
     ) -> Result<(Outcome, CommandTime), Failure> {
         let counts = ledger.counts()?;
-        let options = settings::options(self.run, &self.chosen);
+        let options = RunOptions {
+            retry: self.retry.is_some(),
+            by: self
+                .retry
+                .as_ref()
+                .and_then(|retry| Some(retry.decision.as_ref()?.person.clone())),
+            all_lists: self.all_lists,
+            ..settings::options(self.run, &self.chosen, self.connection)
+        };
         ledger.set_options(&options);
         let (writer, thread) = ledger.into_writer(self.verb)?;
         let span = tracing::info_span!("run", id = writer.run());

@@ -331,7 +331,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// All options of a run, as the ledger records them.
-pub fn options(args: &RunArgs, chosen: &Chosen) -> RunOptions {
+pub fn options(args: &RunArgs, chosen: &Chosen, connection: &ConnectionArgs) -> RunOptions {
     RunOptions {
         chosen: *chosen,
         concurrency: args.concurrency,
@@ -343,4 +343,27 @@ pub fn options(args: &RunArgs, chosen: &Chosen) -> RunOptions {
         max_requests: args.max_requests,
         adopt: args.adopt,
     }
+}
+        lookup_age: args.lookup_age,
+        reuse: args.reuse.reuse.as_deref().map(whole_path),
+        max_age: args.reuse.max_age,
+        reuse_not_found: args.reuse.reuse_not_found,
+        retry: false,
+        by: None,
+        yes: args.yes,
+        all_lists: false,
+        token_file: connection.token_file.as_deref().map(whole_path),
+
+/// A path from the root, as it is shown.
+fn whole_path(path: &Path) -> String {
+    shown(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+}
+
+/// Whether a file contains the token that the environment names.
+pub fn is_the_token(path: &Path) -> bool {
+    let named = std::env::var("OMNEO_TOKEN")
+        .map(SecretString::from)
+        .unwrap_or_default();
+    let named = bare(named.expose_secret());
+    !named.is_empty() && token_from(path).is_ok_and(|text| bare(text.expose_secret()) == named)
 }

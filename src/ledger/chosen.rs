@@ -27,6 +27,16 @@ impl Reader {
     pub fn chosen(&self) -> Result<Option<Chosen>, LedgerError> {
         chosen(&self.connection)
     }
+
+    /// Where runs of this ledger read their token from.
+    pub fn token_files(&self) -> Result<Vec<String>, LedgerError> {
+        let mut query = self.connection.prepare(
+            "SELECT DISTINCT json_extract(options, '$.token_file') AS path FROM run
+             WHERE json_valid(options) AND path IS NOT NULL",
+        )?;
+        let paths = query.query_map([], |row| row.get(0))?;
+        Ok(paths.collect::<Result<_, _>>()?)
+    }
 }
 
 impl Loading<'_> {
@@ -86,6 +96,15 @@ fn to_json(options: &RunOptions) -> String {
         "until_ms": options.until_ms,
         "max_requests": options.max_requests,
         "adopt": options.adopt,
+        "lookup_age_seconds": options.lookup_age.as_secs_f64(),
+        "reuse": options.reuse,
+        "max_age_seconds": options.max_age.map(|age| age.as_secs_f64()),
+        "reuse_not_found": options.reuse_not_found,
+        "retry": options.retry.then_some("failed"),
+        "by": options.by,
+        "yes": options.yes,
+        "all_lists": options.all_lists,
+        "token_file": options.token_file,
     })
     .to_string()
 }

@@ -55,7 +55,7 @@ impl Chosen {
 }
 
 /// All options of one run, as the ledger records them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOptions {
     /// What stays with the job.
     pub chosen: Chosen,
@@ -75,6 +75,24 @@ pub struct RunOptions {
     pub max_requests: Option<u64>,
     /// Whether a copy of a ledger was adopted.
     pub adopt: bool,
+    /// How old a look-up might be.
+    pub lookup_age: Duration,
+    /// The ledger from which profiles were taken, as its path is shown.
+    pub reuse: Option<String>,
+    /// How old what was taken from there might be, where that was said.
+    pub max_age: Option<Duration>,
+    /// Whether it was taken as well that nobody has an email.
+    pub reuse_not_found: bool,
+    /// Whether failed entries were to be tried again.
+    pub retry: bool,
+    /// Who decided that members of accepted batches are tried again, where somebody did.
+    pub by: Option<String>,
+    /// Whether nobody was to be asked before sending.
+    pub yes: bool,
+    /// Whether lists were covered that the command did not name.
+    pub all_lists: bool,
+    /// Where the token was read from, as its path is shown.
+    pub token_file: Option<String>,
 }
 
 #[cfg(test)]
