@@ -97,21 +97,152 @@ fn no_export_replaces_another_ledger_a_list_or_a_token() {
     }
 }
 
+/// Runs a command with stdout or stderr at the end of a file, as a shell's `>>` and `2>>` do.
+fn appended(scene: &Scene, arguments: &[&str], stream: &str, name: &str) -> Ran {
+    let file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(scene.path(name))
+        .unwrap();
+    let mut command = scene.command(arguments);
+    match stream {
+        "stdout" => command.stdout(file),
+        _ => command.stderr(file),
+    };
+    Ran::from(command.output().unwrap())
+}
+
 #[test]
-fn stdout_that_leads_to_the_ledger_is_refused() {
+fn no_stream_may_lead_to_the_ledger_a_list_or_the_token() {
     let scene = loaded();
+    let other = scene.write("other.txt", "cara@example.com\n");
+    scene
+        .run(&["load", "--ledger", "other.db", "other.txt"])
+        .expect(0);
+    scene.write("tok", "short");
     let before = digests(&scene);
-    for name in ["rollbook.db", "rollbook.db.lock"] {
-        for arguments in [&["export"][..], &["export", "-o", "/dev/stdout"]] {
-            let file = std::fs::OpenOptions::new()
-                .append(true)
-                .open(scene.path(name))
-                .unwrap();
-            let ran = scene.command(arguments).stdout(file).output().unwrap();
-            Ran::from(ran).refused(2, &["ledger"]);
+    for arguments in [
+        &["status"][..],
+        &["lists"],
+        &["batches"],
+        &["doctor", "--token-file", "tok"],
+        &["export"],
+        &["export", "-o", "/dev/stdout"],
+        &["load", "other.txt"],
+        &["unload", "list.txt"],
+        &["plan", "--status", "vip", "--token-file", "tok", "other.txt"],
+        &["assign", "--status", "vip", "--token-file", "tok", "other.txt"],
+        &["statuses", "--token-file", "tok"],
+        &["--help"],
+        &["no-such-verb"],
+    ] {
+        for name in [
+            "rollbook.db",
+            "rollbook.db.lock",
+            "list.txt",
+            "other.db",
+            "other.txt",
+            "tok",
+        ] {
+            if matches!(name, "other.txt" | "tok") && !arguments.contains(&name) {
+                continue;
+            }
+            let ran = appended(&scene, arguments, "stdout", name);
+            assert!(
+                ran.stderr.contains("stdout is redirected"),
+                "{arguments:?} {name}: {ran:?}"
+            );
+            ran.refused(2, &["must stay", "another file"]);
+            let ran = appended(&scene, arguments, "stderr", name).expect(2);
+            assert!(
+                ran.stdout.contains("stderr is redirected"),
+                "{arguments:?} {name}: {ran:?}"
+            );
         }
     }
+    assert_eq!(digests(&scene), before, "{}", other.display());
+}
+
+#[test]
+fn a_ledger_that_a_shell_has_emptied_is_left_as_it_is() {
+    let scene = loaded();
+    let file = std::fs::File::create(scene.path("rollbook.db")).unwrap();
+    let before = digests(&scene);
+    let ran = scene.command(&["status"]).stdout(file).output().unwrap();
+    Ran::from(ran).refused(2, &["it is the ledger", "put a copy back"]);
     assert_eq!(digests(&scene), before);
+}
+
+#[test]
+fn a_list_is_not_appended_to_while_it_is_read_from_stdin() {
+    let scene = loaded();
+    scene.write("more.txt", "cara@example.com\n");
+    let open = || {
+        std::fs::OpenOptions::new()
+            .append(true)
+            .read(true)
+            .open(scene.path("more.txt"))
+            .unwrap()
+    };
+    let before = digests(&scene);
+    let mut command = scene.command(&["load", "-"]);
+    let ran = command.stdin(open()).stdout(open()).output().unwrap();
+    Ran::from(ran).refused(2, &["a list that is read"]);
+    assert_eq!(digests(&scene), before);
+}
+
+#[test]
+fn logs_of_any_look_are_appended_to() {
+    let scene = loaded();
+    for begins in [
+        "",
+        "2026-11-30T20:00:00Z\n",
+        "rollbook load\n",
+        "12|abcdefghijklmnopqrstuvwxyz01\n",
+    ] {
+        scene.write("log", begins);
+        appended(&scene, &["status"], "stdout", "log").expect(0);
+        appended(&scene, &["load", "list.txt"], "stderr", "log").expect(0);
+        let log = std::fs::read_to_string(scene.path("log")).unwrap();
+        assert!(
+            log.starts_with(begins) && log.contains("list.txt: already in the ledger"),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn the_token_is_kept_whatever_it_looks_like() {
+    let scene = Scene::with(super::support::options());
+    scene.write("list.txt", "nobody@example.com\n");
+    // No word that anybody would take for a token.
+    scene.write("tok", format!("\"{}\"\n", super::support::TOKEN));
+    scene.write("notes", "a token is not here");
+    let job = [
+        "assign",
+        "--status",
+        "vip",
+        "--yes",
+        "--rate",
+        "unlimited",
+        "list.txt",
+    ];
+    let export = ["export", "--force", "-o"];
+    // By what is in it.
+    scene.run(&[&job[..], &["--ledger", "a.db"]].concat()).expect(0);
+    refused_untouched(
+        &scene,
+        &[&export[..], &["tok", "--ledger", "a.db"]].concat(),
+        &["it holds the token"],
+    );
+    // By its name, which the ledger knows.
+    scene
+        .run(&[&job[..], &["--token-file", "tok"]].concat())
+        .expect(0);
+    scene.write("tok", "another one");
+    refused_untouched(&scene, &[&export[..], &["tok"]].concat(), &["it holds the token"]);
+    let ran = appended(&scene, &["status"], "stdout", "tok");
+    ran.refused(2, &["it holds the token"]);
+    scene.run(&[&export[..], &["notes"]].concat()).expect(0);
 }
 
 #[test]
@@ -398,6 +529,8 @@ fn names_that_are_no_text_are_names() {
         "{audit}"
     );
     run(&[word("export"), word("--force"), word("-o"), name(b"caf\xe9.csv")]).refused(2, &["is a list"]);
+    std::fs::write(at(b"caf\xe8.csv"), "email\ncara@example.com\n").unwrap();
+    run(&[word("export"), word("--force"), word("-o"), name(b"caf\xe8.csv")]).refused(2, &["is a list"]);
     run(&[word("load"), name(b"n\xe9.csv")]).refused(2, &["n\\xe9.csv: no such file"]);
     run(&[word("doctor")]).expect(0);
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The ledger where no flag names one. A variable that is set to nothing is as good as none.
-fn usual_ledger() -> PathBuf {
+pub fn usual_ledger() -> PathBuf {
     let named = std::env::var_os("ROLLBOOK_LEDGER").filter(|path| !path.is_empty());
     named.map_or_else(|| "rollbook.db".into(), PathBuf::from)
 }

@@ -110,6 +110,14 @@ const LIST: &str = "customers.csv";
 const LEDGER: &str = "rollbook.db";
 const AUDIT: &str = "audit.csv";
 
+/// The files of a demo in a folder, and what each is.
+pub fn files(folder: &Path) -> Vec<(PathBuf, &'static str)> {
+    [LIST, LEDGER, AUDIT]
+        .into_iter()
+        .map(|name| (folder.join(name), "is a file of the demo"))
+        .collect()
+}
+
 /// The files of the demo.
 struct Stage {
     list: PathBuf,

@@ -111,24 +111,50 @@ impl Failure {
 
     /// Shows it on stderr, for people or as JSON, and gives the exit code. Every command in a hint names the ledger.
     pub fn report(&self, ledger: &Path, as_json: bool) -> ExitCode {
-        let word = if self.as_asked { "stopped" } else { "error" };
-        let hints: Vec<String> = self.hints.iter().map(|hint| name_ledger(hint, ledger)).collect();
         if as_json {
-            say_json(&json!({
-                "schema_version": SCHEMA_VERSION,
-                "event": word,
-                "kind": self.kind.as_str(),
-                "exit_code": self.kind as u8,
-                "message": self.message,
-                "hints": hints,
-            }));
+            say_json(&self.json(ledger));
         } else {
-            say(format_args!("{word}: {}", printable(&self.message)));
-            for hint in hints {
-                say(format_args!("hint: {}", printable(&hint)));
-            }
+            say(self.text(ledger));
         }
+        self.exit_code()
+    }
+
+    /// The exit code alone.
+    pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
+    }
+
+    /// No error, where a person wanted it so.
+    fn word(&self) -> &'static str {
+        if self.as_asked { "stopped" } else { "error" }
+    }
+
+    fn hints_on(&self, ledger: &Path) -> impl Iterator<Item = String> {
+        self.hints.iter().map(|hint| name_ledger(hint, ledger))
+    }
+
+    /// What is said to people, on several lines.
+    pub fn text(&self, ledger: &Path) -> String {
+        let message = format!("{}: {}", self.word(), printable(&self.message));
+        let hints = self
+            .hints_on(ledger)
+            .map(|hint| format!("hint: {}", printable(&hint)));
+        std::iter::once(message)
+            .chain(hints)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// The same for programs.
+    pub fn json(&self, ledger: &Path) -> serde_json::Value {
+        json!({
+            "schema_version": SCHEMA_VERSION,
+            "event": self.word(),
+            "kind": self.kind.as_str(),
+            "exit_code": self.kind as u8,
+            "message": self.message,
+            "hints": self.hints_on(ledger).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -2,14 +2,18 @@
 
 use super::args::{Common, ExportArgs};
 use super::error::{Failure, shown, unwritable};
+use super::settings;
 use crate::audit::export::{EXPORT_HEADS, ExportError, export};
 use crate::files::{Keep, Output, OutputError, folder_of, remove_leftovers};
 use crate::input::Source;
 use crate::ledger::{LedgerError, Reader};
+use crate::model::text::bytes_shown_as;
 use crate::ui::format::counted;
 use crate::ui::say;
 use crate::ui::summary::quoted;
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,12 +26,9 @@ const OWNER_CHARACTERS: usize = 8;
 pub fn export_rows(args: &ExportArgs, common: &Common) -> Result<ExitCode, Failure> {
     let reader = Reader::open(&common.ledger)?;
     let path = args.output.as_deref().unwrap_or(Path::new("/dev/stdout"));
-    let keep = kept(&reader, common, args.output.as_deref())?;
+    let keep = kept(&reader, &common.ledger, args.output.as_deref())?;
     let failed = |error| failure(path, &error, &common.ledger);
     if args.output.is_none() {
-        if let Some(why) = keep.reason(path) {
-            return Err(failed(OutputError::Kept(why)));
-        }
         return done(export(&reader, args.format.into(), args.rows.into(), io::stdout().lock()).map(|_| ()));
     }
     let owner = owner(&reader)?;
@@ -48,24 +49,41 @@ pub fn export_rows(args: &ExportArgs, common: &Common) -> Result<ExitCode, Failu
     Ok(ExitCode::SUCCESS)
 }
 
-/// The ledger and the lists that were loaded, by where they were and by what is in them.
-fn kept(reader: &Reader, common: &Common, output: Option<&Path>) -> Result<Keep, Failure> {
-    const WHY: &str = "is a list of this ledger";
-    let mut keep = Keep::ledger(&common.ledger);
+/// The ledger, the lists that were loaded, by where they were and by what is in them, and the files of tokens.
+pub fn kept(reader: &Reader, ledger: &Path, output: Option<&Path>) -> Result<Keep, Failure> {
+    const LIST: &str = "is a list of this ledger";
+    const TOKEN: &str = "holds the token";
+    let mut keep = Keep::ledger(ledger);
     for list in reader.lists()? {
         // Older ledgers know the name only, as it was given.
-        let path = PathBuf::from(list.path.unwrap_or(list.name));
-        keep.add(&path, WHY);
-        keep.add(&folder_of(&common.ledger).join(path), WHY);
+        for path in paths_shown_as(&list.path.unwrap_or(list.name)) {
+            keep.add(&path, LIST);
+            keep.add(&folder_of(ledger).join(path), LIST);
+        }
+    }
+    for shown in reader.token_files()? {
+        for path in paths_shown_as(&shown) {
+            keep.add(&path, TOKEN);
+        }
     }
     // Only where it is there can it be one, and a pipe would be used up.
-    if let Some(path) = output.filter(|path| path.is_file())
-        && let Ok(Some(digest)) = Source::File(path.to_owned()).digest()
-        && reader.knows_content(digest.as_bytes())?
-    {
-        keep.add(path, WHY);
+    if let Some(path) = output.filter(|path| path.is_file()) {
+        if settings::is_the_token(path) {
+            keep.add(path, TOKEN);
+        }
+        if let Ok(Some(digest)) = Source::File(path.to_owned()).digest()
+            && reader.knows_content(digest.as_bytes())?
+        {
+            keep.add(path, LIST);
+        }
     }
     Ok(keep)
+}
+
+/// The paths that may be meant by what is shown of one: itself, and what it stands for where parts of it are escapes.
+fn paths_shown_as(shown: &str) -> [PathBuf; 2] {
+    let bytes = bytes_shown_as(shown);
+    [PathBuf::from(shown), PathBuf::from(OsString::from_vec(bytes))]
 }
 
 /// A reader that has gone (`| head`) is no failure.

@@ -24,6 +24,7 @@ mod settings;
 mod settle;
 mod show;
 mod signals;
+mod streams;
 mod until;
 
 use crate::ledger::tell_of_waiting;
@@ -106,6 +107,15 @@ fn parse() -> Result<(Cli, String), clap::Error> {
     Ok((cli, verb))
 }
 
+/// Shows help, or what is wrong with the arguments, unless that would be written to a file which must stay.
+fn without_arguments(error: &clap::Error, as_json: bool) -> ExitCode {
+    match streams::check_usual() {
+        Err(refused) => refused.report("".as_ref(), as_json),
+        Ok(()) if as_json && error.use_stderr() => Failure::of_usage(error).report("".as_ref(), true),
+        Ok(()) => refuse(error),
+    }
+}
+
 /// Parses the arguments, does what they say, and returns the exit code.
 pub fn main() -> ExitCode {
     leave_no_core();
@@ -113,12 +123,12 @@ pub fn main() -> ExitCode {
     let as_json = wants_json();
     let (cli, verb) = match parse() {
         Ok(parsed) => parsed,
-        Err(error) if as_json && error.use_stderr() => {
-            return Failure::of_usage(&error).report("".as_ref(), true);
-        }
-        Err(error) => return refuse(&error),
+        Err(error) => return without_arguments(&error, as_json),
     };
     let common = &cli.common;
+    if let Err(refused) = streams::check(&cli) {
+        return refused.report(&common.ledger, as_json);
+    }
     if let Err(failure) = common.check() {
         return failure.report(&common.ledger, as_json);
     }

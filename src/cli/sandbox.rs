@@ -135,6 +135,15 @@ pub struct SandboxArgs {
 }
 
 impl SandboxArgs {
+    /// The files that it keeps, and what each is.
+    pub fn files(&self) -> Vec<(PathBuf, &'static str)> {
+        [&self.list, &self.state, &self.journal, &self.arrivals]
+            .into_iter()
+            .flatten()
+            .map(|path| (path.clone(), "is a file that the sandbox keeps"))
+            .collect()
+    }
+
     fn options(&self) -> Result<Options, Failure> {
         let defaults = Options::default();
         Ok(Options {

@@ -44,6 +44,29 @@ impl Keep {
             .or_else(|| by_content(path))
             .or_else(|| is_beside_a_ledger(path).then_some("belongs to another ledger"))
     }
+
+    /// Why nothing may be written to the plain file that a stream was redirected to, such as `/dev/stdout`.
+    ///
+    /// Its content decides less than in [`Keep::reason`]: a log that is appended to may look like a lock or a token.
+    pub fn reason_of_stream(&self, stream: &Path) -> Option<&'static str> {
+        std::fs::metadata(stream).ok().filter(Metadata::is_file)?;
+        let path = real_name(stream);
+        let kept = self
+            .0
+            .iter()
+            .find(|(kept, _)| is_same(kept, &path) || is_same(kept, stream));
+        kept.map(|(_, why)| *why)
+            .or_else(|| match kind_of(stream) {
+                Ok(kind @ (Kind::Ledger | Kind::Database | Kind::DatabaseLog)) => kind.reason_to_keep(),
+                _ => None,
+            })
+            .or_else(|| is_beside_a_ledger(&path).then_some("belongs to another ledger"))
+    }
+}
+
+/// The name under which a file is known that this process has open, where it still has one.
+fn real_name(stream: &Path) -> PathBuf {
+    stream.canonicalize().unwrap_or_else(|_| stream.to_owned())
 }
 
 /// Why the plain file that a path leads to must stay, by what is in it.
