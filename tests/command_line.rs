@@ -881,7 +881,7 @@ fn a_yes_to_a_limit_is_no_yes_to_the_rest() {
       sending           1
       polling           2
       reading back      1
-      other             4
+      other             5
       ───────────────────
       requests          9   about 0 s with 8 at a time, done at 12:00 UTC
 

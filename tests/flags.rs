@@ -452,6 +452,20 @@ fn a_pilot_is_read_back_whole_and_shown() {
             shown.contains(&format!("{beginning}…@{}", domain.to_lowercase())),
             "{shown}"
         );
+        // The sandbox makes emails of names.
+        let name = shown
+            .split("  ")
+            .filter(|part| !part.is_empty())
+            .nth(1)
+            .unwrap()
+            .trim();
+        let folded = name.to_lowercase().replace(' ', "");
+        let letters = local.to_lowercase().replace(['.', '-', '_'], "");
+        assert!(
+            name.contains(' ') && letters.starts_with(&folded),
+            "{name}: {}",
+            person.email
+        );
     }
     assert!(
         ran.stdout.lines().all(|line| line.chars().count() <= 80),

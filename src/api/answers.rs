@@ -276,6 +276,22 @@ fn held_handles(words: Vec<String>, foreign: &Foreign) -> Vec<Handle> {
 }
 
 /// The profile that was asked for; nothing where the answer is about another one.
+/// What people call a profile: its first and last name, as far as the tenant says.
+pub(super) fn name(body: &[u8], asked: &ProfileId, foreign: &Foreign) -> Result<Option<String>, Wrong> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+        #[serde(default)]
+        first_name: Option<String>,
+        #[serde(default)]
+        last_name: Option<String>,
+    }
+    let profile = parse::<One<Named>>(body, "one profile")?.data;
+    let names = [profile.first_name, profile.last_name];
+    let name = names.map(Option::unwrap_or_default).join(" ");
+    Ok(is_same_id(&profile.id, asked.as_str()).then(|| foreign.clean(&name)))
+}
+
 pub(super) fn holding(body: &[u8], asked: &ProfileId, foreign: &Foreign) -> Result<Option<Holding>, Wrong> {
     let profile = parse::<One<OneProfile>>(body, "one profile")?.data;
     let Some(statuses) = without_display_names(profile.statuses, profile.statuses_original.as_ref()) else {

@@ -286,6 +286,13 @@ impl Tenant for Client {
         Ok(Holding { is_kept, ..holding })
     }
 
+    async fn name_of(&self, profile: &ProfileId) -> Result<String, ReadFailure> {
+        let body = self
+            .get("/profiles/{id}", self.base.join(&["profiles", profile.as_str()]))
+            .await?;
+        asked_for(answers::name(&body, profile, &self.foreign))
+    }
+
     async fn batch(&self, id: &BatchId) -> Result<BatchReport, ReadFailure> {
         let body = self
             .get("/batches/{id}", self.base.join(&["batches", id.as_str()]))

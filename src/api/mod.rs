@@ -163,6 +163,10 @@ pub trait Tenant: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Page<Found>, ReadFailure>> + Send;
     /// What a profile holds now, and its email: `GET /profiles/{id}`.
     fn held_by(&self, profile: &ProfileId) -> impl Future<Output = Result<Holding, ReadFailure>> + Send;
+    /// What people call a profile, by its first and last name; empty where it has none: `GET /profiles/{id}`.
+    fn name_of(&self, _: &ProfileId) -> impl Future<Output = Result<String, ReadFailure>> + Send {
+        std::future::ready(Err(ReadFailure::Missing))
+    }
     /// How far a batch is: `GET /batches/{id}`.
     fn batch(&self, id: &BatchId) -> impl Future<Output = Result<BatchReport, ReadFailure>> + Send;
     /// A page of all batches, newest first, counted from 1: `GET /batches`.

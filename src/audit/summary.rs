@@ -93,6 +93,7 @@ impl<'s> From<&'s RunUnderWay> for JsonUnderWay<'s> {
 struct JsonSent<'s> {
     email_masked: String,
     profile_id: &'s str,
+    name: Option<&'s str>,
     state: &'static str,
 }
 
@@ -234,6 +235,7 @@ impl Summary {
                 .map(|sent| JsonSent {
                     email_masked: masked(&sent.email),
                     profile_id: &sent.profile_id,
+                    name: Some(sent.name.as_str()).filter(|name| !name.is_empty()),
                     state: sent.state.as_str(),
                 })
                 .collect(),

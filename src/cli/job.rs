@@ -27,6 +27,7 @@ use crate::model::text::{printable_json, printable_lines};
 use crate::runner::context::{Halt, RunSettings};
 use crate::runner::event::{Event, Events};
 use crate::runner::ingest::ingest;
+use crate::runner::pilot;
 use crate::runner::plan;
 use crate::runner::preflight;
 use crate::runner::run::{self, Ending, Outcome};
@@ -39,9 +40,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 use tracing::Instrument;
-
-/// Profiles of a pilot that are shown: as many as a person can look at.
-const PILOT_SHOWN: usize = 20;
 
 /// Becomes true when somebody wants the run to stop.
 pub type Stop = tokio::sync::watch::Receiver<bool>;
@@ -233,8 +231,8 @@ impl Undertaking<'_> {
                 .await
         });
         screen.close();
-        let (outcome, time) = outcome?;
-        self.conclude(outcome, &time)
+        let (outcome, time, sent) = outcome?;
+        self.conclude(outcome, &time, sent)
     }
 
     /// Takes the lists in, says what will be done, asks, and keeps the load and the job if the answer is yes.
@@ -356,7 +354,8 @@ impl Undertaking<'_> {
         }
     }
 
-    /// Lets the run go on to its end, and gives its outcome and where the time of the command went.
+    /// Lets the run go on to its end, and gives its outcome, where the time of the command went, and whom a pilot sent
+    /// to.
     async fn work(
         &self,
         mut ledger: Ledger,
@@ -364,7 +363,7 @@ impl Undertaking<'_> {
         tenant: Paced<Client>,
         events: Events,
         stop: Stop,
-    ) -> Result<(Outcome, CommandTime), Failure> {
+    ) -> Result<(Outcome, CommandTime, Vec<SentProfile>), Failure> {
         let counts = ledger.counts()?;
         let options = RunOptions {
             retry: self.retry.is_some(),
@@ -391,6 +390,7 @@ impl Undertaking<'_> {
         )
         .instrument(span)
         .await;
+        let (asked, asked_to_stop) = (tenant.clone(), stop.clone());
         thread.join();
         let outcome = outcome?;
         let time = CommandTime::new(self.began.elapsed(), before, outcome.progress.spent);
@@ -398,19 +398,27 @@ impl Undertaking<'_> {
             time: Box::new(time),
             requests: outcome.progress.requests,
         });
-        Ok((outcome, time))
+        let mut sent = Vec::new();
+        if settings::is_pilot(self.run) && !matches!(outcome.ending, Ending::Halted(_)) {
+            sent = Reader::open(&self.common.ledger)?.sent_by_last_run(settings::PILOT_SHOWN)?;
+            pilot::name(&asked, &mut sent, asked_to_stop).await;
+        }
+        Ok((outcome, time, sent))
     }
 
-    fn conclude(&self, outcome: Outcome, time: &CommandTime) -> Result<ExitCode, Failure> {
+    fn conclude(
+        &self,
+        outcome: Outcome,
+        time: &CommandTime,
+        sent: Vec<SentProfile>,
+    ) -> Result<ExitCode, Failure> {
         if let Ending::Halted(Halt::Ledger(error @ LedgerError::Replaced { .. })) = outcome.ending {
             // What stands at its path now, if anything does, has nothing to say about this run.
             return Err(error.into());
         }
         let reader = Reader::open(&self.common.ledger)?;
         let mut summary = Summary::read(&reader)?;
-        if settings::is_pilot(self.run) {
-            summary.pilot = reader.sent_by_last_run(PILOT_SHOWN)?;
-        }
+        summary.pilot = sent;
         self.print(&summary, time, outcome.progress.requests)?;
         match ending::failure(outcome.ending, &summary) {
             Some(failure) => Err(failure),

@@ -47,13 +47,16 @@ pub async fn reckon(
     let first = emails < work.pending;
     let choice = way::choose(run.resolve.into(), &surveyed.survey, emails, first);
     let run_settings = settings::run_settings(run, chosen, choice.way, &surveyed);
-    let plan = Plan::new(
+    let mut plan = Plan::new(
         (job.clone(), shown(&common.ledger), lists),
         (work, reused),
         (&run_settings, settings::pace(run, chosen)),
         choice,
         &tenant.gate().view(),
     );
+    if settings::is_pilot(run) {
+        plan.ask_for_names(settings::PILOT_SHOWN);
+    }
     Ok((plan, run_settings))
 }
 

@@ -252,6 +252,8 @@ const PILOT_AT_MOST: u64 = 100;
 /// Whether a run is there to be looked at before the rest is sent.
 pub fn is_pilot(args: &RunArgs) -> bool {
     !args.dry_run && args.limit.is_some_and(|limit| limit <= PILOT_AT_MOST)
+/// Profiles of a pilot that are shown by name: as many as a person can look at.
+pub const PILOT_SHOWN: usize = 20;
 }
 
 /// How a run goes about its work.

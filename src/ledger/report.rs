@@ -64,6 +64,8 @@ pub struct SentProfile {
     pub profile_id: String,
     /// What became of it.
     pub state: EntryState,
+    /// What people call it, where that was asked for: the ledger keeps no names.
+    pub name: String,
 }
 
 impl Writer {
@@ -160,6 +162,7 @@ impl Reader {
                 email,
                 profile_id,
                 state,
+                name: String::new(),
             })
         })
         .collect()

@@ -30,6 +30,7 @@ mod look;
 pub mod lookups;
 mod members;
 mod meter;
+pub mod pilot;
 pub mod plan;
 pub mod preflight;
 mod processing;

@@ -115,6 +115,17 @@ impl Plan {
         }
     }
 
+    /// Adds the requests for the names of those who are sent to, of so many at the most.
+    pub fn ask_for_names(&mut self, at_most: usize) {
+        let names = self.forecast.sent.min(at_most as u64);
+        self.forecast.requests.other += names;
+        let per_second = self.rate.per_second().unwrap_or(f64::INFINITY);
+        let more = Duration::from_secs_f64(names as f64 / per_second);
+        self.duration = self.duration.map(|time| time + more);
+        let ms = i64::try_from(more.as_millis()).unwrap_or(i64::MAX);
+        self.done_at_ms = self.done_at_ms.map(|at| at.saturating_add(ms));
+    }
+
     /// Whether somebody has to say yes first: something may be sent, and not all of the ledger's `entries` have
     /// been said yes to.
     pub fn needs_consent(&self, entries: u64, confirmed_entries: u64) -> bool {

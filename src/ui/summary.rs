@@ -221,12 +221,17 @@ pub fn pilot(summary: &Summary) -> String {
         "check these profiles in Omneo before you send the rest:",
     );
     for sent in &summary.pilot {
-        let email = shortened(&masked(&sent.email), 28);
+        let email = masked(&sent.email);
+        let told = match sent.state {
+            EntryState::Confirmed => email,
+            state => format!("{state} {email}"),
+        };
         let _ = writeln!(
             text,
-            "  {:<36}  {:<9}  {email}",
+            "  {:<36}  {:<20}  {}",
             printable(&sent.profile_id),
-            sent.state
+            shortened(&sent.name, 20),
+            shortened(&told, 18)
         );
     }
     text
