@@ -3,7 +3,7 @@
 
 use crate::support::raw::{Bad, PEOPLE, Raw, Site};
 use crate::support::share::pick;
-use crate::support::{Scene, check_doctor};
+use crate::support::{Scene, check_doctor, options};
 use rollbook::api::pacing::{Gate, PaceSettings};
 use rollbook::api::{
     BatchReport, Holding, ListedBatch, Paced, Page, Slice, StatusDefinition, Tenant, Wanted,
@@ -22,6 +22,7 @@ use rollbook::runner::context::{Halt, RunSettings};
 use rollbook::runner::event::Events;
 use rollbook::runner::limits::Limits;
 use rollbook::runner::run::{Ending, run};
+use rollbook::sandbox::Options;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -909,7 +910,8 @@ fn a_look_up_that_is_too_old_is_made_again_before_anything_is_sent() {
     let resume = ["resume", "--rate", "unlimited", "--yes", "--lookup-age", "0"];
     let ran = raw.run(&scene, &resume).expect(0);
     assert!(
-        ran.stderr.contains("3 entries were looked up longer ago"),
+        ran.stderr
+            .contains("3 entries are looked up again before anything is sent"),
         "{}",
         ran.stderr
     );
@@ -919,4 +921,49 @@ fn a_look_up_that_is_too_old_is_made_again_before_anything_is_sent() {
     }
     check_doctor(&scene, &scene.path("rollbook.db"));
     raw.run(&scene, &["resume", "--lookup-age", "soon"]).expect(2);
+}
+
+/// Nobody was found by a dry run of last week; by the time of the resume, everybody has signed up.
+#[test]
+fn whom_an_old_dry_run_did_not_find_is_looked_up_again() {
+    let options = Options {
+        holders_percent: 0,
+        duplicates_percent: 0.0,
+        ..options()
+    };
+    let mut scene = Scene::with(Options {
+        profiles: 3,
+        ..options.clone()
+    });
+    let emails: Vec<String> = (10..13).map(|index| options.person(index).email).collect();
+    scene.write("list.txt", emails.join("\n"));
+    let job = ["assign", "--status", "vip", "--rate", "unlimited", "--yes"];
+    scene
+        .run(&[&job[..], &["--dry-run", "list.txt"]].concat())
+        .expect(0);
+    assert_eq!(scene.status()["reasons"]["not_found"], 3);
+    let port = scene.tenant().base_url();
+    let port = port.split([':', '/']).nth_back(2).unwrap().parse().unwrap();
+    scene.close();
+    scene.open(Options { port, ..options });
+    let planned = |more: &[&str]| {
+        let ran = scene.run(&[&["plan", "--json"], more].concat()).expect(0);
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()["pending"].clone()
+    };
+    assert_eq!(
+        (planned(&[]), planned(&["--lookup-age", "0"])),
+        (0.into(), 3.into())
+    );
+    scene.run(&["resume", "--yes"]).expect(0);
+    assert_eq!(
+        scene.times_sent().len(),
+        0,
+        "what is younger than a day is believed"
+    );
+    scene.run(&["resume", "--yes", "--lookup-age", "0"]).expect(0);
+    assert_eq!(scene.times_sent().len(), 3);
+    // From then on it is the result of the job.
+    scene.run(&["resume", "--yes", "--lookup-age", "0"]).expect(0);
+    assert_eq!(scene.times_sent().len(), 3);
+    check_doctor(&scene, &scene.path("rollbook.db"));
 }

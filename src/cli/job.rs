@@ -456,12 +456,12 @@ fn planned_lists(loading: &Loading<'_>) -> Result<Vec<plan::PlannedList>, Ledger
 }
 
 /// Says how many entries are looked up again, since that was too long ago.
-fn tell_forgotten(forgotten: Forgotten, events: &Events) {
+pub fn tell_forgotten(forgotten: Forgotten, events: &Events) {
     if forgotten.entries > 0 {
         events.notice(format!(
-            "{} looked up longer ago than --lookup-age allows, or in the future of this machine's clock: looked up again \
-             before anything is sent",
-            counted(forgotten.entries, "entry was", "entries were")
+            "{} again before anything is sent: the last look-up is older than --lookup-age, or later than this machine's \
+             clock",
+            counted(forgotten.entries, "entry is looked up", "entries are looked up")
         ));
     }
 }

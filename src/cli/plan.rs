@@ -3,7 +3,7 @@
 use super::args::{Common, PlanArgs};
 use super::asking::asking;
 use super::error::{Failure, Kind};
-use super::job::{Stop, no_list, print, print_json};
+use super::job::{Stop, no_list, print, print_json, tell_forgotten};
 use super::reckon::reckon;
 use super::reuse::Reuse;
 use super::{settings, signals};
@@ -11,7 +11,7 @@ use crate::api::Paced;
 use crate::api::client::Client;
 use crate::api::pacing::PaceSettings;
 use crate::input::Source;
-use crate::ledger::{LedgerError, Reader, holder_of};
+use crate::ledger::{Forgotten, LedgerError, Reader, holder_of};
 use crate::model::chosen::Chosen;
 use crate::model::entry::EntryState;
 use crate::model::forecast::Work;
@@ -25,6 +25,7 @@ use crate::ui::Screen;
 use crate::ui::plan::{object, text};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Requests a second that a plan takes from a run on the same ledger: a fifth of the usual rate.
 const BESIDE_A_RUN_PER_SECOND: NonZeroU32 = NonZeroU32::new(2).expect("BUG: two is not zero");
@@ -38,9 +39,9 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
         Err(error) => return Err(error.into()),
     };
     let job = job(args, ledger.as_ref())?;
-    let standing = match &ledger {
-        Some(ledger) => standing(ledger)?,
-        None => Work::default(),
+    let (standing, old) = match &ledger {
+        Some(ledger) => standing(ledger, args.run.lookup_age)?,
+        None => (Work::default(), Forgotten::default()),
     };
     if sources.is_empty()
         && ledger
@@ -67,6 +68,7 @@ pub fn plan(args: &PlanArgs, common: &Common) -> Result<ExitCode, Failure> {
     let runtime = settings::runtime()?;
     let screen = Screen::open(settings::mode(common.progress, common.quiet), common.verbose);
     let events = screen.events();
+    tell_forgotten(old, &events);
     let planned = runtime.block_on(async {
         let stop = signals::stop_on_signals();
         let pace = planning.pace(&events);
@@ -178,12 +180,16 @@ fn job(args: &PlanArgs, ledger: Option<&Reader>) -> Result<Job, Failure> {
     Ok(job)
 }
 
-/// What is left of the ledger's job.
-fn standing(ledger: &Reader) -> Result<Work, LedgerError> {
+/// What is left of the ledger's job, and how much of it has to be looked up again.
+fn standing(ledger: &Reader, lookup_age: Duration) -> Result<(Work, Forgotten), LedgerError> {
     let counts = ledger.counts()?;
-    Ok(Work {
-        pending: counts.in_state(EntryState::Pending),
-        resolved: counts.in_state(EntryState::Resolved),
-        ..open_batches(&ledger.batch_counts()?)
-    })
+    let old = ledger.old_lookups(lookup_age)?;
+    let open = open_batches(&ledger.batch_counts()?);
+    let work = Work {
+        pending: counts.in_state(EntryState::Pending) + old.entries,
+        resolved: old.resolved,
+        sealed: open.sealed.saturating_sub(old.batches),
+        ..open
+    };
+    Ok((work, old))
 }

@@ -154,3 +154,111 @@ async fn a_sealed_batch_is_taken_apart_only_if_nothing_ever_left_for_it() {
     let batches = Reader::open(&path).unwrap().batches().unwrap();
     assert_eq!(batches.iter().map(|batch| batch.no.0).collect::<Vec<_>>(), [2, 3]);
 }
+
+/// One entry of each answer that leads to no request, and one that waits for a batch.
+async fn answered(folder: &Path) -> PathBuf {
+    after(folder, 2, async |_| {}).await;
+    let path = folder.join("a.db");
+    let mut ledger = Ledger::open(&path, "load").unwrap().unwrap();
+    let mut loading = ledger.begin_load().unwrap();
+    loading.begin_list("b.csv", "CSV").unwrap();
+    for line in 1..=4 {
+        let email = format!("q{line}@example.com");
+        loading.email(line, &email, &email).unwrap();
+    }
+    let identity = ListIdentity {
+        digest: [7; 32],
+        ..ListIdentity::default()
+    };
+    loading.end_list(&identity).unwrap();
+    loading.commit().unwrap();
+    let writer = ledger.into_immediate_writer("assign").unwrap();
+    let skip = |reason, profile: Option<&str>| Verdict::Skipped {
+        reason,
+        profile: profile.map(|id| (ProfileId::new(id), vec![])),
+    };
+    let verdicts = vec![
+        (EntryId(3), skip(SkipReason::NotFound, None)),
+        (EntryId(4), skip(SkipReason::AlreadyAssigned, Some("x"))),
+        (EntryId(5), skip(SkipReason::NotAssigned, Some("y"))),
+        (
+            EntryId(6),
+            Verdict::Ambiguous {
+                candidates: vec![ProfileId::new("one"), ProfileId::new("other")],
+            },
+        ),
+    ];
+    writer.lookups(verdicts).await.unwrap();
+    path
+}
+
+fn ambiguous(path: &Path) -> u64 {
+    let counts = Reader::open(path).unwrap().counts().unwrap();
+    counts.in_state(EntryState::Ambiguous)
+}
+
+#[tokio::test]
+async fn answers_of_an_old_dry_run_are_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = answered(folder.path()).await;
+    assert_eq!((states(&path), ambiguous(&path)), ([0, 1, 0, 4], 1));
+    looked_up(&path, 0);
+    assert_eq!(forget(&path, DAY).entries, 0);
+    looked_up(&path, 25 * 3_600_000);
+    let old = Reader::open(&path).unwrap().old_lookups(DAY).unwrap();
+    assert_eq!((old.entries, old.resolved, old.batches), (6, 0, 0));
+    assert_eq!(forget(&path, DAY), old, "what was announced");
+    assert_eq!((states(&path), ambiguous(&path)), ([6, 0, 0, 0], 0));
+    let candidates: u64 = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM candidate", [], |row| unsigned(row, 0))
+        .unwrap();
+    assert_eq!(candidates, 0);
+    assert_eq!(forget(&path, DAY), Forgotten::default());
+}
+
+/// Else a job that takes days would look up the same people each day, and never end.
+#[tokio::test]
+async fn answers_stay_once_something_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = answered(folder.path()).await;
+    let writer = Ledger::open(&path, "resume")
+        .unwrap()
+        .unwrap()
+        .into_immediate_writer("resume")
+        .unwrap();
+    let no = writer.seal(1).await.unwrap();
+    writer.depart(no).await.unwrap();
+    drop(writer);
+    looked_up(&path, 25 * 3_600_000);
+    assert_eq!(Reader::open(&path).unwrap().old_lookups(DAY).unwrap().entries, 0);
+    assert_eq!(forget(&path, DAY).entries, 0);
+    assert_eq!((states(&path), ambiguous(&path)), ([0, 0, 1, 4], 1));
+}
+
+#[tokio::test]
+async fn a_plan_counts_what_a_run_would_forget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = after(folder.path(), 5, async |writer| {
+        writer.seal(2).await.unwrap();
+        writer.seal(2).await.unwrap();
+    })
+    .await;
+    looked_up(&path, 0);
+    let connection = Connection::open(&path).unwrap();
+    let old = now_ms() - 30 * 24 * 3_600_000;
+    connection
+        .execute("UPDATE entry SET resolved_at = ?1 WHERE id = 1", [old])
+        .unwrap();
+    drop(connection);
+    let announced = Reader::open(&path).unwrap().old_lookups(DAY).unwrap();
+    assert_eq!(
+        announced,
+        Forgotten {
+            entries: 2,
+            resolved: 1,
+            batches: 1
+        }
+    );
+    assert_eq!(forget(&path, DAY), announced);
+}
