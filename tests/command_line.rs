@@ -442,7 +442,11 @@ fn the_rejected_rows_are_exported_with_line_and_reason() {
     "Empty,",rejected,empty,,,,,list.csv,9,,,,,,the email cell is empty,,,,,
     "#);
     let all = scene.run(&["export", "--rows", "all"]).expect(0);
-    assert_eq!(all.stdout.lines().count(), 1 + 5 + 2);
+    assert_eq!(
+        all.stdout.lines().count(),
+        1 + 5 + 1 + 2,
+        "a line for every row of the list"
+    );
 }
 
 #[test]

@@ -320,3 +320,70 @@ fn the_same_file_read_otherwise_is_another_reading() {
         .refused(2, &["its only row"]);
     assert_eq!(lists(&scene).len(), 3);
 }
+
+#[test]
+fn every_row_of_every_list_is_exported_once() {
+    let scene = Scene::offline();
+    scene.write("one.csv", "email\nann@example.com\nAnn@Example.com\nnobody\n");
+    scene.write("other.csv", "email\nbob@example.com\nann@example.com\n,\n");
+    scene.run(&["load", "one.csv", "other.csv"]).expect(0);
+    let ran = scene.run(&["export", "--rows", "all"]).expect(0);
+    let mut rows: Vec<(String, u64, String)> = csv::Reader::from_reader(ran.stdout.as_bytes())
+        .records()
+        .map(|row| row.unwrap())
+        .map(|row| (row[7].to_owned(), row[8].parse().unwrap(), row[1].to_owned()))
+        .collect();
+    rows.sort();
+    let row = |list: &str, line, state: &str| (list.to_owned(), line, state.to_owned());
+    assert_eq!(
+        rows,
+        [
+            row("one.csv", 2, "pending"),
+            row("one.csv", 3, "repeat"),
+            row("one.csv", 4, "rejected"),
+            row("other.csv", 2, "pending"),
+            row("other.csv", 3, "repeat"),
+            row("other.csv", 4, "rejected"),
+        ]
+    );
+}
+
+#[test]
+fn a_choice_that_shows_late_is_shown_with_examples() {
+    let scene = Scene::offline();
+    let rows = (0..9_000).map(|number| match number {
+        0..8_000 => format!("p{number}@example.com,\n"),
+        _ => format!("p{number}@example.com,x{number}@example.org\n"),
+    });
+    scene.write(
+        "list.csv",
+        "email,backup\n".to_owned() + &rows.collect::<String>(),
+    );
+    scene.run(&["load", "list.csv"]).refused(
+        2,
+        &[
+            "--column 1: \"email\", 100 % emails, such as p…@e….com",
+            "--column 2: \"backup\", 11 % emails, such as x…@e….org",
+        ],
+    );
+}
+
+#[test]
+fn a_list_from_stdin_is_taken_out_by_the_name_it_was_given() {
+    let scene = scene();
+    scene.write("list.csv", people(0..3));
+    let list = std::fs::File::open(scene.path("list.csv")).unwrap();
+    let loaded = scene.command(&["load", "-"]).stdin(list).output().unwrap();
+    Ran::from(loaded).expect(0);
+    scene.run(&["unload", "-"]).expect(0);
+    assert!(lists(&scene).is_empty());
+    // There is nothing to go on with, and nothing that was done.
+    scene.run(&["resume"]).refused(2, &["no list", "customers.csv"]);
+    scene.write("list.csv", people(0..3));
+    assign(&scene, &["--dry-run", "list.csv"]).expect(0);
+    scene.run(&["unload", "list.csv"]).expect(0);
+    scene
+        .run(&["resume", "--yes"])
+        .refused(2, &["no list", "customers.csv"]);
+    assert_eq!(sent(&scene), 0);
+}

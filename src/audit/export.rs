@@ -47,7 +47,7 @@ pub enum Rows {
     Repeats,
     /// The rows that held no usable email.
     Rejected,
-    /// Entries, which count their repeats, then rejected rows.
+    /// Every row of every list: entries, then repeats, then rejected rows.
     All,
 }
 
@@ -179,7 +179,7 @@ pub fn export(reader: &Reader, format: Format, rows: Rows, output: impl Write) -
             writer.write(&Record::of_entry(&row, &times))
         })?;
     }
-    if rows == Rows::Repeats {
+    if matches!(rows, Rows::Repeats | Rows::All) {
         reader.each_repeat(|row| {
             let first = format!("first named in {}, line {}", row.first_list, row.first_line);
             writer.write(&Record::of_repeat(&row, &first))

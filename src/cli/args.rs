@@ -360,7 +360,7 @@ pub struct ExportArgs {
     /// csv, or jsonl for JSON lines
     #[arg(long, value_enum, hide_possible_values = true, default_value_t = FormatArg::Csv)]
     pub format: FormatArg,
-    /// entries, repeats (rows that name one again), rejected (rows without a usable email) or all (entries and rejected)
+    /// entries, repeats (rows that name one again), rejected (rows without a usable email) or all
     #[arg(long, value_enum, value_name = "WHICH", hide_possible_values = true, default_value_t = RowsArg::Entries)]
     pub rows: RowsArg,
     /// A file instead of stdout; it appears when it is complete
