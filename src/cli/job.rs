@@ -145,7 +145,15 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<ExitCode, Failure> {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
     let copied = check_place(Some(&ledger), &args.run, common)?;
-    let Some(pinned) = ledger.job()? else {
+    let counts = ledger.counts()?;
+    let Some(pinned) = ledger.job()?.filter(|_| counts.total() > 0) else {
+        if counts.total() == 0 {
+            return Err(Failure::new(
+                Kind::Usage,
+                "the ledger has no list, so there is nothing to resume",
+            )
+            .hint("`rollbook assign --status HANDLE customers.csv` names one"));
+        }
         return Err(Failure::new(
             Kind::Usage,
             "the ledger has lists but no job yet, so there is nothing to resume",

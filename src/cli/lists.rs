@@ -5,7 +5,6 @@ use super::error::{Failure, Kind};
 use super::job::{print, print_json};
 use super::settings;
 use crate::audit::lists::to_json;
-use crate::input::Source;
 use crate::ledger::{FindListError, LedgerError, ListRow, Reader, UnloadError, Unnamed};
 use crate::model::text::printable;
 use crate::ui::format::counted;
@@ -28,7 +27,7 @@ pub fn unload(args: &UnloadArgs, common: &Common) -> Result<ExitCode, Failure> {
     let Some(mut ledger) = settings::open_ledger(&common.ledger, "unload")? else {
         return Err(LedgerError::Missing(common.ledger.clone()).into());
     };
-    let source = Source::File(args.list.clone().into());
+    let source = settings::source(&args.list);
     let done = ledger.unload(&source.name(), source.place().as_deref())?;
     drop(ledger);
     if common.quiet {
@@ -65,7 +64,7 @@ pub fn refuse_unnamed(unnamed: &[Unnamed]) -> Result<(), Failure> {
         .map(|list| format!("{} ({})", list.name, counted(list.entries, "entry", "entries")))
         .collect();
     let message = format!(
-        "the ledger has lists that this command does not name, and --yes would send to them as well: {}",
+        "--yes would also send to lists of this ledger that the command does not name: {}",
         lists.join(", ")
     );
     Err(Failure::new(Kind::Refused, message)

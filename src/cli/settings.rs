@@ -213,12 +213,16 @@ pub fn as_guest(base: &BaseUrl) -> Option<Budget> {
     budget(base).ok().map(Budget::as_guest)
 }
 
-/// The lists; each is looked at before anything else is done.
-pub fn sources(lists: &[OsString]) -> Result<Vec<Source>, Failure> {
-    let source = |list: &OsString| match list.to_str() {
+/// What an argument names as a list.
+pub fn source(list: &OsString) -> Source {
+    match list.to_str() {
         Some("-") => Source::Stdin,
         _ => Source::File(list.into()),
-    };
+    }
+}
+
+/// The lists; each is looked at before anything else is done.
+pub fn sources(lists: &[OsString]) -> Result<Vec<Source>, Failure> {
     let sources: Vec<Source> = lists.iter().map(source).collect();
     if sources
         .iter()
@@ -248,12 +252,12 @@ pub fn chosen(args: &RunArgs, before: Option<Chosen>) -> Chosen {
 
 /// Profiles that a pilot sends to at the most: a larger share of a job is not looked at one by one.
 const PILOT_AT_MOST: u64 = 100;
+/// Profiles of a pilot that are shown by name: as many as a person can look at.
+pub const PILOT_SHOWN: usize = 20;
 
 /// Whether a run is there to be looked at before the rest is sent.
 pub fn is_pilot(args: &RunArgs) -> bool {
     !args.dry_run && args.limit.is_some_and(|limit| limit <= PILOT_AT_MOST)
-/// Profiles of a pilot that are shown by name: as many as a person can look at.
-pub const PILOT_SHOWN: usize = 20;
 }
 
 /// How a run goes about its work.
@@ -344,8 +348,6 @@ pub fn options(args: &RunArgs, chosen: &Chosen, connection: &ConnectionArgs) -> 
         until_ms: args.until,
         max_requests: args.max_requests,
         adopt: args.adopt,
-    }
-}
         lookup_age: args.lookup_age,
         reuse: args.reuse.reuse.as_deref().map(whole_path),
         max_age: args.reuse.max_age,
@@ -355,6 +357,8 @@ pub fn options(args: &RunArgs, chosen: &Chosen, connection: &ConnectionArgs) -> 
         yes: args.yes,
         all_lists: false,
         token_file: connection.token_file.as_deref().map(whole_path),
+    }
+}
 
 /// A path from the root, as it is shown.
 fn whole_path(path: &Path) -> String {
