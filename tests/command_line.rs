@@ -207,7 +207,7 @@ fn nothing_is_sent_or_kept_that_nobody_confirmed() {
       ───────────────────
       requests         14   about 1 s at 10/s, done at 12:00 UTC
 
-    error: this needs a yes, and no terminal is there to ask on
+    error: somebody has to say yes to this, and there is no terminal to ask on
     hint: nothing was sent, and nothing was kept in the ledger
     hint: add --yes to go ahead, or --dry-run to send nothing
     ");
@@ -855,7 +855,7 @@ fn a_plan_comes_before_a_dry_run_too_and_resuming_it_needs_a_yes() {
       ───────────────────
       requests          9   about 0 s with 8 at a time, done at 12:00 UTC
 
-    error: this needs a yes, and no terminal is there to ask on
+    error: somebody has to say yes to this, and there is no terminal to ask on
     hint: nothing was sent, and nothing was kept in the ledger
     hint: add --yes to go ahead, or --dry-run to send nothing
     ");
@@ -887,7 +887,7 @@ fn a_yes_to_a_limit_is_no_yes_to_the_rest() {
       reading back      1
       other             5
       ───────────────────
-      requests          9   about 0 s with 8 at a time, done at 12:00 UTC
+      requests         10   about 0 s with 8 at a time, done at 12:00 UTC
 
     stopped: at --limit, as asked
     hint: check the profiles above in Omneo, then `rollbook resume` asks before it sends the rest

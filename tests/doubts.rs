@@ -245,7 +245,7 @@ fn there_is_nothing_to_adopt_where_nothing_was_copied() {
     let scene = Scene::with(options());
     scene.write("list.csv", "email\nann@example.com\n");
     let job = plus(&plus(&LIST, &FAST), &["--adopt"]);
-    scene.run(&job).refused(2, &["nothing was copied"]);
+    scene.run(&job).refused(2, &["for a copied ledger"]);
     assert_eq!(scene.names(), ["list.csv"]);
 }
 

@@ -118,7 +118,7 @@ fn consent_is_asked_anew_after_a_list_was_taken_out() {
     assign(&scene, &["--yes", "--max-requests", "20", "--resolve", "one"]).expect(4);
     scene.run(&["unload", "second.csv"]).expect(0);
     let resume = ["resume", "--rate", "unlimited"];
-    scene.run(&resume).refused(5, &["this needs a yes"]);
+    scene.run(&resume).refused(5, &["has to say yes"]);
     scene.run(&[&resume[..], &["--yes"]].concat()).expect(0);
     assert_eq!(sent(&scene), 100);
 }

@@ -393,7 +393,7 @@ fn at_the_time_set_nothing_new_is_begun_and_what_was_sent_is_settled() {
     let mut command = scene.command(&job);
     let ran = crate::support::Ran::from(command.env("TZ", "UTC").output().unwrap());
     let ran = ran.refused(4, &["--until", "rollbook resume"]);
-    assert!(ran.stderr.contains("nothing new is begun"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("finishing what was begun"), "{}", ran.stderr);
     let status = scene.status();
     assert_eq!(
         (&status["batches"]["accepted"], &status["batches"]["sealed"]),

@@ -508,7 +508,7 @@ fn a_long_hold_ends_what_nobody_has_agreed_to_and_no_run_that_goes_on() {
     let another = [JOB.as_slice(), &["--ledger", "another.db"]].concat();
     for arguments in [&["statuses"], another.as_slice()] {
         let words = [
-            "asked to come back later (429): in ",
+            "asks to come back in ",
             "nothing was sent; run the same command again after ",
         ];
         raw.run(&scene, arguments).refused(5, &words);

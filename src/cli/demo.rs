@@ -72,7 +72,7 @@ pub fn demo(args: &DemoArgs, common: &Common) -> Result<ExitCode, Failure> {
         "\nKilled with SIGKILL half-way: {batches} batches had reached the tenant. Nothing was tidied up.\n\
          The ledger knows what was under way:"
     );
-    // A batch that cannot be cleared up is `held` after this long instead of after a quarter of an hour.
+    // A batch that cannot be cleared up awaits a ruling after this long instead of after a quarter of an hour.
     let resume = stage.begin(
         &sandbox,
         &[&"resume", &"--rate", &RATE, &"--settle-deadline", &"20s"],
@@ -89,10 +89,10 @@ pub fn demo(args: &DemoArgs, common: &Common) -> Result<ExitCode, Failure> {
         (0, Some(0), Some(0)) => Ok(ExitCode::SUCCESS),
         (0, Some(3), Some(0)) => Err(Failure::new(
             Kind::Unsettled,
-            "the kill hit a batch in the instant before it left",
+            "the kill hit one batch while it was being sent",
         )
         .hint(
-            "it is held, and `batches` shows it: whether it arrived cannot be told, so it is not sent again",
+            "that batch awaits a ruling, and `batches` shows it: whether it arrived is not known, so it is not sent again",
         )),
         (0, resumed, _) => Err(Failure::new(
             Kind::Unexpected,
@@ -157,7 +157,7 @@ fn clear(folder: &Path, at: impl Fn(std::io::Error) -> Failure) -> Result<(), Fa
     if !foreign.is_empty() {
         let names: Vec<String> = foreign.iter().map(|name| shown(Path::new(name))).collect();
         return Err(refused(format!(
-            "holds what the demo did not make or what was changed since: {}",
+            "contains files that the demo did not make, or that were changed since: {}",
             names.join(", ")
         )));
     }
@@ -275,7 +275,7 @@ fn tell_what_the_tenant_saw(sandbox: &Sandbox, began: Instant) -> usize {
     }
     let twice = times.values().filter(|times| **times > 1).count();
     tell!(
-        "\nWhat the tenant saw: {} batches, {} profiles, {twice} of them sent twice; {} hold `{HANDLE}` now.\n\
+        "\nWhat the tenant saw: {} batches, {} profiles, {twice} of them sent twice; {} have `{HANDLE}` now.\n\
          Its busiest second had {} requests. All of it took {}.",
         sandbox.writes().len(),
         count(times.len() as u64),

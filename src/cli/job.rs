@@ -346,8 +346,10 @@ impl Undertaking<'_> {
         };
         let stdin_is_a_list = self.sources.iter().any(|source| matches!(source, Source::Stdin));
         if stdin_is_a_list || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return Err(refused("this needs a yes, and no terminal is there to ask on")
-                .hint("add --yes to go ahead, or --dry-run to send nothing"));
+            return Err(
+                refused("somebody has to say yes to this, and there is no terminal to ask on")
+                    .hint("add --yes to go ahead, or --dry-run to send nothing"),
+            );
         }
         if let Some(plan) = unseen {
             say(plan);
@@ -387,6 +389,7 @@ impl Undertaking<'_> {
         let span = tracing::info_span!("run", id = writer.run());
         span.in_scope(|| tracing::info!(action = self.verb, tenant = self.job.tenant, ?options, "run"));
         let before = self.began.elapsed();
+        let (asked, asked_to_stop) = (tenant.clone(), stop.clone());
         let outcome = run::run(
             tenant,
             writer,
@@ -398,7 +401,6 @@ impl Undertaking<'_> {
         )
         .instrument(span)
         .await;
-        let (asked, asked_to_stop) = (tenant.clone(), stop.clone());
         thread.join();
         let outcome = outcome?;
         let time = CommandTime::new(self.began.elapsed(), before, outcome.progress.spent);
@@ -486,7 +488,7 @@ fn check_place(ledger: Option<&Ledger>, run: &RunArgs, common: &Common) -> Resul
         None if run.adopt && !adopting => Err(Failure::new(
             Kind::Usage,
             format!(
-                "nothing was copied: {} is where it was last used",
+                "--adopt is for a copied ledger, and {} is where it was last used",
                 shown(&common.ledger)
             ),
         )

@@ -198,7 +198,7 @@ fn obstacle_to_ruling(evidence: &Evidence) -> Option<&'static str> {
             Some("it was ruled absent, but some of its profiles show the change")
         }
         Listed::Identified { finished, .. } | Listed::Possible { finished } if !finished => {
-            Some("it was ruled absent, but the tenant still works on a batch that could be it")
+            Some("it was ruled absent, but the tenant is still working on a batch that could be it")
         }
         Listed::Identified { .. } | Listed::Possible { .. } if evidence.effect_seen => {
             Some("it was ruled absent, but some of its profiles have shown the change")
@@ -219,29 +219,29 @@ fn obstacle_to_absence(evidence: &Evidence, in_doubt: InDoubt) -> Option<&'stati
              been another job's",
         ),
         Listed::Identified { finished: false, .. } => {
-            Some("the tenant has not finished with a batch for exactly its profiles")
+            Some("the tenant is still working on a batch for exactly its profiles")
         }
         Listed::Possible { finished: true } => Some("the tenant lists a batch that could be it"),
         Listed::Possible { finished: false } => {
-            Some("the tenant lists a batch that could be it, and has not finished with it")
+            Some("the tenant lists a batch that could be it and is still working on it")
         }
         Listed::Unclear(why) => Some(why),
         _ if evidence.effect_seen || seen.changed + seen.partly > 0 => {
             Some("some of its profiles show or have shown the change, so it may have arrived")
         }
         _ if in_doubt == InDoubt::Hold => {
-            Some("its profiles do not show the change, and --in-doubt hold goes no further")
+            Some("its profiles do not show the change, and with --in-doubt hold a person decides")
         }
         _ if evidence.absent_before => Some(
-            "it, or one of its profiles, was found absent once and sent again already: a second time a person decides",
+            "it, or one of its profiles, was found absent before and sent again: the second time a person decides",
         ),
-        _ if !evidence.lifetime_over => Some(
-            "its request could still take effect: the maximum request lifetime was not over in the time allowed",
-        ),
-        _ if evidence.later == Later::Waiting => Some("the tenant has not finished with other batches yet"),
+        _ if !evidence.lifetime_over => {
+            Some("its request could still take effect: the run ended before the maximum request lifetime did")
+        }
+        _ if evidence.later == Later::Waiting => Some("the tenant is still working on other batches"),
         _ if !seen.none_changed() => Some(NOT_EVERYBODY),
         _ if !evidence.looks_calibrated => {
-            Some("no profile has shown a change of this job yet, so that none does here proves nothing")
+            Some("no profile has shown a change of this job yet, so seeing none here proves nothing")
         }
         Listed::Nothing | Listed::Unreadable => None,
     }
@@ -387,10 +387,10 @@ mod tests {
             ),
             (
                 |e| e.listed = Listed::Possible { finished: false },
-                "has not finished with it",
+                "still working on it",
             ),
             (|e| e.listed = identified(true), "another job's"),
-            (|e| e.listed = identified(false), "has not finished with a batch"),
+            (|e| e.listed = identified(false), "still working on a batch"),
             (|e| e.listed = Listed::Unclear("it is cut"), "it is cut"),
             (|e| e.seen.changed = 1, "show or have shown"),
             (|e| e.seen.partly = 1, "show or have shown"),

@@ -36,7 +36,7 @@ pub async fn outlast_original<T: Tenant>(context: &Context<T>, lifetime: Duratio
     let after = look_until_finished(context).await?;
     if !after.over.is_subset(&before.over) {
         context.events.notice(format!(
-            "what the tenant has finished of late gets another {} s to show",
+            "waiting another {} s, so that what the tenant has just finished can show",
             lifetime.as_secs()
         ));
         pass(context, lifetime).await;
@@ -55,7 +55,7 @@ async fn look_until_finished<T: Tenant>(context: &Context<T>) -> Result<Unknown,
         }
         if !std::mem::replace(&mut told, true) {
             context.events.notice(format!(
-                "the tenant has not finished with batches that this copy does not know ({unfinished}): they are waited for"
+                "waiting for batches that the tenant is still working on and this copy does not know ({unfinished})"
             ));
         }
         if !patience.next_look(context).await? {

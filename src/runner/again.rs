@@ -64,7 +64,7 @@ pub async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> R
             return Ok(AskedAgain { verdicts, found });
         }
     }
-    Err(Halt::SearchFails("it finds nobody, time and again".into()))
+    Err(Halt::SearchFails("it keeps finding nobody".into()))
 }
 
 /// An entry that is open, and what was last found out about it.

@@ -182,16 +182,16 @@ pub enum Halt {
     #[error("stopped as asked")]
     Stopped,
     /// The time that was set for the run is up, and so is the grace for what was under way.
-    #[error("the time set for this run is up")]
+    #[error("the time set with --until is up")]
     TimeIsUp,
     /// The run has made as many requests as it may.
-    #[error("this run has made all the requests that it may")]
+    #[error("this run has made as many requests as --max-requests allows")]
     RequestsSpent,
     /// The token is not good, or not good enough, any more.
     #[error("the tenant refuses: {0}")]
     Denied(Refusal),
     /// The tenant wants to be left alone for so long, and nobody has decided to wait.
-    #[error("the tenant asked to come back later (429): in {} s", .0.as_secs().saturating_add(1))]
+    #[error("the tenant asks to come back in {} s (429)", .0.as_secs().saturating_add(1))]
     Later(Duration),
     /// The tenant answers nothing usable to anybody.
     #[error("the tenant gives no usable answers: {0}")]
@@ -211,7 +211,7 @@ pub enum Halt {
     )]
     OriginalAtWork(usize),
     /// The tenant's search does not work, or not any more.
-    #[error("the tenant's search does not work, so nobody can be called missing: {0}")]
+    #[error("the tenant's search does not work, so nobody can be reported as not found: {0}")]
     SearchFails(String),
     /// The tenant's filter does not filter.
     #[error("the tenant ignores the email filter: it returned profiles with other emails, page after page")]
@@ -427,7 +427,7 @@ where
         // No question is asked without a bound, be it that the tenant answers every other one.
         if tries.are_suspicious() && tenant.read(class, find_nobody).await.is_ok() {
             return Err(GaveUp::Refused(
-                "the tenant answers other questions and not this one".into(),
+                "the tenant answers other requests but not this one".into(),
             ));
         }
         let answer = match tries.impatient {
@@ -518,7 +518,7 @@ impl Tries {
             _ if self.slowed < SLOWED_LIMIT => Ok(()),
             // Perhaps there are no others any more.
             _ if others || tenant.read(class, find_nobody).await.is_ok() => Err(GaveUp::Refused(
-                "it is told to come back later each time (429)".into(),
+                "the tenant asks to come back later each time (429)".into(),
             )),
             _ => Ok(()),
         }

@@ -104,7 +104,7 @@ pub async fn search_works<T: Tenant>(context: &Context<T>) -> Result<Option<Work
             Search::Fails(said) => why = said,
         }
         if wait.is_zero() {
-            let line = "the tenant's search does not find whom it found before: nobody is believed to be missing until it does";
+            let line = "the tenant's search misses people whom it found before: nobody counts as not found until it works again";
             context.events.notice(line.to_owned());
         }
     }
@@ -119,7 +119,7 @@ async fn ask_witnesses<T: Tenant>(context: &Context<T>) -> Result<Search, Halt> 
         said = match ask(context, &witness.spelling).await? {
             // Whoever bears it now: emails move from one profile to another.
             Ok(found) if !found.is_empty() => return Ok(Search::Works),
-            Ok(_) => Search::Fails("it does not find an email that it found before".into()),
+            Ok(_) => Search::Fails("it misses an email that it found before".into()),
             Err(why) => Search::Fails(why),
         };
     }

@@ -191,8 +191,8 @@ impl Sight {
             Self::Changed => Some(MemberFate::Confirmed(Evidence::Seen)),
             Self::Renamed => failed(
                 PROFILE_CHANGED,
-                "the change was made, but the profile bears another email by now: \
-                 look whether it is right there, and whose profile bears this email",
+                "the change was made, but the profile has another email now: \
+                 check whether it belongs there, and which profile has this email",
             ),
             Self::Gone => failed("profile_gone", "the profile no longer exists"),
             Self::Partly | Self::Unchanged | Self::Stale | Self::Unanswered => None,

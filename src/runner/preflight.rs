@@ -99,7 +99,7 @@ pub async fn statuses<T: Tenant>(tenant: &Paced<T>) -> Result<Vec<StatusDefiniti
     };
     let endless = || {
         format!(
-            "its status definitions go on after {} pages",
+            "its list of statuses does not end within {} pages",
             handles::PAGES_LIMIT
         )
     };

@@ -52,7 +52,7 @@ async fn look_up_alone<T: Tenant>(
     let finding = find(context, &entry).await.or_else(given_up)?;
     let mut looked_up = LookedUp::default();
     if missed && finding.at_once {
-        let why = "it left a profile out that it returns when asked for it alone";
+        let why = "it leaves out a profile that it returns when asked for it alone";
         looked_up.setback = Some(Setback::Contradicted(why));
     }
     // The answer to its group, which held others, said so before.
@@ -196,7 +196,7 @@ async fn beyond_doubt<T: Tenant>(
         before = found;
     }
     Err(GaveUp::Refused(
-        "the tenant answers with people who were not asked for, and with others each time".into(),
+        "the tenant returns profiles that were not asked for, other ones each time".into(),
     ))
 }
 
@@ -244,7 +244,7 @@ async fn pages<T: Tenant>(context: &Context<T>, asked: &Email, spelling: &str) -
         }
     }
     Err(GaveUp::Refused(
-        "the tenant shows other profiles for this address than it says that there are".into(),
+        "the tenant says that this email has more profiles than it shows".into(),
     ))
 }
 
@@ -287,12 +287,12 @@ async fn pages_that_stay<T: Tenant>(
             .all(|item| found[..before].iter().any(|known| known.profile == item.profile))
         {
             return Err(GaveUp::Refused(
-                "the tenant announces more pages and sends the same one again".into(),
+                "the tenant announces more pages but sends the same one again".into(),
             ));
         }
     }
     Err(GaveUp::Refused(format!(
-        "more than {PAGES_LIMIT} pages of profiles match this address"
+        "more than {PAGES_LIMIT} pages of profiles match this email"
     )))
 }
 
@@ -473,7 +473,7 @@ async fn check_one<T: Tenant>(
             Ok(None)
         }
         Ok(_) => Ok(Some(Setback::Contradicted(
-            "it answers otherwise when asked for one email alone",
+            "it answers differently when asked for one email alone",
         ))),
         Err(GaveUp::Halt(halt)) => Err(halt),
         // It will be met again where it matters.

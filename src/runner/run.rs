@@ -387,7 +387,7 @@ impl<T: Tenant> Shell<T> {
         if limits.until_ms.is_some_and(|until| until <= now) {
             allowance.time_is_up = true;
             let closed = *self.closed.get_or_insert_with(|| {
-                let line = "--until is reached: nothing new is begun";
+                let line = "--until is reached: finishing what was begun";
                 self.context.events.notice(line);
                 Instant::now()
             });

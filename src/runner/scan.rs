@@ -75,7 +75,7 @@ pub async fn scan<T: Tenant>(context: &Context<T>, step: Step, requests: usize) 
         Step::Walk(walk) => walk_on(context, walk, requests).await,
         Step::Conclude(_) => match contradictions(context, requests).await? {
             CONTRADICTIONS_LIMIT.. => {
-                give_up(context, "look-ups say otherwise than the list of all profiles").await
+                give_up(context, "look-ups and the list of all profiles disagree").await
             }
             _ => conclude(context).await,
         },
@@ -92,7 +92,7 @@ async fn begin<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
     if !is_usable {
         return give_up(
             context,
-            "the list does not say what profiles have as they do themselves",
+            "the list and the profiles themselves disagree about statuses",
         )
         .await;
     }
@@ -129,9 +129,9 @@ async fn walked<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
 }
 
 async fn give_up<T: Tenant>(context: &Context<T>, why: &str) -> Result<Scanned, Halt> {
-    context.events.notice(format!(
-        "the scan is given up and emails are looked up instead: {why}"
-    ));
+    context
+        .events
+        .notice(format!("giving up the scan and looking emails up instead: {why}"));
     context.ledger.forget_scan().await?;
     Ok(Scanned::Over(Vec::new()))
 }
@@ -157,7 +157,7 @@ async fn walk_on<T: Tenant>(context: &Context<T>, mut walk: Walk, pages: usize) 
             // What was fetched beyond it was chosen for a place that is not the right one.
             walk::Step::Gap => break,
             walk::Step::Lost => {
-                return give_up(context, "the tenant does not keep to the order of ids").await;
+                return give_up(context, "the list is not in the order of ids").await;
             }
         }
     }

@@ -72,7 +72,7 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
             let writing = context.tenant.write(permit, context.job.action, &members);
             writing.instrument(span.clone()).await
         } else {
-            WriteAnswer::NotSent("this process was held up after it had marked the batch".into())
+            WriteAnswer::NotSent("this process was suspended after it had marked the batch".into())
         };
         span.in_scope(|| tracing::info!(members = members.len(), class = answer.class(), "answer"));
         if let Some(refusal) = doubtful_refusal(&answer, sealed.len())

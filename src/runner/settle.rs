@@ -196,7 +196,7 @@ impl<T: Tenant> Settling<'_, T> {
                 BatchProgress::Success | BatchProgress::Failed => Polled::Finished(report),
                 BatchProgress::Pending => Polled::Unfinished("the tenant still calls it pending".into()),
                 BatchProgress::Unknown => Polled::Unknown(format!(
-                    "the tenant calls it `{}`, which says nothing",
+                    "the tenant calls it `{}`, a state that is not documented",
                     report.status
                 )),
             },

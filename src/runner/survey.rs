@@ -176,7 +176,7 @@ async fn probe<T: Tenant>(tenant: &Paced<T>, people: &[Found], page_size: u32) -
         let found = match ask(tenant, Wanted::Email(spelling), Slice::usual(1)).await? {
             Ok(page) => {
                 if page.more {
-                    against_many = Some("the email filter finds too much".into());
+                    against_many = Some("the email filter returns profiles that it should not".into());
                 }
                 bearers_of(spelling, &page.items)
             }
@@ -239,9 +239,8 @@ async fn compare<T: Tenant>(
     Ok(match ask_together(tenant, asked, page_size).await? {
         Ok(page) => {
             let found: BTreeSet<ProfileId> = page.items.into_iter().map(|found| found.profile).collect();
-            (page.more || found != *expected).then(|| {
-                "the tenant gives other answers for many emails at once than for each of them alone".into()
-            })
+            (page.more || found != *expected)
+                .then(|| "the tenant answers differently for many emails at once than for each alone".into())
         }
         Err(why) => Some(format!("the tenant does not take many emails at once ({why})")),
     })

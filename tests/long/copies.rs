@@ -47,7 +47,7 @@ fn a_copy_sends_nothing_until_it_is_adopted() {
     let times = scene.times_sent();
     assert!(times.values().all(|times| *times == 1), "{times:?}");
     check_doctor(&scene, &scene.path("copy.db"));
-    scene.run(&adopt).refused(2, &["nothing was copied"]);
+    scene.run(&adopt).refused(2, &["for a copied ledger"]);
 }
 
 /// A walk in the copy has seen people without the handle, who have got it from the original since.
