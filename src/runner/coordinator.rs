@@ -372,6 +372,11 @@ impl Coordinator {
         self.lookups.follow_ups() as u64
     }
 
+    /// Entries of which one answer is known that is not enough.
+    pub fn once_more(&self) -> u64 {
+        self.lookups.once_more() as u64
+    }
+
     /// About how many pages a scan still has to read; `None` where there is none, or no more.
     pub fn pages_left(&self) -> Option<u64> {
         self.lookups.pages_left()

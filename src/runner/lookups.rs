@@ -238,6 +238,11 @@ impl Lookups {
         self.follow_ups.iter().map(Question::entries).sum()
     }
 
+    /// Entries of which one answer is known that is not enough.
+    pub fn once_more(&self) -> usize {
+        self.bursts.open()
+    }
+
     /// Questions under way.
     pub fn under_way(&self) -> usize {
         let scanning = match self.scan {

@@ -63,6 +63,8 @@ pub struct Seen {
     pub room: Option<u64>,
     /// Entries whose group has been answered, and that are still to be asked for alone.
     pub alone: u64,
+    /// Entries of which one answer is known that is not enough: they are asked for once more.
+    pub once_more: u64,
     /// About how many pages a scan still has to read; `None` once it is over.
     pub pages_left: Option<u64>,
     /// How long nothing departs from now on, as far as that is known.
@@ -171,7 +173,8 @@ impl Meter {
     }
 
     fn left(&mut self, progress: &Progress, seen: Seen) -> Option<Duration> {
-        let work = self.work(progress);
+        let mut work = self.work(progress);
+        work.pending = work.pending.saturating_sub(seen.once_more);
         let terms = Terms {
             room: seen.room,
             way: self.way(seen),
@@ -184,14 +187,14 @@ impl Meter {
         let begun = asked.saturating_sub(progress.settling_took) as f64;
         let begun = begun.min(work.accepted as f64 * costs.settling());
         let unsent = left.requests.sending > 0;
-        if !unsent && work.pending == 0 && work.accepted == 0 {
+        if !unsent && work.pending + seen.once_more == 0 && work.accepted == 0 {
             // Doubts only, if anything: what decides them, and when, cannot be foreseen.
             return None;
         }
         let missing = self.missing(progress, &left) * costs.settling() * self.read_back_share();
         // Those are counted like everybody else, and cost a request of their own for certain.
         let alone = seen.alone as f64 * costs.lookup;
-        let requests = left.requests.total() as f64 - begun - missing + alone;
+        let requests = left.requests.total() as f64 - begun - missing + alone + seen.once_more as f64;
         let asking = requests.max(0.0) / self.pace.rate()?;
         let busy = asking.max(self.sending(&left, &work));
         // The halt that is on is known; further ones are only expected.
@@ -231,7 +234,8 @@ impl Meter {
     fn costs(&self, progress: &Progress, seen: Seen) -> Costs {
         let (start, seen_first) = &self.start;
         let pending = |progress: &Progress| progress.in_state(EntryState::Pending);
-        let looked_up = pending(start).saturating_sub(pending(progress));
+        // Whoever is asked for once more counts as looked up, with what that will have cost.
+        let looked_up = pending(start).saturating_sub(pending(progress)) + seen.once_more;
         let sending = [
             EntryState::Resolved,
             EntryState::Batched,
@@ -250,7 +254,7 @@ impl Meter {
         let lookups = if by_arithmetic == 0 {
             0
         } else {
-            seen.lookups - seen_first.lookups
+            seen.lookups - seen_first.lookups + seen.once_more
         };
         let few = way_costs(EXPECTED_LOOKUPS.max(self.terms.way.group() as u64)).max(1);
         let scanned = matches!(self.terms.way, Way::Scan { .. }) && seen.pages_left.is_none();

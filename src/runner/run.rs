@@ -477,6 +477,7 @@ impl<T: Tenant> Shell<T> {
         let seen = Seen {
             room: self.coordinator.room(),
             alone: self.coordinator.alone(),
+            once_more: self.coordinator.once_more(),
             pages_left: self.coordinator.pages_left(),
             ..Seen::at(&view, now)
         };
