@@ -55,13 +55,13 @@ pub enum Listed {
     Identified {
         /// The tenant's id.
         id: BatchId,
-        /// Whether the tenant has finished with it, and with all others that could be it.
-        finished: bool,
+        /// Whether the tenant has finished with it, and with all others that could be it; `None` where it does not say.
+        finished: Option<bool>,
     },
     /// It holds batches that could be it.
     Possible {
-        /// Whether the tenant has finished with all of them.
-        finished: bool,
+        /// Whether the tenant has finished with all of them; `None` where it does not say.
+        finished: Option<bool>,
     },
 }
 
@@ -183,6 +183,8 @@ pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
     };
     match obstacle {
         None => Decision::Absent,
+        // Time alone makes nothing of a person's word but this.
+        Some(UNKNOWN_BATCH) if evidence.ruled_absent && !evidence.time_is_up => Decision::Wait,
         Some(why) if evidence.time_is_up || evidence.ruled_absent => {
             Decision::Hold(format!("{why} ({})", counts(seen)))
         }
@@ -190,23 +192,31 @@ pub fn decide(evidence: &Evidence, in_doubt: InDoubt) -> Decision {
     }
 }
 
-/// What speaks against a person's word that the request never arrived. What is over and shows nothing here does not.
+/// What speaks against a person's word that the request never arrived. What is over and shows nothing here does not, nor
+/// what nobody says to be over once the lifetime is: then it can change no more than what the list does not hold.
 fn obstacle_to_ruling(evidence: &Evidence) -> Option<&'static str> {
     let Evidence { seen, listed, .. } = evidence;
-    match listed {
+    let candidate = match listed {
+        Listed::Identified { finished, .. } | Listed::Possible { finished } => Some(*finished),
+        Listed::Unreadable | Listed::Unclear(_) | Listed::Nothing => None,
+    };
+    match candidate {
         _ if seen.changed + seen.partly > 0 => {
             Some("it was ruled absent, but some of its profiles show the change")
         }
-        Listed::Identified { finished, .. } | Listed::Possible { finished } if !finished => {
+        Some(Some(false)) => {
             Some("it was ruled absent, but the tenant is still working on a batch that could be it")
         }
-        Listed::Identified { .. } | Listed::Possible { .. } if evidence.effect_seen => {
+        Some(_) if evidence.effect_seen => {
             Some("it was ruled absent, but some of its profiles have shown the change")
         }
+        Some(None) if !evidence.lifetime_over => Some(UNKNOWN_BATCH),
         _ if !seen.none_changed() => Some(NOT_EVERYBODY),
         _ => None,
     }
 }
+
+const UNKNOWN_BATCH: &str = "it was ruled absent, but the tenant lists a batch that could be it, and does not say whether that is over";
 
 const NOT_EVERYBODY: &str = "not every profile could be looked at";
 
@@ -214,15 +224,17 @@ const NOT_EVERYBODY: &str = "not every profile could be looked at";
 fn obstacle_to_absence(evidence: &Evidence, in_doubt: InDoubt) -> Option<&'static str> {
     let seen = &evidence.seen;
     match &evidence.listed {
-        Listed::Identified { finished: true, .. } => Some(
+        Listed::Identified {
+            finished: Some(true), ..
+        } => Some(
             "the tenant has finished a batch for exactly its profiles, and not all of them show the change: it may have \
              been another job's",
         ),
-        Listed::Identified { finished: false, .. } => {
+        Listed::Identified { .. } => {
             Some("the tenant is still working on a batch for exactly its profiles")
         }
-        Listed::Possible { finished: true } => Some("the tenant lists a batch that could be it"),
-        Listed::Possible { finished: false } => {
+        Listed::Possible { finished: Some(true) } => Some("the tenant lists a batch that could be it"),
+        Listed::Possible { .. } => {
             Some("the tenant lists a batch that could be it and is still working on it")
         }
         Listed::Unclear(why) => Some(why),
@@ -353,6 +365,7 @@ mod tests {
 
     fn identified(finished: bool) -> Listed {
         let id = BatchId::new("b");
+        let finished = Some(finished);
         Listed::Identified { id, finished }
     }
 
@@ -382,11 +395,15 @@ mod tests {
             (|e| e.looks_calibrated = false, "proves nothing"),
             (|e| e.absent_before = true, "a person decides"),
             (
-                |e| e.listed = Listed::Possible { finished: true },
+                |e| e.listed = Listed::Possible { finished: Some(true) },
                 "lists a batch that could be it",
             ),
             (
-                |e| e.listed = Listed::Possible { finished: false },
+                |e| {
+                    e.listed = Listed::Possible {
+                        finished: Some(false),
+                    }
+                },
                 "still working on it",
             ),
             (|e| e.listed = identified(true), "another job's"),
@@ -439,7 +456,7 @@ mod tests {
             }
         }
         for listed in [
-            Listed::Possible { finished: true },
+            Listed::Possible { finished: Some(true) },
             Listed::Unreadable,
             Listed::Unclear("it is cut"),
             Listed::Nothing,
@@ -529,8 +546,13 @@ mod tests {
         for (listed, finished) in [
             (identified(true), true),
             (identified(false), false),
-            (Listed::Possible { finished: true }, true),
-            (Listed::Possible { finished: false }, false),
+            (Listed::Possible { finished: Some(true) }, true),
+            (
+                Listed::Possible {
+                    finished: Some(false),
+                },
+                false,
+            ),
         ] {
             let mut listed = Evidence {
                 listed,
@@ -541,6 +563,36 @@ mod tests {
             listed.effect_seen = true;
             held(decide(&listed, VERIFY));
         }
+    }
+
+    /// Where the tenant may not be asked for a batch, or has a word for it that nobody knows.
+    #[test]
+    fn a_ruling_is_acted_on_in_the_end_where_nobody_says_that_a_candidate_is_over() {
+        let mut ruled = Evidence {
+            ruled_absent: true,
+            lifetime_over: false,
+            time_is_up: false,
+            listed: Listed::Possible { finished: None },
+            ..evidence()
+        };
+        assert_eq!(decide(&ruled, VERIFY), Decision::Wait);
+        ruled.lifetime_over = true;
+        assert_eq!(decide(&ruled, VERIFY), Decision::Absent);
+        let without_a_word = Evidence {
+            ruled_absent: false,
+            time_is_up: true,
+            ..ruled.clone()
+        };
+        held(decide(&without_a_word, VERIFY));
+        ruled.effect_seen = true;
+        held(decide(&ruled, VERIFY));
+        let in_vain = Evidence {
+            effect_seen: false,
+            lifetime_over: false,
+            time_is_up: true,
+            ..ruled
+        };
+        assert!(held(decide(&in_vain, VERIFY)).contains("does not say whether that is over"));
     }
 
     #[test]

@@ -157,8 +157,13 @@ impl Reading {
     /// What the list says of a request that was sent then, where no row that could be it turned out to be.
     ///
     /// `accepted`: the batches that were accepted last, with their attempts. `possible`: whether candidates remain, and
-    /// whether the tenant has finished with all of them.
-    pub fn verdict(&self, began: Option<i64>, accepted: &[(BatchId, i64)], possible: Option<bool>) -> Listed {
+    /// whether the tenant has finished with all of them, as far as it says.
+    pub fn verdict(
+        &self,
+        began: Option<i64>,
+        accepted: &[(BatchId, i64)],
+        possible: Option<Option<bool>>,
+    ) -> Listed {
         if !self.shows_accepted(began, accepted) {
             return Listed::Unclear("the tenant's list does not show the batches that it has accepted");
         }
@@ -268,8 +273,8 @@ mod tests {
             Listed::Unclear(_)
         ));
         assert!(matches!(says(&[]), Listed::Unclear(_)), "nothing is known of it");
-        let possible = reading.verdict(Some(3), &known(&[("b1", 1)]), Some(true));
-        assert_eq!(possible, Listed::Possible { finished: true });
+        let possible = reading.verdict(Some(3), &known(&[("b1", 1)]), Some(Some(true)));
+        assert_eq!(possible, Listed::Possible { finished: Some(true) });
         let cut = Reading {
             whole: false,
             ..reading.clone()

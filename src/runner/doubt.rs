@@ -174,16 +174,25 @@ impl<T: Tenant> Look<'_, T> {
     /// Whether the end of the lifetime can bring what decides, and is waited for: not beyond the deadline.
     fn may_become_absent(&self) -> bool {
         let settings = &self.context.settings;
-        settings.in_doubt == InDoubt::Verify
+        let by_evidence = settings.in_doubt == InDoubt::Verify
             && self.lifetime <= settings.settle_deadline
-            && !self.effect_seen
-            && !self.doubt.ruled_absent
-            && !self.doubt.absent_before
+            && !self.doubt.absent_before;
+        !self.effect_seen && (by_evidence || self.doubt.ruled_absent)
+    }
+
+    /// When the lifetime is over. A person's word needs no more of it than the time that a batch is looked at.
+    fn ends(&self) -> Instant {
+        self.counted_from
+            + if self.doubt.ruled_absent {
+                self.lifetime.min(self.context.settings.settle_deadline)
+            } else {
+                self.lifetime
+            }
     }
 
     /// The end of the lifetime, where it is waited for and still ahead.
     fn ahead(&self) -> Option<Instant> {
-        let ends = self.counted_from + self.lifetime;
+        let ends = self.ends();
         (self.may_become_absent() && self.anew < ANEW_LIMIT && ends > Instant::now()).then_some(ends)
     }
 
@@ -192,7 +201,7 @@ impl<T: Tenant> Look<'_, T> {
         self.begin_anew_after_an_outage().await;
         self.reckon_lifetime().await?;
         let began = Instant::now();
-        let over = began >= self.counted_from + self.lifetime;
+        let over = began >= self.ends();
         let later = self.context.ledger.later(self.no).await?;
         let listed = self.listed().await?;
         let ripe = over && later != Later::Waiting;
@@ -202,7 +211,7 @@ impl<T: Tenant> Look<'_, T> {
         let looks_calibrated = ripe && seen.none_changed() && self.looks_are_calibrated().await?;
         // What was learned during this look may have made the lifetime longer.
         self.reckon_lifetime().await?;
-        let over = over && began >= self.counted_from + self.lifetime;
+        let over = over && began >= self.ends();
         Ok(Evidence {
             listed,
             seen,
@@ -225,7 +234,7 @@ impl<T: Tenant> Look<'_, T> {
             self.lifetime = lifetime;
             self.context.ledger.require_lifetime(self.no, lifetime).await?;
         }
-        lifetime_ends(self.context).insert(self.no, self.counted_from + self.lifetime);
+        lifetime_ends(self.context).insert(self.no, self.ends());
         Ok(())
     }
 
@@ -358,10 +367,12 @@ impl<T: Tenant> Look<'_, T> {
             }
             asked += 1;
             let (matches, finished) = if asked > limit {
-                (Match::Possible, false)
+                (Match::Possible, Some(false))
             } else {
                 self.compare(&row.id).await?
             };
+            // Of what the tenant does not answer for alone, its list may say how far it is.
+            let finished = finished.or(row.finished);
             match matches {
                 Match::Ours => drop(ours.get_or_insert(row.id.clone())),
                 Match::Foreign if items_are_recognised(self.context).await? => {
@@ -370,7 +381,11 @@ impl<T: Tenant> Look<'_, T> {
                 }
                 Match::Possible | Match::Foreign => {}
             }
-            possible = Some(possible.unwrap_or(true) && finished);
+            possible = Some(match (possible, finished) {
+                (Some(Some(false)), _) | (_, Some(false)) => Some(false),
+                (Some(None), _) | (_, None) => None,
+                _ => Some(true),
+            });
             if asked > limit {
                 break;
             }
@@ -381,8 +396,8 @@ impl<T: Tenant> Look<'_, T> {
         })
     }
 
-    /// Whether a listed batch is for our members, and whether it is over.
-    async fn compare(&self, id: &BatchId) -> Result<(Match, bool), Halt> {
+    /// Whether a listed batch is for our members, and whether it is over, as far as the tenant says.
+    async fn compare(&self, id: &BatchId) -> Result<(Match, Option<bool>), Halt> {
         let members: HashSet<&ProfileId> = self.members.iter().map(|member| &member.profile).collect();
         match self.context.ask_how_far(id).await {
             Ok(report) => Ok((
@@ -390,7 +405,7 @@ impl<T: Tenant> Look<'_, T> {
                 is_finished(report.progress),
             )),
             Err(GaveUp::Halt(halt)) => Err(halt),
-            Err(_) => Ok((Match::Possible, false)),
+            Err(_) => Ok((Match::Possible, None)),
         }
     }
 

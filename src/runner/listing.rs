@@ -73,15 +73,19 @@ async fn rows<T: Tenant>(context: &Context<T>, listed: Vec<ListedBatch>) -> Resu
     let row = |(batch, (known_as, standing)): (ListedBatch, (Option<BatchId>, _))| Row {
         id: known_as.unwrap_or(batch.id),
         size: batch.size,
-        finished: batch.progress.map(is_finished),
+        finished: batch.progress.and_then(is_finished),
         standing,
     };
     Ok(listed.into_iter().zip(known).map(row).collect())
 }
 
-/// Whether the tenant calls a batch finished.
-pub fn is_finished(progress: BatchProgress) -> bool {
-    matches!(progress, BatchProgress::Success | BatchProgress::Failed)
+/// Whether the tenant calls a batch finished; `None` where its word for it says nothing.
+pub fn is_finished(progress: BatchProgress) -> Option<bool> {
+    match progress {
+        BatchProgress::Success | BatchProgress::Failed => Some(true),
+        BatchProgress::Pending => Some(false),
+        BatchProgress::Unknown => None,
+    }
 }
 
 /// A page of the list. Whoever answers this question with errors, and no other, is soon asked no more.

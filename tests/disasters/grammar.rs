@@ -361,14 +361,7 @@ grammar! {
 }
 
 /// Values that are not drawn, since the engine of today fails in worlds that have them: property, value, why.
-pub const NOT_YET_DRAWN: &[(&str, &str, &str)] = &[
-    (
-        "poll",
-        "Denied",
-        "a ruling is not acted on where a candidate cannot be asked for",
-    ),
-    ("poll", "Forgotten", "the same"),
-];
+pub const NOT_YET_DRAWN: &[(&str, &str, &str)] = &[];
 
 /// How bad the properties of a world are, all in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
