@@ -71,7 +71,7 @@ pub use report::{RunReport, RunRow, RunUnderWay, SentProfile};
 pub use retry::{Decision, Failures, FreshLook};
 pub use reuse::{ReuseError, Reused, Terms};
 pub use scans::{BegunScan, ScanState, Seen, SeenOnce, Sighting};
-pub use time::now_ms;
+pub use time::{now_ms, stop_wall_clock};
 pub use unload::{UnloadError, Unloaded};
 pub use walk::{EntryRow, RejectRow, RepeatRow, TakenOver};
 pub use write::{AnswerRecord, MemberFate, Settlement};
