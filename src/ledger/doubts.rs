@@ -8,7 +8,8 @@ use super::write::Transaction;
 use super::writer::Writer;
 use crate::model::batch::{self, BatchEvent, BatchState};
 use crate::model::doubt::Later;
-use crate::model::ids::{BatchId, BatchNo, ProfileId};
+use crate::model::email::Email;
+use crate::model::ids::{BatchId, BatchNo, Handle, ProfileId};
 use crate::model::listing::{Span, Standing};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
@@ -243,6 +244,17 @@ impl Writer {
             Ok(())
         })
         .await
+    }
+
+    /// Profiles that were looked up with a status that is none of these, with their emails.
+    pub async fn bearers_of_others(
+        &self,
+        handles: &[Handle],
+        limit: usize,
+    ) -> Result<Vec<(ProfileId, Email)>, LedgerError> {
+        let handles = handles.to_vec();
+        self.vital(move |transaction| super::read::bearers_of_others(transaction.connection, &handles, limit))
+            .await
     }
 
     /// Entries that were confirmed last, of those that this ledger looked up itself.

@@ -480,6 +480,29 @@ pub(super) fn confirmed_last(
     rows.map(|row| sealed_member(row?)).collect()
 }
 
+/// Profiles that were looked up with a status that is none of these, with their emails, the last ones first.
+pub(super) fn bearers_of_others(
+    connection: &Connection,
+    handles: &[Handle],
+    limit: usize,
+) -> Result<Vec<(ProfileId, Email)>, LedgerError> {
+    let mut query = connection.prepare_cached(
+        "SELECT profile_id, email FROM entry WHERE profile_id IS NOT NULL AND held IS NOT NULL
+             AND EXISTS (SELECT 1 FROM json_each(entry.held) WHERE value NOT IN (SELECT value FROM json_each(?1)))
+         ORDER BY id DESC LIMIT ?2",
+    )?;
+    let rows = query.query_map(
+        params![super::write::handles_json(handles), limit as i64],
+        |row| {
+            Ok((
+                ProfileId::new(row.get::<_, String>(0)?),
+                Email::from_ledger(&row.get::<_, String>(1)?),
+            ))
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn accepted(connection: &Connection, no: BatchNo) -> Result<Accepted, LedgerError> {
     let accepted = connection
         .prepare_cached("SELECT batch_id, rung IS 'ruled_sent' FROM batch WHERE id = ?1")?

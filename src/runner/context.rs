@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::lists::Comparison;
 use super::processing::Processing;
 use super::readback::Together;
+use super::witness::Witnesses;
 use crate::api::pacing::Class;
 use crate::api::{BatchReport, Holding, Paced, Page, Slice, Tenant, Wanted};
 use crate::ledger::{Decision, LedgerError, Writer};
@@ -143,6 +144,8 @@ pub struct Context<T> {
     pub useless_looks: Arc<Mutex<(u32, Option<Instant>)>>,
     /// What kinds of evidence are known to show what happened.
     pub calibrated: Arc<Mutex<Calibrated>>,
+    /// Who shows whether statuses show at all.
+    pub witnesses: Witnesses,
     /// Questions that were asked through this context: a stage that is to be measured gets one of its own.
     pub asked: Arc<AtomicU64>,
     /// Becomes true when no new work is to be taken, for whatever reason: nobody waits or asks on then.
@@ -169,6 +172,7 @@ impl<T> Clone for Context<T> {
             useless_polls: self.useless_polls.clone(),
             useless_looks: self.useless_looks.clone(),
             calibrated: self.calibrated.clone(),
+            witnesses: self.witnesses.clone(),
             asked: self.asked.clone(),
             stop: self.stop.clone(),
         }

@@ -13,7 +13,7 @@
 use super::context::{Context, GaveUp, Halt};
 use super::lifetime::{looks_apart, processing_time, request_lifetime, was_unfinished};
 use super::listing::{ListRead, is_finished, items_are_recognised, read_list};
-use super::look::{MISSES_A_LOOK, Patience, Sight, look_at, shows_alone};
+use super::look::{Behind, MISSES_A_LOOK, Patience, Sight, look_at, shows_alone};
 use crate::api::Tenant;
 use crate::ledger::{Absence, Doubt, MemberFate, SealedMember, Settlement};
 use crate::model::doubt::{self, Decision, Evidence, InDoubt, Later, Listed, Match, Sightings};
@@ -92,6 +92,7 @@ async fn look_until_decided<T: Tenant>(context: &Context<T>, doubted: Doubted) -
         effect_seen: doubt.effect_seen,
         foreign: HashSet::new(),
         seen: vec![None; members.len()],
+        behind: vec![Behind::default(); members.len()],
         members,
         doubt,
     };
@@ -148,6 +149,7 @@ struct Look<'c, T> {
     members: Vec<SealedMember>,
     /// The last sight of each member; those with the change, and the gone, are not asked again.
     seen: Vec<Option<Sight>>,
+    behind: Vec<Behind>,
     effect_seen: bool,
     /// The maximum request lifetime, and from when on it is counted.
     lifetime: Duration,
@@ -268,7 +270,10 @@ impl<T: Tenant> Look<'_, T> {
             if misses >= MISSES_A_LOOK && (!everybody || self.effect_seen) {
                 break;
             }
-            let sight = look_at(self.context, &self.members[position]).await?;
+            let looked = Instant::now();
+            let member = &mut self.members[position];
+            let sight = look_at(self.context, member).await?;
+            self.behind[position].note(self.context, member, sight, looked);
             self.seen[position] = Some(sight);
             if (sight.shows_all() || sight == Sight::Partly) && !self.effect_seen {
                 self.effect_seen = true;
@@ -287,7 +292,7 @@ impl<T: Tenant> Look<'_, T> {
                 Some(Sight::Partly) => &mut seen.partly,
                 Some(Sight::Unchanged) => &mut seen.unchanged,
                 Some(Sight::Gone) => &mut seen.gone,
-                Some(Sight::Stale | Sight::Unanswered) | None => &mut seen.unknown,
+                Some(Sight::Stale | Sight::Bare | Sight::Unanswered) | None => &mut seen.unknown,
             } += 1;
         }
         seen

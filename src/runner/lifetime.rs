@@ -12,9 +12,13 @@ use tokio::time::Instant;
 /// less than it is to hold.
 const LOOKS_APART: Duration = Duration::from_secs(10);
 
-/// How far apart two looks are that are to agree on what a profile lacks.
+/// How far apart two looks are that are to agree on what a profile lacks: as long as a request lives at a tenant that was
+/// seen to show nothing where there is something.
 pub fn looks_apart<T>(context: &Context<T>) -> Duration {
-    LOOKS_APART.min(context.settings.quiet)
+    match context.witnesses.was_blank() {
+        true => context.settings.quiet,
+        false => LOOKS_APART.min(context.settings.quiet),
+    }
 }
 
 /// A look that departed at this instant has not shown a batch finished. That is written down.

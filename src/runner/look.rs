@@ -3,6 +3,7 @@
 
 use super::context::{Context, GaveUp, Halt};
 use super::readback::shows_absence;
+use super::witness::{Shown, statuses_show};
 use crate::api::pacing::Class;
 use crate::api::{Holding, Slice, Tenant, Wanted};
 use crate::ledger::{MemberFate, SealedMember};
@@ -27,6 +28,36 @@ pub const MISSES_A_LOOK: usize = 3;
 /// Why a member fails whose profile was known from another ledger and was not that person's any more.
 const PROFILE_CHANGED: &str = "profile_changed";
 
+/// Since when a member has been seen only without a status that it had when it was looked up. An answer is that late for
+/// so long as a request may live; then it is so, and somebody else has taken the status away.
+#[derive(Clone, Copy, Default)]
+pub struct Behind(Option<Instant>);
+
+impl Behind {
+    /// Takes in a look.
+    pub fn note<T>(
+        &mut self,
+        context: &Context<T>,
+        member: &mut SealedMember,
+        sight: Sight,
+        looked: Instant,
+    ) {
+        if sight != Sight::Stale {
+            self.0 = None;
+            return;
+        }
+        let since = *self.0.get_or_insert(looked);
+        if looked - since >= context.settings.quiet {
+            member.held.retain(|handle| context.job.handles.contains(handle));
+        }
+    }
+
+    /// Whether it is behind.
+    pub fn is_known(self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// The growing waits between looks. What is bounded is the waiting: the time that answers take, be it an hour of
 /// maintenance, is not held against anybody.
 pub struct Patience {
@@ -41,6 +72,11 @@ impl Patience {
             left: time,
             wait: FIRST_WAIT,
         }
+    }
+
+    /// Looks often again, within the same time.
+    pub fn begin_anew(&mut self) {
+        self.wait = FIRST_WAIT;
     }
 
     /// Whether there is no time for another look.
@@ -94,6 +130,8 @@ pub enum Sight {
     /// It lacks what the profile surely has, or something on the way has kept it: the answer may be older than the
     /// change. No evidence either way.
     Stale,
+    /// It shows no status at all, as it should, and nobody at this tenant is known to show any. No evidence either way.
+    Bare,
     /// The tenant would not say. No evidence either way.
     Unanswered,
 }
@@ -132,6 +170,8 @@ async fn look_by_email<T: Tenant>(context: &Context<T>, member: &SealedMember) -
                     ..
                 }) => match judge(&context.job, member, &held, Some(&email)) {
                     Sight::Unchanged => Sight::Unanswered,
+                    // No witness speaks for a list.
+                    _ if context.job.action == Action::Remove && held.is_empty() => Sight::Unanswered,
                     _ if !shows_absence(context).await? => Sight::Unanswered,
                     sight => sight,
                 },
@@ -195,7 +235,7 @@ impl Sight {
                  check whether it belongs there, and which profile has this email",
             ),
             Self::Gone => failed("profile_gone", "the profile no longer exists"),
-            Self::Partly | Self::Unchanged | Self::Stale | Self::Unanswered => None,
+            Self::Partly | Self::Unchanged | Self::Stale | Self::Bare | Self::Unanswered => None,
         }
     }
 }
@@ -218,17 +258,32 @@ pub async fn shows_alone<T: Tenant>(
     }
 }
 
+/// What shows by the lack of any status is so where somebody else shows one right afterwards.
+async fn witnessed<T: Tenant>(context: &Context<T>, sight: Sight, held: &[Handle]) -> Result<Sight, Halt> {
+    let bare = context.job.action == Action::Remove && held.is_empty();
+    if bare && sight == Sight::Stale {
+        context.witnesses.saw_blank();
+    }
+    if !(bare && sight.shows_all()) {
+        return Ok(sight);
+    }
+    Ok(match statuses_show(context).await? {
+        Shown::Statuses => sight,
+        Shown::Nothing => Sight::Stale,
+        Shown::NoWitness => Sight::Bare,
+    })
+}
+
 async fn look_once<T: Tenant>(context: &Context<T>, member: &SealedMember) -> Result<Sight, Halt> {
     match context.ask_profile(Class::Settle, &member.profile).await {
         Ok(Holding { held, email, is_kept }) => {
             let sight = judge(&context.job, member, &held, email.as_deref());
             // What something on the way has kept may be older than the change, whatever it lacks.
             let by_presence = context.job.action == Action::Assign && sight.shows_all();
-            Ok(if is_kept && !by_presence {
-                Sight::Stale
-            } else {
-                sight
-            })
+            if is_kept && !by_presence {
+                return Ok(Sight::Stale);
+            }
+            witnessed(context, sight, &held).await
         }
         Err(GaveUp::Missing) => Ok(Sight::Gone),
         Err(GaveUp::Denied(_) | GaveUp::Refused(_)) => Ok(Sight::Unanswered),

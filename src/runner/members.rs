@@ -5,7 +5,7 @@
 
 use super::context::{Context, Halt};
 use super::lifetime::looks_apart;
-use super::look::{MISSES_A_LOOK, Sight, look_at};
+use super::look::{Behind, MISSES_A_LOOK, Sight, look_at};
 use super::readback::{WORTHWHILE_MEMBERS, seen_together};
 use crate::api::Tenant;
 use crate::ledger::{MemberFate, SealedMember};
@@ -34,6 +34,9 @@ struct Unseen {
     unchanged: bool,
     /// What its looks have agreed on since then, where that rests on a lack.
     lacked: Option<(Sight, Instant)>,
+    behind: Behind,
+    /// Whether its last look showed no status, where nobody is known to show any.
+    bare: bool,
 }
 
 impl Unseen {
@@ -57,6 +60,8 @@ impl Reading {
             blame,
             unchanged: false,
             lacked: None,
+            behind: Behind::default(),
+            bare: false,
         };
         self.unseen.extend(members.into_iter().map(unseen));
     }
@@ -76,6 +81,16 @@ impl Reading {
     pub fn everyone_answered(&self) -> bool {
         let answered = |unseen: &Unseen| unseen.unchanged || unseen.lacked.is_some();
         self.unseen.iter().all(answered)
+    }
+
+    /// Whether somebody is left whose answers are late as yet.
+    pub fn somebody_is_behind(&self) -> bool {
+        self.unseen.iter().any(|unseen| unseen.behind.is_known())
+    }
+
+    /// Whether all who are left show no status, and nobody is known to show any.
+    pub fn all_are_bare(&self) -> bool {
+        self.unseen.iter().all(|unseen| unseen.bare)
     }
 
     /// Whether everybody who is left was looked at and has not changed.
@@ -164,6 +179,8 @@ impl Reading {
         sight: Sight,
         looked: Instant,
     ) -> Option<Unseen> {
+        unseen.behind.note(context, &mut unseen.member, sight, looked);
+        unseen.bare = sight == Sight::Bare;
         let Some(mut fate) = sight.fate() else {
             unseen.unchanged = matches!(sight, Sight::Unchanged | Sight::Partly);
             unseen.lacked = None;

@@ -44,3 +44,4 @@ pub mod settle;
 mod sizes;
 pub mod survey;
 mod tasks;
+mod witness;

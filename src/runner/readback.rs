@@ -7,6 +7,7 @@ use super::context::{Context, Halt};
 use super::lists::{Lists, lists};
 use super::look::{Sight, judge};
 use super::resolve::{ask_briefly, ask_together};
+use super::witness::known_by_email;
 use crate::api::pacing::Class;
 use crate::api::{Slice, Tenant, Wanted};
 use crate::ledger::SealedMember;
@@ -81,9 +82,11 @@ pub async fn seen_together<T: Tenant>(
         .partition(|member| is_plain(member.email.as_str()));
     let mut rest = plain.as_slice();
     while rest.len() >= WORTHWHILE_MEMBERS && context.together.size() > 1 {
+        // There is room for a witness.
+        let room = usize::from(context.job.action == Action::Remove);
         let size = cut(
             rest.iter().map(|member| member.email.as_str()),
-            context.together.size(),
+            (context.together.size() - room).max(1),
         );
         let (group, later) = rest.split_at(size);
         rest = later;
@@ -110,10 +113,23 @@ async fn by_email<T: Tenant>(
     group: &[&SealedMember],
     seen: &mut HashSet<EntryId>,
 ) -> Result<(), Halt> {
-    let emails: Vec<Email> = group.iter().map(|member| member.email.clone()).collect();
+    let mut emails: Vec<Email> = group.iter().map(|member| member.email.clone()).collect();
+    let removes = context.job.action == Action::Remove;
+    if removes {
+        emails.extend(
+            known_by_email(context)
+                .await?
+                .filter(|email| !emails.contains(email)),
+        );
+    }
     match ask_together(context, &emails, Class::Settle).await? {
         Ok(found) => {
             context.together.known().by_email.went_well();
+            // An answer in which nobody has a status says of nobody that one is gone.
+            let bears = |found: &Found| found.held.as_ref().is_some_and(|held| !held.is_empty());
+            if removes && !found.iter().flatten().any(bears) {
+                return Ok(());
+            }
             for (member, found) in group.iter().zip(&found) {
                 if found.iter().any(|found| shows(context, member, found)) {
                     seen.insert(member.id);
@@ -122,7 +138,7 @@ async fn by_email<T: Tenant>(
         }
         Err(setback) => {
             // The run has been told of what speaks against it; here it only costs requests.
-            let _ = context.together.known().by_email.set_back(group.len(), &setback);
+            let _ = context.together.known().by_email.set_back(emails.len(), &setback);
         }
     }
     Ok(())

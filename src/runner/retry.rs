@@ -78,6 +78,6 @@ async fn fresh_look<T: Tenant>(
     Ok(match look_at(context, member).await? {
         Sight::Unchanged | Sight::Partly => Some(FreshLook::Lacking),
         Sight::Changed => Some(FreshLook::Showing),
-        Sight::Stale | Sight::Renamed | Sight::Gone | Sight::Unanswered => None,
+        Sight::Stale | Sight::Bare | Sight::Renamed | Sight::Gone | Sight::Unanswered => None,
     })
 }

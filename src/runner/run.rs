@@ -18,6 +18,7 @@ use super::retry::retry_accepted;
 use super::send::Sent;
 use super::settle::Settled;
 use super::tasks::Done;
+use super::witness::Witnesses;
 use super::{doubt, settle, tasks};
 use crate::api::{Paced, Tenant};
 use crate::ledger::{Counts, LedgerError, RunReport, Writer, now_ms};
@@ -100,6 +101,7 @@ pub async fn run<T: Tenant>(
         useless_polls: Arc::default(),
         useless_looks: Arc::default(),
         calibrated: Arc::default(),
+        witnesses: Witnesses::default(),
         asked: Arc::default(),
         stop,
     };

@@ -8,8 +8,8 @@
 //!
 //! A member fails only on the evidence that absence needs: the maximum request lifetime is over since the batch was
 //! accepted (or this process began), the batch was worked on, every member answered, and two looks, some time apart, show
-//! nothing. Where evidence is missing the batch stays open, and a later run looks again. Polling and looking end
-//! with `--settle-deadline` each.
+//! nothing. Where evidence is missing the batch stays open, and a later run looks again. Polling and looking together
+//! end with `--settle-deadline`.
 
 use super::context::{Context, GaveUp, Halt};
 use super::handles;
@@ -125,7 +125,7 @@ struct Settling<'c, T> {
     /// From when on the lifetime is counted: its acceptance, the begin of this process, or the end of an outage.
     since: Instant,
     accepted: Accepted,
-    /// The deadline bounds the waiting for the tenant's word, and then that for what shows.
+    /// The deadline bounds the waiting for the tenant's word and for what shows.
     patience: Patience,
     useless_polls: u32,
     /// When it was first looked at.
@@ -244,10 +244,8 @@ impl<T: Tenant> Settling<'_, T> {
     async fn read_back(mut self, members: Vec<SealedMember>, report: &BatchReport) -> Result<Learned, Halt> {
         let finished = Instant::now();
         self.context.processing.finished(self.no);
-        // That it is finished is news: from here on it has as long to show.
-        let deadline = self.context.settings.settle_deadline;
-        self.patience = Patience::new(deadline);
-        settle_ends(self.context).insert(self.no, finished + deadline);
+        // That it is finished is news: it is looked at often again, though no longer than until the deadline.
+        self.patience.begin_anew();
         let complaints: HashMap<&ProfileId, &String> =
             report.failed.iter().map(|(id, why)| (id, why)).collect();
         let blamed = |member: &SealedMember| complaints.contains_key(&member.profile);
@@ -331,7 +329,9 @@ impl<T: Tenant> Settling<'_, T> {
             }
             handles::check_again(self.context).await?;
             let hopeless = !success || reading.all_are_blamed();
-            if (hopeless && self.lifetime_is_over().await?) || !self.next_look(reading).await? {
+            let nothing_to_come =
+                hopeless && !reading.somebody_is_behind() && self.lifetime_is_over().await?;
+            if nothing_to_come || !self.next_look(reading).await? {
                 break;
             }
         }
@@ -394,6 +394,12 @@ impl<T: Tenant> Settling<'_, T> {
     ) -> Result<Option<String>, Halt> {
         Ok(if reading.is_over() {
             None
+        } else if reading.all_are_bare() {
+            Some(
+                "its profiles show no status any more, and no profile is known to show one, so that proves nothing: give \
+                 some other profile a status, or believe the tenant with --confirm none"
+                    .into(),
+            )
         } else if !reading.everyone_answered() {
             Some("the tenant does not let every profile be read back".into())
         } else if !worked_on && !reading.anything_shows() {

@@ -182,10 +182,6 @@ fn a_stale_answer_takes_nothing_away() {
     for blank in [9, 2, 5, 60].into_iter().take(pick(1, 4, 4)) {
         for held in [&["vip"][..], &["staff", "vip"]] {
             for writes in [vec![], vec![Write::Lost], vec![Write::Unheard]] {
-                if blank > 9 && held.len() == 1 {
-                    // Who has nothing else: longer than the time between two looks nothing can tell.
-                    continue;
-                }
                 let traits = Traits {
                     writes,
                     applying: vec![100 * SECOND],
@@ -196,6 +192,46 @@ fn a_stale_answer_takes_nothing_away() {
                 live(&stage, 2);
             }
         }
+    }
+}
+
+/// Who has nothing else shows nothing, before and after. Somebody who has a status says which of the two it is; where
+/// nobody does, nothing is said.
+#[test]
+fn that_an_only_status_is_gone_is_believed_only_where_somebody_else_shows_one() {
+    for bystander in [true, false] {
+        for blank in [0, 60, 300] {
+            let traits = Traits {
+                applying: vec![100 * SECOND],
+                blank: vec![Duration::from_millis(40)..Duration::from_millis(40) + blank * SECOND],
+                bystander,
+                ..Traits::default()
+            };
+            let stage = Stage::new(traits, 6, Action::Remove, &["vip"], &["vip"]);
+            live(&stage, 2);
+            let confirmed = stage.count(EntryState::Confirmed);
+            assert_eq!(confirmed, if bystander { 6 } else { 0 }, "{bystander} {blank}");
+        }
+    }
+}
+
+/// Another job has taken another status away for good: the answers that lack it are no late ones.
+#[test]
+fn who_has_lost_another_status_for_good_is_judged_in_the_end() {
+    for members in [vec![0], vec![0, 1, 2, 3]] {
+        let theft = Other {
+            at: SECOND / 10,
+            members,
+            handles: vec!["staff"],
+        };
+        let traits = Traits {
+            applying: vec![SECOND],
+            thieves: vec![theft],
+            ..Traits::default()
+        };
+        let stage = Stage::new(traits, 6, Action::Remove, &["vip"], &["staff", "vip"]);
+        live(&stage, 1);
+        assert_eq!(stage.count(EntryState::Confirmed), 6);
     }
 }
 
@@ -285,6 +321,20 @@ fn members_speak_where_the_tenant_says_nothing_or_for_ever_the_same() {
         let bound = if trouble { deadline } else { deadline / 3 };
         assert!(stage.age() < bound, "{poll:?}: {:?}", stage.age());
     }
+}
+
+/// What is called finished late, and then never shows, has no second deadline.
+#[test]
+fn one_deadline_bounds_the_waiting_for_the_word_and_for_what_shows() {
+    let traits = Traits {
+        applying: vec![800 * SECOND],
+        lag: 100_000 * SECOND,
+        ..Traits::default()
+    };
+    let stage = assign(3, traits);
+    stage.live(None);
+    let deadline = stage.settings.settle_deadline;
+    assert!(stage.age() < deadline + deadline / 4, "{:?}", stage.age());
 }
 
 /// What never comes is waited for until the deadline.

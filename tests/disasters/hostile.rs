@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 const PAGE: usize = 4;
+const BYSTANDER: usize = 999;
 
 /// What becomes of a write, and what its sender hears.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +108,10 @@ pub struct Traits {
     /// The tenant calls each batch failed, item by item.
     pub blames: bool,
     pub others: Vec<Other>,
+    /// What another job takes away at this time.
+    pub thieves: Vec<Other>,
+    /// Somebody on no list has `staff`.
+    pub bystander: bool,
 }
 
 /// A batch that was taken.
@@ -128,7 +133,8 @@ struct State {
     holds: BTreeMap<String, Vec<(Duration, String, bool)>>,
     /// Every handle that was taken for a profile from us.
     taken: BTreeMap<(String, String), usize>,
-    others: Vec<Other>,
+    /// What others are going to do, and whether they give.
+    others: Vec<(Other, bool)>,
 }
 
 /// The tenant, its people and a ledger.
@@ -174,7 +180,13 @@ impl Stage {
                 .map(|handle| (Duration::ZERO, (*handle).to_owned(), true));
             state.holds.insert(profile(number), holds.collect());
         }
-        state.others.clone_from(&traits.others);
+        let given = traits.others.iter().map(|other| (other.clone(), true));
+        let taken = traits.thieves.iter().map(|other| (other.clone(), false));
+        state.others = given.chain(taken).collect();
+        if traits.bystander {
+            let staff = vec![(Duration::ZERO, "staff".to_owned(), true)];
+            state.holds.insert(profile(BYSTANDER), staff);
+        }
         Self {
             state: Arc::new(Mutex::new(state)),
             traits,
@@ -394,16 +406,16 @@ impl State {
         let now = self.now();
         let (past, future) = std::mem::take(&mut self.others)
             .into_iter()
-            .partition(|other| other.at <= now);
+            .partition(|(other, _)| other.at <= now);
         self.others = future;
-        let past: Vec<Other> = past;
-        for other in past {
+        let past: Vec<(Other, bool)> = past;
+        for (other, gives) in past {
             let members: Vec<String> = other.members.iter().map(|number| profile(*number)).collect();
             for member in &members {
                 let gets = other
                     .handles
                     .iter()
-                    .map(|handle| (other.at, (*handle).to_owned(), true));
+                    .map(|handle| (other.at, (*handle).to_owned(), gives));
                 self.holds.entry(member.clone()).or_default().extend(gets);
             }
             self.batches.push(Batch {
@@ -510,6 +522,17 @@ impl Tenant for Api {
     async fn profiles(&self, wanted: Wanted<'_>, _: Slice) -> Result<Page<Found>, ReadFailure> {
         self.travel().await;
         let state = self.state();
+        if let Wanted::Holders(handle) = wanted
+            && self.traits.bystander
+            && handle.as_str() == "staff"
+        {
+            let bystander = Found {
+                profile: ProfileId::new(profile(BYSTANDER)),
+                email: email(BYSTANDER),
+                held: Some(self.shown(&state, &profile(BYSTANDER))),
+            };
+            return Ok(Page::new(vec![bystander], false));
+        }
         let Wanted::Email(wanted) = wanted else {
             return Ok(Page::new(vec![], false));
         };
