@@ -4,7 +4,6 @@ use super::help;
 use super::reading::ReadingArgs;
 use super::until::parse_until;
 use crate::audit::export::{Format, Rows};
-use crate::ledger::Verdict;
 use crate::model::doubt::InDoubt;
 use crate::model::rate::Rate;
 use crate::model::reserve::Reserve;
@@ -334,9 +333,12 @@ pub struct ShowArgs {
 #[derive(Args, Debug)]
 pub struct SettleArgs {
     /// The batch, as `rollbook batches` numbers it
-    #[arg(long, value_name = "N")]
-    pub batch: i64,
-    /// What became of its request: sent (it arrived) or absent (it never arrived)
+    #[arg(long, value_name = "N", required_unless_present = "tenant_batch")]
+    pub batch: Option<i64>,
+    /// A batch of the tenant's own, by its id there, that is over although the tenant calls it pending
+    #[arg(long, value_name = "ID", conflicts_with = "batch")]
+    pub tenant_batch: Option<String>,
+    /// What became of the request: sent (it arrived) or absent (it never arrived); of a tenant's batch: over
     #[arg(long = "as", value_enum, value_name = "VERDICT", hide_possible_values = true)]
     pub verdict: VerdictArg,
     /// Who says so
@@ -453,15 +455,7 @@ pub enum RetryArg {
 pub enum VerdictArg {
     Sent,
     Absent,
-}
-
-impl From<VerdictArg> for Verdict {
-    fn from(arg: VerdictArg) -> Self {
-        match arg {
-            VerdictArg::Sent => Self::Sent,
-            VerdictArg::Absent => Self::Absent,
-        }
-    }
+    Over,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]

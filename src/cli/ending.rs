@@ -74,6 +74,10 @@ fn halted(halt: Halt) -> Failure {
         Halt::Refused(_) => failure
             .hint("`rollbook export` names the entries that failed; find out what the tenant objects to")
             .hint(GO_ON),
+        Halt::OriginalAtWork(_) => failure.hint("`rollbook resume` waits for them again").hint(
+            "where one is over, or changes none of this job's profiles, rule so: \
+                 `rollbook settle --tenant-batch ID --as over --by NAME --because TEXT`",
+        ),
         _ => failure.hint(GO_ON),
     }
 }

@@ -86,7 +86,8 @@ Examples:
   rollbook batches                             which await a ruling, and why
   rollbook settle --batch 7 --as absent --by \"Ann Lee\" --because \"not in Omneo's log, ticket 4711\"
   rollbook resume                              looks at its profiles once more, and sends it again
-  rollbook settle --batch 7 --as sent --by \"Ann Lee\" --because \"Omneo support confirmed it\"";
+  rollbook settle --batch 7 --as sent --by \"Ann Lee\" --because \"Omneo support confirmed it\"
+  rollbook settle --tenant-batch 4e1c --as over --by \"Ann Lee\" --because \"it hangs, ticket 4712\"";
 
 pub const STATUSES: &str = "\
 Examples:

@@ -12,6 +12,7 @@ use crate::model::email::Email;
 use crate::model::ids::{BatchId, BatchNo, Handle, ProfileId};
 use crate::model::listing::{Span, Standing};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// Accepted batches, the newest, by which the tenant's list is calibrated.
@@ -144,7 +145,31 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Writes down that a person says of a batch in the tenant's list that it is over: it changes nothing any more. What was
+    /// said first stands.
+    pub fn rule_over(&mut self, batch: &BatchId, person: &str, because: &str) -> Result<(), LedgerError> {
+        self.connection.execute(
+            "INSERT OR IGNORE INTO over_ruling (batch_id, person, because, ruled_at) VALUES (?1, ?2, ?3, ?4)",
+            params![batch.as_str(), person, because, now_ms()],
+        )?;
+        Ok(())
+    }
+}
+
 impl Writer {
+    /// Batches in the tenant's list of which a person said that they are over.
+    pub async fn ruled_over(&self) -> Result<HashSet<BatchId>, LedgerError> {
+        self.vital(|transaction| {
+            let mut query = transaction
+                .connection
+                .prepare_cached("SELECT batch_id FROM over_ruling")?;
+            let ids = query.query_map([], |row| Ok(BatchId::new(row.get::<_, String>(0)?)))?;
+            Ok(ids.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// What is known about a batch in doubt.
     pub async fn doubt(&self, no: BatchNo) -> Result<Doubt, LedgerError> {
         self.vital(move |transaction| doubt(transaction.connection, no))

@@ -57,6 +57,8 @@ pub struct Row {
     pub size: Option<u64>,
     /// Whether the tenant calls it finished; `None` where the list does not say.
     pub finished: Option<bool>,
+    /// Whether a person said that it is over, whatever the tenant says.
+    pub ruled_over: bool,
     /// What the ledger knows of it.
     pub standing: Standing,
 }
@@ -201,6 +203,7 @@ mod tests {
             id: BatchId::new(id),
             size: Some(size),
             finished: Some(finished),
+            ruled_over: false,
             standing,
         }
     }

@@ -23,7 +23,7 @@ const ASKED_LIMIT: usize = 20;
 /// Batches in the tenant's list that this ledger does not know and that are younger than whatever it knows.
 #[derive(Default)]
 struct Unknown {
-    pending: usize,
+    pending: Vec<BatchId>,
     /// In states that are documented nowhere.
     unclear: usize,
     over: HashSet<BatchId>,
@@ -49,7 +49,7 @@ async fn look_until_finished<T: Tenant>(context: &Context<T>) -> Result<Unknown,
     let mut told = false;
     loop {
         let unknown = look(context).await?;
-        let unfinished = unknown.pending + unknown.unclear;
+        let unfinished = unknown.pending.len() + unknown.unclear;
         if unfinished == 0 {
             return Ok(unknown);
         }
@@ -59,10 +59,10 @@ async fn look_until_finished<T: Tenant>(context: &Context<T>) -> Result<Unknown,
             ));
         }
         if !patience.next_look(context).await? {
-            return match unknown.pending {
-                // Whoever waited for a word that nobody knows might wait for ever.
-                0 => Ok(unknown),
-                pending => Err(Halt::OriginalAtWork(pending)),
+            // Whoever waited for a word that nobody knows might wait for ever.
+            return match unknown.pending.is_empty() {
+                true => Ok(unknown),
+                false => Err(Halt::OriginalAtWork(unknown.pending)),
             };
         }
     }
@@ -100,7 +100,7 @@ async fn look<T: Tenant>(context: &Context<T>) -> Result<Unknown, Halt> {
             _ => BatchProgress::Unknown,
         };
         match progress {
-            BatchProgress::Pending => unknown.pending += 1,
+            BatchProgress::Pending => unknown.pending.push(row.id),
             BatchProgress::Unknown => unknown.unclear += 1,
             BatchProgress::Success | BatchProgress::Failed => drop(unknown.over.insert(row.id)),
         }

@@ -57,6 +57,9 @@ const SLOWED_LIMIT_IMPATIENT: u32 = 10;
 /// Answers about another thing than was asked for before that is taken to be gone.
 const ELSEWHERE_LIMIT: u32 = 3;
 
+/// Batches that a message names.
+const NAMED: usize = 5;
+
 /// An address that no profile can bear: `.invalid` never exists (RFC 6761). A filter that finds profiles for it
 /// filters nothing.
 pub const NOBODY: &str = "rollbook-asks-for-nobody@nobody.invalid";
@@ -211,9 +214,11 @@ pub enum Halt {
     NothingChanges,
     /// This ledger is a copy, and the tenant works on batches that its original may have sent.
     #[error(
-        "this ledger is a copy, and the tenant is still working on {0} batches that its original may have sent"
+        "this ledger is a copy, and the tenant is still working on {} batches that its original may have sent: {}",
+        .0.len(),
+        named(.0)
     )]
-    OriginalAtWork(usize),
+    OriginalAtWork(Vec<BatchId>),
     /// The tenant's search does not work, or not any more.
     #[error("the tenant's search does not work, so nobody can be reported as not found: {0}")]
     SearchFails(String),
@@ -223,6 +228,15 @@ pub enum Halt {
     /// The ledger cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+/// The first few ids of batches, for people.
+fn named(batches: &[BatchId]) -> String {
+    let mut names: Vec<&str> = batches.iter().take(NAMED).map(BatchId::as_str).collect();
+    if batches.len() > NAMED {
+        names.push("…");
+    }
+    names.join(", ")
 }
 
 /// Why one question was given up.

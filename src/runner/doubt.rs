@@ -377,7 +377,10 @@ impl<T: Tenant> Look<'_, T> {
                 self.compare(&row.id).await?
             };
             // Of what the tenant does not answer for alone, its list may say how far it is.
-            let finished = finished.or(row.finished);
+            let finished = match row.ruled_over {
+                true => Some(true),
+                false => finished.or(row.finished),
+            };
             match matches {
                 Match::Ours => drop(ours.get_or_insert(row.id.clone())),
                 Match::Foreign if items_are_recognised(self.context).await? => {

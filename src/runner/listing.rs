@@ -70,11 +70,20 @@ pub async fn read_list<T: Tenant>(context: &Context<T>, began: Option<i64>) -> R
 async fn rows<T: Tenant>(context: &Context<T>, listed: Vec<ListedBatch>) -> Result<Vec<Row>, LedgerError> {
     let ids = listed.iter().map(ListedBatch::ids).collect();
     let known = context.ledger.recognise(ids).await?;
-    let row = |(batch, (known_as, standing)): (ListedBatch, (Option<BatchId>, _))| Row {
-        id: known_as.unwrap_or(batch.id),
-        size: batch.size,
-        finished: batch.progress.and_then(is_finished),
-        standing,
+    let over = context.ledger.ruled_over().await?;
+    let row = |(batch, (known_as, standing)): (ListedBatch, (Option<BatchId>, _))| {
+        let ruled_over = batch.ids().iter().any(|id| over.contains(id));
+        Row {
+            id: known_as.unwrap_or(batch.id),
+            size: batch.size,
+            finished: if ruled_over {
+                Some(true)
+            } else {
+                batch.progress.and_then(is_finished)
+            },
+            ruled_over,
+            standing,
+        }
     };
     Ok(listed.into_iter().zip(known).map(row).collect())
 }

@@ -2,6 +2,7 @@
 
 use super::cases;
 use super::disk::Crash;
+use super::grammar::{Traits, Word};
 use super::job::{Disturbance, End, Machine};
 use super::share::pick;
 use super::weather::{Listing, Weather};
@@ -68,9 +69,39 @@ fn while_the_tenant_works_on_it_nothing_is_sent_and_the_run_says_so() {
     let End::Ran(outcome) = machine.live(&Disturbance::default()) else {
         panic!("it does not run");
     };
-    let halted = matches!(outcome.ending, Ending::Halted(Halt::OriginalAtWork(1..)));
+    let halted = matches!(&outcome.ending, Ending::Halted(Halt::OriginalAtWork(ids)) if !ids.is_empty());
     assert!(halted, "{:?}", outcome.ending);
     assert_eq!(machine.world.taken(), taken);
+}
+
+/// A tenant that never calls a batch finished: a person says that it is, and the copy goes on.
+#[test]
+fn what_is_pending_for_ever_is_over_where_a_person_says_so() {
+    let pending = Weather {
+        applying_ms: 1_000,
+        traits: Traits {
+            word: Word::PendingForEver,
+            ..Traits::default()
+        },
+        ..slow(Listing::Itemised)
+    };
+    let machine = put_back(3, pending);
+    let taken = machine.world.taken();
+    assert!(!taken.is_empty());
+    for _ in 0..2 {
+        let End::Ran(outcome) = machine.live(&Disturbance::default()) else {
+            panic!("it does not run");
+        };
+        let Ending::Halted(Halt::OriginalAtWork(ids)) = &outcome.ending else {
+            panic!("{:?}", outcome.ending);
+        };
+        assert!(!ids.is_empty());
+    }
+    assert_eq!(machine.world.taken(), taken);
+    machine.rule_over().unwrap();
+    machine.finish().unwrap();
+    machine.check_promises().unwrap();
+    machine.check_entries(false).unwrap();
 }
 
 /// It has until the deadline, and nobody waits for ever for a word that may never come.

@@ -229,6 +229,17 @@ impl World {
         question(&state.truth)
     }
 
+    /// The batches that are over.
+    pub fn over(&self) -> Vec<BatchId> {
+        let mut state = self.state();
+        state.arrive();
+        let now = state.now();
+        let batches = state.batches.iter().enumerate();
+        let over = batches.filter(|(_, batch)| batch.finished <= now);
+        over.map(|(number, _)| BatchId::new(format!("b{number}")))
+            .collect()
+    }
+
     /// Whether a request for any of these was taken; `None` as long as one may yet be.
     pub fn was_taken(&self, members: &[String]) -> Option<bool> {
         let mut state = self.state();

@@ -276,13 +276,16 @@ fn lives(
             Ok(runs) => story.processes += runs,
             Err(_) if !within => story.unfinished += 1,
             Err(why) => {
+                // A copy may wait for what its tenant calls pending for ever, until somebody says that it is over.
+                if story.put_back > 0 && story.traits.word == Word::PendingForEver && round < ROUNDS_LIMIT {
+                    story.ruled += machine.rule_over().map_err(|error| error.to_string())?;
+                    continue;
+                }
                 // Where a change does not show, and the tenant says of its batch nothing that is known, no more can be
-                // learned; nor in a copy whose tenant calls a batch of its original pending for ever.
-                let waits_in_a_copy = story.put_back > 0 && story.traits.word == Word::PendingForEver;
-                if !waits_in_a_copy
-                    && !machine
-                        .is_open_for_a_reason()
-                        .map_err(|error| error.to_string())?
+                // learned.
+                if !machine
+                    .is_open_for_a_reason()
+                    .map_err(|error| error.to_string())?
                 {
                     return Err(why);
                 }
