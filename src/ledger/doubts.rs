@@ -170,6 +170,19 @@ impl Writer {
         .await
     }
 
+    /// Whether the tenant has refused it before, or a batch that its members were in then.
+    pub async fn was_refused(&self, no: BatchNo) -> Result<bool, LedgerError> {
+        self.vital(move |transaction| {
+            let refused = "WITH RECURSIVE before (id) AS (SELECT ?1 UNION
+                     SELECT split_from FROM batch JOIN before USING (id) WHERE split_from IS NOT NULL)
+                 SELECT EXISTS (SELECT 1 FROM before JOIN attempt ON attempt.batch = before.id
+                     JOIN answer ON answer.attempt = attempt.id WHERE class = 'refused')";
+            let mut query = transaction.connection.prepare_cached(refused)?;
+            Ok(query.query_row(params![no.0], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// What is known about a batch in doubt.
     pub async fn doubt(&self, no: BatchNo) -> Result<Doubt, LedgerError> {
         self.vital(move |transaction| doubt(transaction.connection, no))

@@ -37,6 +37,8 @@ struct Unseen {
     behind: Behind,
     /// Whether its last look showed no status, where nobody is known to show any.
     bare: bool,
+    /// Whether it showed a part of the change.
+    partly: bool,
 }
 
 impl Unseen {
@@ -62,6 +64,7 @@ impl Reading {
             lacked: None,
             behind: Behind::default(),
             bare: false,
+            partly: false,
         };
         self.unseen.extend(members.into_iter().map(unseen));
     }
@@ -75,6 +78,11 @@ impl Reading {
     pub fn anything_shows(&self) -> bool {
         let lacks = |unseen: &Unseen| matches!(unseen.lacked, Some((Sight::Changed, _)));
         self.shown > 0 || self.unseen.iter().any(lacks)
+    }
+
+    /// Whether somebody shows a part of the change.
+    pub fn somebody_shows_a_part(&self) -> bool {
+        self.unseen.iter().any(|unseen| unseen.partly)
     }
 
     /// Whether there is an answer about everybody who is left.
@@ -181,6 +189,7 @@ impl Reading {
     ) -> Option<Unseen> {
         unseen.behind.note(context, &mut unseen.member, sight, looked);
         unseen.bare = sight == Sight::Bare;
+        unseen.partly = sight == Sight::Partly;
         let Some(mut fate) = sight.fate() else {
             unseen.unchanged = matches!(sight, Sight::Unchanged | Sight::Partly);
             unseen.lacked = None;

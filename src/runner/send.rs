@@ -13,9 +13,14 @@
 //! The writing client repeats nothing by itself (`api/client.rs`), so what follows from an answer is decided
 //! here alone. Only three answers lead back to step 2: one that says nothing left, a 429, and, twice at the most, a
 //! refusal of the whole batch: it took no effect either, and may be one of everything for a moment.
+//!
+//! A refusal may be less than true: a tenant may object to one member and take the others. So whoever was refused in
+//! company is looked at before being sent again, when what it took would show. Where some of the change shows, the batch
+//! is in doubt.
 
 use super::context::{Context, Halt};
 use super::event::Event;
+use super::members::Reading;
 use crate::api::Tenant;
 use crate::ledger::{AnswerRecord, SealedMember};
 use crate::model::batch::BatchEvent;
@@ -31,6 +36,12 @@ pub const DEPARTURE_LIMIT: Duration = Duration::from_secs(5);
 /// The waits before a batch that was refused whole is sent again: a tenant that refuses everything for a few seconds
 /// must not fail everybody for good. What the last of the tries is answered is believed.
 const REFUSED_WAITS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
+
+/// How long after a refusal it is seen whether it was true: as long as the tenant has ever taken over a batch, within
+/// these bounds. And how many are looked at alone then that do not show the change.
+const SHOWN_AT_LEAST_AFTER: Duration = Duration::from_secs(2);
+const SHOWN_AT_MOST_AFTER: Duration = Duration::from_secs(60);
+const LOOKED_AT_AFTER_REFUSAL: usize = 5;
 
 /// What became of a batch that was to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +69,16 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
     let members: Vec<Member> = sealed.iter().map(|member| to_send(context, member)).collect();
     let mut stop = context.stop.clone();
     let mut waits = REFUSED_WAITS.into_iter();
+    let mut refused = context.ledger.was_refused(no).await?;
+    if refused {
+        time_to_show(context).await?;
+    }
     loop {
+        if refused && shows_all_the_same(context, &sealed).await? {
+            let why = "the tenant refused it, and its profiles show the change all the same";
+            context.ledger.batch_event(no, BatchEvent::LoseSight).await?;
+            return Ok((sealed.len(), Sent::InDoubt(why.into())));
+        }
         let permit = tokio::select! {
             biased;
             _ = stop.wait_for(|stopped| *stopped) => return Err(Halt::Stopped),
@@ -81,12 +101,43 @@ pub async fn send<T: Tenant>(context: &Context<T>, no: BatchNo) -> Result<(usize
             let record = note(BatchEvent::Return, "refused", None, Some(refusal.to_string()));
             context.ledger.answer(no, attempt, record).await?;
             context.pause(wait).await?;
+            time_to_show(context).await?;
+            refused = true;
             continue;
         }
         if let Some(sent) = record(context, no, attempt, &sealed, answer).await? {
             return Ok((sealed.len(), sent));
         }
     }
+}
+
+/// Waits for as long as a change needs to show here, as far as that is known or about to be.
+async fn time_to_show<T: Tenant>(context: &Context<T>) -> Result<(), Halt> {
+    let began = Instant::now();
+    loop {
+        let longest = context.ledger.longest_processing_time().await?;
+        let about_to_be_known =
+            longest.is_zero() && !context.processing.unshown(context.disturbed().await).is_zero();
+        let needed = if about_to_be_known {
+            SHOWN_AT_MOST_AFTER
+        } else {
+            longest.clamp(SHOWN_AT_LEAST_AFTER, SHOWN_AT_MOST_AFTER)
+        };
+        let left = needed.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(());
+        }
+        context.pause(left.min(SHOWN_AT_LEAST_AFTER)).await?;
+    }
+}
+
+/// Whether some of the change shows on somebody. Many are asked for with one request, and a few alone.
+async fn shows_all_the_same<T: Tenant>(context: &Context<T>, sealed: &[SealedMember]) -> Result<bool, Halt> {
+    let mut members = sealed.to_vec();
+    fastrand::shuffle(&mut members);
+    let mut reading = Reading::of(members);
+    reading.look(context, LOOKED_AT_AFTER_REFUSAL).await?;
+    Ok(reading.anything_shows() || reading.somebody_shows_a_part())
 }
 
 /// A refusal of the whole batch, or of most of it, that may be one of everything, for a moment.

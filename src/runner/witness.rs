@@ -97,7 +97,9 @@ pub async fn statuses_show<T: Tenant>(context: &Context<T>) -> Result<Shown, Hal
     for number in 0..asked {
         let profile = &known.witnesses[number].profile;
         match context.ask_profile(Class::Settle, profile).await {
-            Ok(Holding { held, is_kept: false, .. }) if !held.is_empty() => {
+            Ok(Holding {
+                held, is_kept: false, ..
+            }) if !held.is_empty() => {
                 known.witnesses.swap(0, number);
                 return Ok(Shown::Statuses);
             }

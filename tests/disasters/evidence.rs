@@ -143,6 +143,35 @@ fn an_unknown_batch_that_is_not_finished_blocks_absence() {
     assert_eq!(stage.taken(), 4);
 }
 
+/// The tenant objects to one member by name, or to all, and takes the others all the same.
+#[test]
+fn who_was_refused_in_company_is_looked_at_before_being_sent_again() {
+    for write in [Write::RefusedByName, Write::RefusedWhole] {
+        for (action, held) in [(Action::Assign, vec![]), (Action::Remove, vec!["staff", "vip"])] {
+            for applying in [SECOND / 5, 20 * SECOND] {
+                for killed in [None, Some(31), Some(33)] {
+                    let traits = Traits {
+                        // By the first of them it is known how long a change takes here.
+                        writes: vec![Write::Accepted, write, Write::Accepted, write],
+                        applying: vec![applying],
+                        ..Traits::default()
+                    };
+                    let mut stage = Stage::new(traits, 12, action, &["vip"], &held);
+                    stage.settings.concurrency = 1;
+                    if let Some(seconds) = killed {
+                        stage.live(Some(seconds * SECOND));
+                    }
+                    live(&stage, 2);
+                    assert!(
+                        stage.count(EntryState::Confirmed) >= 10,
+                        "{write:?} {applying:?} {killed:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 // ---- never lost
 
 /// Our request never arrived; another job gave the same people one of the two handles, in a batch of the same size.

@@ -41,6 +41,10 @@ pub enum Write {
     Unheard,
     /// It never arrives.
     Lost,
+    /// The first member is refused by name, and all others are taken.
+    RefusedByName,
+    /// All of it is refused, and taken.
+    RefusedWhole,
 }
 
 /// In which order the list of batches stands.
@@ -649,8 +653,24 @@ impl Tenant for Api {
                 WriteAnswer::InDoubt("the connection was closed".into())
             }
             Write::Lost => WriteAnswer::InDoubt("the connection was closed".into()),
+            Write::RefusedByName => {
+                self.take(&members[1..]);
+                refused(vec![(0, "is unknown".into())])
+            }
+            Write::RefusedWhole => {
+                self.take(members);
+                refused(vec![])
+            }
         }
     }
+}
+
+fn refused(members: Vec<(usize, String)>) -> WriteAnswer {
+    let refusal = Refusal {
+        status: 422,
+        message: "The given data was invalid.".into(),
+    };
+    WriteAnswer::Refused { refusal, members }
 }
 
 fn email_of(profile: &str) -> String {
