@@ -230,9 +230,7 @@ fn obstacle_to_absence(evidence: &Evidence, in_doubt: InDoubt) -> Option<&'stati
             "the tenant has finished a batch for exactly its profiles, and not all of them show the change: it may have \
              been another job's",
         ),
-        Listed::Identified { .. } => {
-            Some("the tenant is still working on a batch for exactly its profiles")
-        }
+        Listed::Identified { .. } => Some("the tenant is still working on a batch for exactly its profiles"),
         Listed::Possible { finished: Some(true) } => Some("the tenant lists a batch that could be it"),
         Listed::Possible { .. } => {
             Some("the tenant lists a batch that could be it and is still working on it")

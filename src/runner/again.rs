@@ -14,10 +14,12 @@ use super::known::search_works;
 use super::lifetime::looks_apart;
 use super::readback::WORTHWHILE_MEMBERS;
 use super::resolve::{Finding, Trust, ask_together, find, given_up, is_of_somebody, judge_bearers};
+use super::witness::{Shown, statuses_show};
 use crate::api::Tenant;
 use crate::api::pacing::Class;
 use crate::ledger::PendingEntry;
 use crate::model::email::Email;
+use crate::model::entry::SkipReason;
 use crate::model::grouping::{cut, is_plain};
 use crate::model::ids::EntryId;
 use crate::model::lookup::{Found, Verdict};
@@ -116,6 +118,15 @@ impl Open {
     }
 }
 
+/// Whether a profile is said to have nothing to be taken away by a tenant that shows no status to anybody just now.
+async fn shows_nothing_to_anybody<T: Tenant>(context: &Context<T>, found: &Finding) -> Result<bool, Halt> {
+    let bare = matches!(
+        &found.verdict,
+        Verdict::Skipped { reason: SkipReason::NotAssigned, profile: Some((_, held)) } if held.is_empty()
+    );
+    Ok(bare && found.trust == Trust::Again && statuses_show(context).await? == Shown::Nothing)
+}
+
 /// The verdicts on all of these. `witnessed`: the search works, so that what it refuses is the question's fault.
 async fn settle_all<T: Tenant>(
     context: &Context<T>,
@@ -133,7 +144,7 @@ async fn settle_all<T: Tenant>(
             context.pause(until - now).await?;
         }
         for (was, found) in find_all(context, std::mem::take(&mut open), witnessed).await? {
-            if was.is_settled_by(&found, apart) {
+            if was.is_settled_by(&found, apart) && !shows_nothing_to_anybody(context, &found).await? {
                 verdicts.push((was.entry.id, found.verdict));
             } else {
                 open.push(Open { last: found, ..was });
