@@ -82,6 +82,7 @@ fn the_help_fits_on_a_screen() {
       show      The whole story of one email, profile, line or batch
       batches   The batches, one a line; or the members of one
       runs      The runs, one a line: when, how they ended, and their options
+      verify    Look at confirmed profiles again: does everybody still have it?
       settle    Rule on a batch that no evidence decides; `resume` acts on it
       statuses  The statuses that the tenant defines
       doctor    Check the ledger, and the connection where one is set

@@ -33,5 +33,6 @@ mod stages;
 mod support;
 mod terminal;
 mod tidy;
+mod verify;
 mod ways;
 mod wire;

@@ -102,6 +102,9 @@ pub enum Verb {
     /// The runs, one a line: when, how they ended, and their options
     #[command(before_help = help::RUNS)]
     Runs(JsonArg),
+    /// Look at confirmed profiles again: does everybody still have it?
+    #[command(before_help = help::VERIFY)]
+    Verify(VerifyArgs),
     /// Rule on a batch that no evidence decides; `resume` acts on it
     #[command(before_help = help::SETTLE)]
     Settle(SettleArgs),
@@ -324,6 +327,27 @@ pub struct ShowArgs {
     #[arg(long)]
     pub now: bool,
     /// JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Look at N confirmed profiles, chosen at random [default: 300]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["all", "since"])]
+    pub sample: Option<u64>,
+    /// Look at every confirmed profile
+    #[arg(long, conflicts_with = "since")]
+    pub all: bool,
+    /// Look at those that verification N looked at, and say what changed since [default: the last one]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub since: Option<i64>,
+    /// How many requests, such as 10/s [default: the job's own]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    pub rate: Option<Rate>,
+    /// JSON instead of a table
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -69,6 +69,12 @@ Examples:
   rollbook runs                                when, how long, how it ended, with which options
   rollbook runs --json | jq .options";
 
+pub const VERIFY: &str = "\
+Examples:
+  rollbook verify                              300 confirmed profiles at random; exit 3 if any has drifted
+  rollbook verify --all                        every one
+  rollbook verify --since                      the same ones as the last time, and what changed since";
+
 pub const EXPORT: &str = "\
 Examples:
   rollbook export -o audit.csv                 what became of every entry

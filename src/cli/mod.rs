@@ -26,6 +26,7 @@ mod show;
 mod signals;
 mod streams;
 mod until;
+mod verify;
 
 use crate::ledger::tell_of_waiting;
 use crate::model::ids::{Action, BatchNo};
@@ -167,6 +168,7 @@ fn carry_out(verb: &Verb, common: &Common) -> Result<ExitCode, Failure> {
             None => look::batches(args.output, common),
         },
         Verb::Runs(args) => show::runs(*args, common),
+        Verb::Verify(args) => verify::verify(args, common),
         Verb::Settle(args) => settle::settle(args, common),
         Verb::Statuses(args) => look::statuses(args),
         Verb::Doctor(args) => doctor::doctor(args, common),

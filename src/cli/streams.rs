@@ -110,6 +110,7 @@ fn named(verb: &Verb) -> Vec<(PathBuf, &'static str)> {
         Verb::Resume(args) => (Vec::new(), Some(&args.connection)),
         Verb::Statuses(args) => (Vec::new(), Some(&args.connection)),
         Verb::Show(args) => (Vec::new(), Some(&args.connection)),
+        Verb::Verify(args) => (Vec::new(), Some(&args.connection)),
         Verb::Doctor(connection) => (Vec::new(), Some(connection)),
         Verb::Sandbox(args) => (args.files(), None),
         Verb::Demo(args) => (demo::files(&args.folder), None),

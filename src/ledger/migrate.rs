@@ -19,6 +19,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0009_retry.sql"),
     include_str!("../../migrations/0010_report.sql"),
     include_str!("../../migrations/0011_over.sql"),
+    include_str!("../../migrations/0012_verify.sql"),
 ];
 
 /// The version that this program writes.

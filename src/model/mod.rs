@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod batch;
 pub mod chosen;
 pub mod doubt;
+pub mod drift;
 pub mod email;
 pub mod entry;
 pub mod forecast;

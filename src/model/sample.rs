@@ -62,6 +62,24 @@ pub fn unseen_share_at_most(seen: u64) -> Option<f64> {
     (seen > 0).then(|| 1.0 - 0.05_f64.powf(1.0 / seen as f64))
 }
 
+/// The standard normal quantile of 97.5 %.
+const Z: f64 = 1.959_964;
+
+/// Between which shares of all the true one lies with 95 % confidence, where `hits` of `seen` random ones are hits: the
+/// interval of Wilson (1927), which holds for few and for no hits, too. `None` where nothing was sampled.
+pub fn share_between(hits: u64, seen: u64) -> Option<(f64, f64)> {
+    if seen == 0 {
+        return None;
+    }
+    let (n, share) = (seen as f64, hits as f64 / seen as f64);
+    let (center, spread) = (
+        share + Z * Z / (2.0 * n),
+        Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt(),
+    );
+    let scale = 1.0 + Z * Z / n;
+    Some(((center - spread).max(0.0) / scale, (center + spread) / scale))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +92,18 @@ mod tests {
         assert_eq!(Confirm::Sample.members(50, 93), 50);
         assert_eq!(Confirm::All.members(300, 93), 300);
         assert_eq!(Confirm::None.members(300, 93), 0);
+    }
+
+    #[test]
+    fn the_interval_is_wilsons() {
+        let (low, high) = share_between(10, 100).unwrap();
+        assert!(
+            (low - 0.0552).abs() < 0.0001 && (high - 0.1744).abs() < 0.0001,
+            "{low} {high}"
+        );
+        let (low, high) = share_between(0, 300).unwrap();
+        assert!(low < 1e-9 && (high - 0.0126).abs() < 0.0001, "{low} {high}");
+        assert_eq!(share_between(0, 0), None);
     }
 
     #[test]

@@ -44,4 +44,5 @@ pub mod settle;
 mod sizes;
 pub mod survey;
 mod tasks;
+pub mod verify;
 mod witness;
