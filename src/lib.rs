@@ -58,11 +58,12 @@
 //! - When one answer is not enough: `runner/bursts.rs` says for which entries, `runner/again.rs` asks again, with the
 //!   witnesses of `runner/known.rs`; whether lists say what profiles have: `runner/lists.rs`; which handle is meant by a
 //!   word in another case: `api/spelling.rs`; how old a look-up may be: `ledger/age.rs`.
-//! - Outages and who goes first: `api/pacing/keeper.rs`; the promise that no window holds too much: `window.rs` there;
-//!   how the tenant's own limit is found: `tempo.rs`; what processes on one host share: `shared.rs` and `record.rs`.
+//! - Outages and who goes first: `api/pacing/pacer.rs`; the promise that no window holds too much: `ceiling.rs` and
+//!   `record.rs` there; how the tenant's own limit is found: `tempo.rs`, `headers.rs`; what processes on one host share:
+//!   `budget.rs`.
 //! - What is told of one entry or batch: `ledger/history.rs` has the facts, [`audit::story`] the words.
 //! - What may be written over or removed: [`files`]. How foreign text is shown: [`model::text`].
-//! - Where the time of a run went: `api/account.rs`. What the log tells: each event stands where it happens, as a macro of
+//! - Where the time of a run went: `api/pacing/breakdown.rs`. What the log tells: each event stands where it happens, as a macro of
 //!   `tracing`; `cli/log.rs` alone says where it goes, `api/asked.rs` and `api/pacing/told.rs` what requests and pace tell.
 //! - A new column of the ledger: a new file in `migrations/`, never an edit of an old one.
 //! - A new verb: `cli/args.rs` and one function beside the others.

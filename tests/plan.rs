@@ -41,7 +41,7 @@ fn a_plan_is_a_table_that_adds_up() {
             "--status",
             "vip",
             "--rate",
-            "20/s",
+            "1200/min",
             "--resolve",
             "one",
             "list.csv",
@@ -60,7 +60,7 @@ fn a_plan_is_a_table_that_adds_up() {
       reading back      9
       other             4
       ───────────────────
-      requests        651   about 32 s at 20/s, done at 12:00 UTC
+      requests        651   about 32 s at 1200/min, done at 12:00 UTC
     ");
     assert!(ran.stderr.contains("list.csv: "), "{}", ran.stderr);
 }

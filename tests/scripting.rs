@@ -113,6 +113,7 @@ fn the_answers_are_as_documented() {
       "schema_version": 1,
       "seconds": "measured",
       "send_at_most": 3,
+      "sent_before": "none",
       "tenant": "https://tenant.example/api/v3",
       "way": "one"
     }

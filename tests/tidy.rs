@@ -42,6 +42,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("csv_core", &["input/", "audit/"]),
     ("axum", &["sandbox/"]),
     ("email_address", &["model/"]),
+    ("governor", &["api/pacing/"]),
 ];
 
 /// Words that say that something is unfinished, or hidden. Assembled, since this file is searched as well.

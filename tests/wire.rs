@@ -493,7 +493,8 @@ fn a_long_hold_ends_what_nobody_has_agreed_to_and_no_run_that_goes_on() {
         let entries = std::fs::read_dir(scene.state()).unwrap().flatten();
         entries.into_iter().any(|entry| {
             let record = std::fs::read(entry.path()).unwrap();
-            serde_json::from_slice::<serde_json::Value>(&record).is_ok_and(|record| record["hold"] != 0)
+            serde_json::from_slice::<serde_json::Value>(&record)
+                .is_ok_and(|record| record["hold"].as_u64() > Some(0))
         })
     };
     let mut looks = 0;

@@ -10,7 +10,6 @@ use crate::model::lookup::Found;
 use crate::model::outcome::{self, Complaint};
 use serde::Deserialize;
 use serde_json::Value;
-use std::time::Duration;
 
 /// Some programs begin a text with this mark, which is no part of JSON.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -367,28 +366,6 @@ pub(super) fn complaint(body: &[u8], foreign: &Foreign) -> Complaint {
     complaint
 }
 
-/// `Retry-After`, in seconds or as a date. A date counts from the server's own clock where it told it.
-pub(super) fn retry_after(value: &str, server_date: Option<&str>) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let instant = |text: &str| {
-        jiff::fmt::rfc2822::DateTimeParser::new()
-            .parse_timestamp(text)
-            .ok()
-    };
-    let until = instant(value)?;
-    let now = server_date.and_then(instant).unwrap_or_else(jiff::Timestamp::now);
-    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
-}
-
-/// The seconds since 1970 of a date in a header.
-pub(super) fn moment(date: &str) -> Option<i64> {
-    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date);
-    parsed.ok().map(jiff::Timestamp::as_second)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,22 +465,6 @@ mod tests {
         );
         assert!(list.about_the_list && list.members.is_empty());
         assert_eq!(complaint(b"<html>", &foreign()).message, "an HTML page");
-    }
-
-    #[test]
-    fn retry_after_comes_as_seconds_or_date() {
-        assert_eq!(retry_after("7", None), Some(Duration::from_secs(7)));
-        let date = retry_after(
-            "Sun, 06 Nov 1994 08:49:37 GMT",
-            Some("Sun, 06 Nov 1994 08:49:07 GMT"),
-        );
-        assert_eq!(date, Some(Duration::from_secs(30)));
-        assert_eq!(
-            retry_after("Sun, 06 Nov 1994 08:49:37 GMT", None),
-            Some(Duration::ZERO)
-        );
-        assert_eq!(retry_after("soon", None), None);
-        assert_eq!(retry_after("-3", None), None);
     }
 
     #[test]

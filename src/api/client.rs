@@ -11,14 +11,14 @@ use super::base_url::BaseUrl;
 use super::batches;
 use super::body::Body;
 use super::foreign::Foreign;
-use super::pacing::{Ear, allowance};
+use super::pacing::{Ear, headers};
 use super::{BatchReport, Holding, ListedBatch, Page, Slice, StatusDefinition, Tenant, Wanted};
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};
 use crate::model::lookup::Found;
 use crate::model::outcome::{self, Complaint, Member, ReadFailure, WriteAnswer};
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderMap, HeaderValue,
-    LOCATION, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue,
+    LOCATION,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -157,12 +157,17 @@ impl Client {
     /// What any answer says beside its content: its status, and how long to wait where it is a 429.
     fn head(&self, response: &Response) -> (StatusCode, Option<Duration>) {
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let said = allowance::allowance(text("x-ratelimit-limit"), text("x-ratelimit-remaining"));
-        if let (Some(ear), Some(said)) = (&self.ear, said) {
-            ear.hear(said);
+        let (status, wait) = (response.status(), headers::wait(text));
+        if let Some(ear) = &self.ear {
+            if let Some(said) = headers::allowance(text) {
+                ear.hear(said);
+            }
+            // Only what is meant for this: a limit's reset says nothing about an outage.
+            if let Some(wait) = wait.filter(|_| status.is_server_error() && text("retry-after").is_some()) {
+                ear.hear_unwell(wait);
+            }
         }
-        let reset = || allowance::reset(text("x-ratelimit-reset")?, answers::moment(text("date")?));
-        (response.status(), retry_after(response).or_else(reset))
+        (status, wait)
     }
 
     /// One GET; the body of a 2xx, or why there is none.
@@ -369,11 +374,6 @@ async fn body(mut response: Response) -> Result<Vec<u8>, String> {
         body.extend(&chunk)?;
     }
     body.unpacked()
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    answers::retry_after(text(RETRY_AFTER)?, text(DATE))
 }
 
 fn read_failure(error: reqwest::Error) -> ReadFailure {

@@ -43,7 +43,7 @@ pub fn complaint(body: &[u8]) -> Complaint {
 }
 
 pub fn retry_after(value: &str, server_date: Option<&str>) -> Option<Duration> {
-    answers::retry_after(value, server_date)
+    headers::retry_after(value, server_date)
 }
 
 /// The URL of a path below a base, as [`BaseUrl::join`] makes it.

@@ -6,7 +6,6 @@
 //! Deliberately absent: retries. A call here is one request; whether to ask again is the run's business,
 //! because a write must never be repeated by anything that does not know the ledger.
 
-mod account;
 mod answers;
 mod asked;
 pub mod base_url;
@@ -17,7 +16,6 @@ mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod pacing;
-mod permit;
 mod spelling;
 
 use crate::model::ids::{Action, BatchId, Handle, ProfileId};

@@ -186,9 +186,7 @@ pub fn state_folder() -> Option<PathBuf> {
 
 /// The budget that all processes of this user on this host share for a tenant.
 pub fn budget(base: &BaseUrl) -> Result<Budget, Unshared> {
-    let folder =
-        folder_named("ROLLBOOK_STATE_DIR", "").or_else(|| folder_named("XDG_RUNTIME_DIR", "rollbook"));
-    let folder = folder.or_else(state_folder).ok_or(Unshared::NoFolder)?;
+    let folder = state_folder().ok_or(Unshared::NoFolder)?;
     Budget::open(&folder, &base.to_string())
 }
 

@@ -139,13 +139,24 @@ impl Rate {
         windows
     }
 
-    /// How many requests may run ahead of the even pace, because a shorter span was named beside a longer one and
-    /// allows them; 0 where only one is named.
-    pub fn ahead(self) -> u32 {
-        let Self::Limited(limits) = self else { return 0 };
-        let mut each = limits.each();
-        let shortest = each.next().map_or(0, |(count, _)| count);
-        if each.next().is_some() { shortest } else { 0 }
+    /// How many of these the user named: they come first.
+    pub fn named_windows(self) -> usize {
+        match self {
+            Self::Limited(limits) => limits.each().count(),
+            Self::Unlimited => 0,
+        }
+    }
+
+    /// Requests a second that can be kept up at a tenant that takes so long to answer.
+    ///
+    /// A request may arrive at any time until it is answered, and has its place in every window that was named for as long.
+    pub fn sustained(self, latency: Duration) -> Option<f64> {
+        let Self::Limited(limits) = self else {
+            return None;
+        };
+        let each = limits.each();
+        let sustained = each.map(|(count, span)| f64::from(count) / (span.length() + latency).as_secs_f64());
+        sustained.min_by(f64::total_cmp)
     }
 }
 
@@ -356,6 +367,9 @@ mod tests {
         assert_eq!(rate("10/s,300/min").per_second(), Some(5.0));
         assert_eq!(rate("10/s,300/min,3600/h").per_second(), Some(1.0));
         assert_eq!(rate("unlimited").per_second(), None);
-        assert_eq!((rate("10/s").ahead(), rate("10/s,300/min").ahead()), (0, 10));
+        let second = Duration::from_secs(1);
+        assert_eq!(rate("10/s").sustained(second), Some(5.0));
+        assert_eq!(rate("10/s,300/min").sustained(second), Some(300.0 / 61.0));
+        assert_eq!(rate("unlimited").sustained(second), None);
     }
 }

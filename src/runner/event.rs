@@ -1,6 +1,7 @@
 //! What a run tells the outside while it goes on. It names facts; how they look is a renderer's business.
 
 pub use super::plan::{Plan, PlannedList};
+pub use crate::api::pacing::Past;
 use crate::ledger::Loaded;
 use crate::model::batch::BatchState;
 use crate::model::entry::EntryState;

@@ -4,7 +4,7 @@ use super::context::RunSettings;
 use super::limits::Limits;
 use super::readback::WORTHWHILE_MEMBERS;
 use super::sizes::mean_size;
-use crate::api::pacing::{PaceSettings, PaceView};
+use crate::api::pacing::{PaceSettings, PaceView, Past};
 use crate::ledger::{ListCounts, now_ms};
 use crate::model::batch::BatchState;
 use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
@@ -43,6 +43,8 @@ pub struct Plan {
     pub concurrency: usize,
     /// When the run ends by itself.
     pub limits: Limits,
+    /// What is known of the requests that this host has sent to the tenant before.
+    pub sent_before: Past,
 }
 
 /// A list that a plan covers.
@@ -92,7 +94,7 @@ impl Plan {
             *read_back = read_back.saturating_sub(looks * sampled) + looks * proved;
         }
         let speed = Speed {
-            per_second: pace.rate.per_second().map(|rate| rate * pace.reserve.usable()),
+            per_second: sustained(pace, seen.latency),
             concurrency: pace.concurrency,
             latency: seen.latency,
         };
@@ -112,6 +114,7 @@ impl Plan {
             rate: pace.rate,
             concurrency: pace.concurrency,
             limits: settings.limits,
+            sent_before: seen.past,
         }
     }
 
@@ -131,6 +134,12 @@ impl Plan {
     pub fn needs_consent(&self, entries: u64, confirmed_entries: u64) -> bool {
         self.forecast.at_most > 0 && entries > confirmed_entries
     }
+}
+
+/// Requests a second that the rate lets us keep up, as far as the latency was seen.
+fn sustained(pace: PaceSettings, latency: Option<Duration>) -> Option<f64> {
+    let rate = pace.rate.sustained(latency.unwrap_or_default());
+    rate.map(|rate| rate * pace.reserve.usable())
 }
 
 /// How many requests it takes to read back the batches of those whom another ledger looked up: were a sample enough,

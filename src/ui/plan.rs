@@ -9,7 +9,7 @@ use crate::model::ids::Action;
 use crate::model::rate::Rate;
 use crate::model::text::printable;
 use crate::model::way::Way;
-use crate::runner::event::{Plan, PlannedList};
+use crate::runner::event::{Past, Plan, PlannedList};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -29,6 +29,10 @@ pub fn text(plan: &Plan) -> String {
     if plan.job.action == Action::Remove {
         let whom = "every profile that has it loses it, also those that had it before any run";
         put(&mut text, "note", whom);
+    }
+    if plan.sent_before == Past::Unknown && plan.rate != Rate::Unlimited {
+        let used = "what this host has sent before is not known, so the rate counts as used up at first";
+        put(&mut text, "note", used);
     }
     text.push('\n');
     let requests = &plan.forecast.requests;
@@ -138,6 +142,7 @@ pub fn object(plan: &Plan) -> Value {
         "dry_run": plan.dry_run,
         "batch_size": plan.batch_size,
         "rate": plan.rate.to_string(),
+        "sent_before": plan.sent_before.as_str(),
         "seconds": seconds,
         "duration_seconds": seconds,
         "done_at": plan.done_at_ms.and_then(iso_time),

@@ -1,50 +1,61 @@
-//! The file in which processes on one host keep the record of their requests to one tenant.
+//! The file in which processes of one user on one host keep the record of their requests to one tenant.
 //!
-//! It is locked for moments only, and the system releases the lock of whoever dies. A file that makes no sense is
-//! replaced; then nothing is known, and everybody waits as after a start. A file that is taken away, as systemd does
-//! at logout, is made anew with what it said. A file or folder of another user, or a file of another version, is
-//! neither trusted nor changed. It never holds anything but numbers.
+//! It is opened and locked for each change, and the system releases the lock of whoever dies. It lies in the user's
+//! state folder, which a logout leaves alone. A file that was taken away is made anew with what it said; one that makes
+//! no sense is replaced, and then what was sent counts as used. A file or folder of another user, or a file of another
+//! version, is neither trusted nor changed. It holds nothing but numbers.
 
-use super::record::{Micros, Record};
+use super::Past;
+use super::ceiling::Nanos;
+use super::record::{Ask, Record, Reply};
 use crate::files;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often a lock that somebody holds is tried again at once; holders take some microseconds.
-const TRIES: u32 = 10;
-const BETWEEN_TRIES: Duration = Duration::from_micros(100);
-/// How often in a row a file is followed that is taken away again and again.
-const FOLLOWED: u32 = 3;
-/// No record is larger.
+/// For how long a lock is waited for that somebody holds; holders take some microseconds.
+const PATIENCE: Duration = Duration::from_millis(50);
+const BETWEEN_TRIES: Duration = Duration::from_micros(200);
+/// No file is larger.
 const LIMIT_BYTES: u64 = 1 << 20;
+/// The version of the file that this program reads and writes.
+const VERSION: u32 = 1;
 
 /// The budget of all processes of this user on this host for one tenant.
 #[derive(Debug)]
 pub struct Budget {
     folder: PathBuf,
     path: PathBuf,
-    file: File,
-    /// Which file is open: another one at its path is another record.
-    identity: Identity,
     boot: String,
-    /// What a file said that was taken away, until the one in its place says it.
-    lost: Option<Record>,
+    /// Whether nobody on this host has ever had this file.
+    is_first: bool,
+    /// What the file said when it was last changed, in case that it is taken away.
+    known: Option<Record>,
     pub(super) binds: bool,
+    pub(super) past: Past,
+    #[cfg(test)]
+    full: bool,
 }
 
-/// The device and the number of a file. No other file has both for as long as it is open.
-type Identity = (u64, u64);
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    /// The boot whose clock counts.
+    boot: String,
+    #[serde(flatten)]
+    record: Record,
+}
 
 /// Why processes cannot share a budget here.
 #[derive(Debug, thiserror::Error)]
 pub enum Unshared {
-    /// There is no place for the record.
-    #[error("neither XDG_RUNTIME_DIR, XDG_STATE_HOME nor HOME names a folder")]
+    /// There is no place for the file.
+    #[error("neither XDG_STATE_HOME nor HOME names a folder")]
     NoFolder,
     /// The place cannot be used.
     #[error("{0}")]
@@ -52,24 +63,28 @@ pub enum Unshared {
 }
 
 impl Budget {
-    /// Opens the record for a tenant in a folder of this user's own, which is made where it is missing.
+    /// Opens the file for a tenant in a folder of this user's own, which is made where it is missing.
     pub fn open(folder: &Path, base: &str) -> Result<Self, Unshared> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|error| Unshared::Unusable(format!("cannot tell this boot from another: {error}")))?;
         let path = folder.join(name(base));
-        let (file, identity) = open_in(folder, &path)?;
+        let is_first =
+            matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        open_in(folder, &path)?;
         Ok(Self {
             folder: folder.to_owned(),
             path,
-            file,
-            identity,
             boot: boot.trim().to_owned(),
-            lost: None,
+            is_first,
+            known: None,
             binds: true,
+            past: Past::Unknown,
+            #[cfg(test)]
+            full: false,
         })
     }
 
-    /// Where the record is.
+    /// Where the file is.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -80,88 +95,96 @@ impl Budget {
         self
     }
 
-    /// Changes the record while nobody else does; `None` where somebody holds it right now.
-    pub(super) fn change<R>(
-        &mut self,
-        change: impl FnOnce(&mut Record, Micros) -> R,
-    ) -> io::Result<Option<R>> {
-        for _ in 0..FOLLOWED {
-            if !self.lock()? {
-                return Ok(None);
-            }
-            // Where there can be no other file, those who hold this one still share it.
-            if self.is_in_place() || !self.follow() {
-                let changed = self.change_locked(change);
-                self.file.unlock()?;
-                return changed.map(Some);
-            }
-        }
-        Ok(None)
+    /// What to go on with where the file cannot be used: all that is known, and what others sent since counts as used.
+    pub(super) fn alone(&self, now: Nanos) -> Record {
+        let mut record = self.known.clone().unwrap_or_default();
+        record.forget(now);
+        record
     }
 
-    fn lock(&self) -> io::Result<bool> {
-        let mut tries = 0;
-        loop {
-            match self.file.try_lock() {
-                Ok(()) => return Ok(true),
-                Err(std::fs::TryLockError::WouldBlock) if tries < TRIES => {
-                    tries += 1;
-                    std::thread::sleep(BETWEEN_TRIES);
-                }
-                Err(std::fs::TryLockError::WouldBlock) => return Ok(false),
-                Err(std::fs::TryLockError::Error(error)) => return Err(error),
-            }
-        }
+    /// Takes note of what was sent while the file could not be used.
+    pub(super) fn back(&mut self, alone: Record) {
+        self.known = Some(alone);
     }
 
-    /// Whether whoever comes next would open the very file that is open here.
-    fn is_in_place(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|there| identity(&there) == self.identity)
-    }
-
-    /// Opens what stands in the place of the file that was taken away, or a new one; false where neither can be.
-    ///
-    /// What that file said is final: whoever locks it from now on sees what we saw, and leaves it, too.
-    fn follow(&mut self) -> bool {
-        let Ok((file, identity)) = open_in(&self.folder, &self.path) else {
-            return false;
-        };
-        self.lost = self.read(now()).ok().or_else(|| self.lost.take());
-        (self.file, self.identity) = (file, identity);
-        true
-    }
-
-    fn change_locked<R>(&mut self, change: impl FnOnce(&mut Record, Micros) -> R) -> io::Result<R> {
-        let now = now();
-        let mut record = self.read(now)?;
-        record.tidy(now, lives);
-        let result = change(&mut record, now);
-        let bytes = serde_json::to_vec(&record)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&bytes)?;
-        self.file.set_len(bytes.len() as u64)?;
-        self.lost = None;
-        Ok(result)
-    }
-
-    /// What the file says, and what a lost one said beyond that.
-    fn read(&mut self, now: Micros) -> io::Result<Record> {
+    /// Asks the record while nobody else does. Blocks for some microseconds, and at most for a moment.
+    pub(super) fn ask(&mut self, ask: &Ask) -> Result<Reply, Unshared> {
+        let unusable = |error: io::Error| Unshared::Unusable(error.to_string());
+        let mut file = open_in(&self.folder, &self.path)?;
+        lock(&file)?;
         let mut bytes = Vec::new();
-        self.file.seek(SeekFrom::Start(0))?;
-        (&self.file).take(LIMIT_BYTES).read_to_end(&mut bytes)?;
-        let record = Record::read(&bytes, &self.boot, now).map_err(io::Error::other)?;
-        let fresh = || Record::new(&self.boot, now);
-        Ok(match self.lost.clone() {
-            None => record.unwrap_or_else(fresh),
-            // Nobody has sent anything by a record that nobody has written yet, so nothing is missing.
-            Some(lost) if bytes.is_empty() => lost,
-            Some(lost) => record.unwrap_or_else(fresh).with_lost(lost),
-        })
+        (&file)
+            .take(LIMIT_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(unusable)?;
+        let mut record = self.understand(&bytes, ask.now)?;
+        if let Some(known) = self.known.as_ref().filter(|_| !record.has_slot(ask.id)) {
+            record.merge(known);
+        }
+        let reply = record.ask(ask);
+        let content = Content {
+            version: VERSION,
+            boot: self.boot.clone(),
+            record,
+        };
+        #[cfg(test)]
+        if self.full {
+            return Err(unusable(io::ErrorKind::StorageFull.into()));
+        }
+        let bytes = serde_json::to_vec(&content).map_err(|error| unusable(error.into()))?;
+        file.seek(SeekFrom::Start(0)).map_err(unusable)?;
+        file.write_all(&bytes).map_err(unusable)?;
+        file.set_len(bytes.len() as u64).map_err(unusable)?;
+        (self.known, self.is_first) = (Some(content.record), false);
+        Ok(reply)
+    }
+
+    /// What the file says.
+    fn understand(&mut self, bytes: &[u8], now: Nanos) -> Result<Record, Unshared> {
+        let is_new = bytes.is_empty() && (self.is_first || self.known.is_some());
+        let (record, past) = match serde_json::from_slice::<Content>(bytes) {
+            Ok(content) if content.version == VERSION && content.boot == self.boot => {
+                let past = if content.record.is_known() {
+                    Past::Known
+                } else {
+                    Past::Unknown
+                };
+                (content.record, past)
+            }
+            // Whatever an earlier boot sent was sent before this one.
+            Ok(content) if content.version == VERSION => (Record::unknown(0), Past::Known),
+            // Another version is whole and not like ours; what was cut is not whole.
+            Ok(_) => return Err(Unshared::Unusable("another version of rollbook wrote it".into())),
+            Err(_) if serde_json::from_slice::<serde_json::Map<_, _>>(bytes).is_ok() => {
+                return Err(Unshared::Unusable("another version of rollbook wrote it".into()));
+            }
+            Err(_) if is_new => (Record::default(), Past::Nothing),
+            Err(_) => (Record::unknown(now), Past::Unknown),
+        };
+        if self.known.is_none() {
+            self.past = past;
+        }
+        Ok(record)
     }
 }
 
-/// Opens the file of a record, and makes it and its folder where they are missing.
-fn open_in(folder: &Path, path: &Path) -> Result<(File, Identity), Unshared> {
+fn lock(file: &File) -> Result<(), Unshared> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(BETWEEN_TRIES),
+            Err(TryLockError::WouldBlock) => {
+                let why = "a process holds its lock and does not let go";
+                return Err(Unshared::Unusable(why.into()));
+            }
+            Err(TryLockError::Error(error)) => return Err(Unshared::Unusable(error.to_string())),
+        }
+    }
+}
+
+/// Opens the file, and makes it and its folder where they are missing.
+fn open_in(folder: &Path, path: &Path) -> Result<File, Unshared> {
     let failed =
         |what: &str, error: io::Error| Unshared::Unusable(format!("{what} {}: {error}", folder.display()));
     files::make_private_folder(folder).map_err(|error| failed("cannot make", error))?;
@@ -175,11 +198,7 @@ fn open_in(folder: &Path, path: &Path) -> Result<(File, Identity), Unshared> {
         return Err(Unshared::Unusable(format!("{} is no plain file", path.display())));
     }
     check_owner(&there, path)?;
-    Ok((file, identity(&there)))
-}
-
-fn identity(file: &Metadata) -> Identity {
-    (file.dev(), file.ino())
+    Ok(file)
 }
 
 fn check_owner(there: &Metadata, path: &Path) -> Result<(), Unshared> {
@@ -200,30 +219,20 @@ fn name(base: &str) -> String {
         .take(12)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("pace-{hex}")
+    format!("budget-{hex}")
 }
 
 /// Now, by the clock that all processes of this boot share.
-fn now() -> Micros {
+pub(super) fn now() -> Nanos {
     let time = clock_gettime(ClockId::Monotonic);
-    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1_000
-}
-
-fn lives(pid: i32) -> bool {
-    let Some(pid) = rustix::process::Pid::from_raw(pid) else {
-        return false;
-    };
-    !matches!(
-        rustix::process::test_kill_process(pid),
-        Err(rustix::io::Errno::SRCH)
-    )
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
 #[cfg(test)]
 impl Budget {
-    /// One that can be read and locked, and never written.
+    /// One whose disk is full.
     pub(super) fn on_a_full_disk(mut self) -> Self {
-        self.file = File::open(&self.path).unwrap();
+        self.full = true;
         self
     }
 }
@@ -231,133 +240,111 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::pacing::record::{Told, Want};
     use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn what_one_writes_the_other_reads_and_rubbish_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("rollbook");
-        let mut one = Budget::open(&place, "https://api.example/api/v3").unwrap();
-        let mut other = Budget::open(&place, "https://api.example/api/v3").unwrap();
-        let mut elsewhere = Budget::open(&place, "https://other.example/api/v3").unwrap();
-        one.change(|record, now| record.departed.push((1, now, 7)))
-            .unwrap()
-            .unwrap();
-        let count = |record: &mut Record, _| record.departed.len();
-        assert_eq!(other.change(count).unwrap(), Some(1));
-        assert_eq!(elsewhere.change(count).unwrap(), Some(0));
-        let path = place.join(name("https://api.example/api/v3"));
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        std::fs::write(&path, "rubbish").unwrap();
-        let since = one
-            .change(|record, now| (record.departed.len(), record.since == now))
-            .unwrap();
-        assert_eq!(
-            since,
-            Some((0, true)),
-            "nothing is known any more, and that is known"
-        );
+    const SECOND: Nanos = 1_000_000_000;
+
+    /// Asks at a time after now, after so many answers.
+    fn ask(budget: &mut Budget, id: u64, now: Nanos, answered: usize) -> Result<Reply, Unshared> {
+        budget.ask(&Ask {
+            id,
+            now,
+            told: vec![Told {
+                most: 10,
+                length: SECOND,
+                named: true,
+            }],
+            binds: true,
+            answered: vec![now; answered],
+            want: Some(Want {
+                from: now,
+                ..Want::default()
+            }),
+            ..Ask::default()
+        })
+    }
+
+    /// How many have been answered, by when there is a place again.
+    fn is_full(budget: &mut Budget, now: Nanos) -> bool {
+        let reply = ask(budget, 99, now + SECOND / 2, 0).unwrap();
+        !reply.go
     }
 
     #[test]
-    fn a_record_of_another_version_is_neither_believed_nor_changed() {
+    fn what_one_sends_the_other_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("rollbook");
+        let open = |base| Budget::open(&place, base).unwrap();
+        let (mut one, mut other, mut elsewhere) = (open("a"), open("a"), open("b"));
+        assert!(ask(&mut one, 1, SECOND, 10).unwrap().turn.is_some());
+        assert!(is_full(&mut other, SECOND));
+        assert!(!is_full(&mut elsewhere, SECOND));
+        assert_eq!((one.past, other.past), (Past::Nothing, Past::Known));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&place), mode(&place.join(name("a")))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn what_is_cut_or_empty_or_rubbish_counts_as_used() {
         let folder = tempfile::tempdir().unwrap();
         let mut one = Budget::open(folder.path(), "a").unwrap();
-        let path = folder.path().join(name("a"));
-        let mut record = Record::new(&one.boot, now());
-        record.departed.push((1, now(), 3));
-        let ours = serde_json::to_string(&record).unwrap();
-        for newer in [
-            "{}",
-            "{\"version\":2}",
-            &ours.replacen("\"version\":1", "\"version\":2", 1),
-        ] {
-            std::fs::write(&path, newer).unwrap();
-            let refusal = one
-                .change(|_, _| panic!("it was believed"))
-                .unwrap_err()
-                .to_string();
-            assert!(refusal.contains("another version"), "{refusal}");
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+        ask(&mut one, 1, SECOND, 0).unwrap();
+        let whole = std::fs::read(folder.path().join(name("a"))).unwrap();
+        for bytes in [&whole[..whole.len() / 2], b"", b"rubbish"] {
+            std::fs::write(folder.path().join(name("a")), bytes).unwrap();
+            let mut late = Budget::open(folder.path(), "a").unwrap();
+            let reply = ask(&mut late, 2, 100 * SECOND, 0).unwrap();
+            assert!(!reply.go && late.past == Past::Unknown, "{reply:?}");
         }
-        // Earlier programs did not write the version.
-        std::fs::write(&path, ours.replacen("\"version\":1,", "", 1)).unwrap();
-        assert_eq!(departed(&mut one), 3);
+    }
+
+    #[test]
+    fn another_boot_is_long_past_and_another_version_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name("a"));
+        let mut one = Budget::open(folder.path(), "a").unwrap();
+        ask(&mut one, 1, SECOND, 10).unwrap();
+        let ours = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, ours.replacen(&one.boot, "another", 1)).unwrap();
+        let mut late = Budget::open(folder.path(), "a").unwrap();
+        assert!(ask(&mut late, 2, 100 * SECOND, 0).unwrap().go);
+        for other in ["{}", &ours.replacen("\"version\":1", "\"version\":2", 1)] {
+            std::fs::write(&path, other).unwrap();
+            let refusal = ask(&mut late, 2, 100 * SECOND, 0).unwrap_err().to_string();
+            assert!(refusal.contains("another version"), "{refusal}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), other);
+        }
     }
 
     #[test]
     fn a_lock_that_is_held_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let mut one = Budget::open(folder.path(), "a").unwrap();
-        let other = Budget::open(folder.path(), "a").unwrap();
-        other.file.lock().unwrap();
-        assert_eq!(one.change(|_, _| ()).unwrap(), None);
-        drop(other);
-        assert_eq!(one.change(|_, _| ()).unwrap(), Some(()));
+        let stopped = File::open(folder.path().join(name("a"))).unwrap();
+        stopped.lock().unwrap();
+        let why = ask(&mut one, 1, SECOND, 0).unwrap_err().to_string();
+        assert!(why.contains("does not let go"), "{why}");
+        // What others send meanwhile is not known.
+        let mut alone = one.alone(10 * SECOND);
+        assert!(!alone.is_known());
+        drop(stopped);
+        alone.merge(&Record::default());
+        one.back(alone);
+        ask(&mut one, 1, 11 * SECOND, 0).unwrap();
     }
 
-    fn departed(budget: &mut Budget) -> u32 {
-        let count = |record: &mut Record, _| record.departed.iter().map(|(_, _, count)| count).sum();
-        budget.change(count).unwrap().unwrap()
-    }
-
-    fn depart(budget: &mut Budget, id: u64, count: u32) {
-        let note = |record: &mut Record, now| record.departed.push((id, now, count));
-        budget.change(note).unwrap().unwrap();
-    }
-
-    /// Two that share a record in a folder in a folder, with five departures of the one and seven of the other.
-    fn two() -> (tempfile::TempDir, PathBuf, Budget, Budget) {
+    #[test]
+    fn a_file_that_is_taken_away_is_made_anew_with_what_it_said() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("rollbook");
         let mut one = Budget::open(&place, "a").unwrap();
-        let mut other = Budget::open(&place, "a").unwrap();
-        depart(&mut one, 1, 5);
-        depart(&mut other, 2, 7);
-        (folder, place, one, other)
-    }
-
-    #[test]
-    fn a_record_that_is_taken_away_is_made_anew_with_what_it_said() {
-        let (_folder, place, mut one, mut other) = two();
-        let since = one.change(|record, _| record.since).unwrap();
+        ask(&mut one, 1, SECOND, 10).unwrap();
         std::fs::remove_dir_all(&place).unwrap();
-        depart(&mut one, 1, 1);
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&place), mode(&place.join(name("a")))), (0o700, 0o600));
-        let mut third = Budget::open(&place, "a").unwrap();
-        assert_eq!(departed(&mut third), 5 + 7 + 1);
-        assert_eq!(third.change(|record, _| record.since).unwrap(), since);
-        depart(&mut other, 2, 1);
-        assert_eq!(departed(&mut third), 5 + 7 + 2, "nothing is counted twice");
-    }
-
-    #[test]
-    fn who_comes_between_the_loss_and_its_discovery_learns_what_was_lost() {
-        let (_folder, place, mut one, mut other) = two();
-        std::fs::remove_file(place.join(name("a"))).unwrap();
-        let mut third = Budget::open(&place, "a").unwrap();
-        depart(&mut third, 3, 2);
-        assert_eq!(departed(&mut third), 2);
-        for budget in [&mut one, &mut other, &mut third] {
-            assert_eq!(departed(budget), 5 + 7 + 2);
-        }
-    }
-
-    #[test]
-    fn where_no_record_can_be_made_the_lost_one_is_still_shared() {
-        let (_folder, place, mut one, mut other) = two();
-        std::fs::remove_dir_all(&place).unwrap();
-        std::fs::write(&place, "in the way").unwrap();
-        depart(&mut one, 1, 1);
-        assert_eq!(departed(&mut other), 5 + 7 + 1);
-        std::fs::remove_file(&place).unwrap();
-        depart(&mut other, 2, 1);
-        assert_eq!(departed(&mut one), 5 + 7 + 2);
-        assert!(place.is_dir(), "as soon as one can be made, it is");
+        ask(&mut one, 1, SECOND, 0).unwrap();
+        let mut late = Budget::open(&place, "a").unwrap();
+        assert!(is_full(&mut late, SECOND));
+        assert_eq!(late.past, Past::Known);
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Keeps account of what the run waits for, from one turn to the next.
+//! The time breakdown: what the run waits for, from one turn to the next.
 
-use super::pacing::Message;
+use super::Message;
 use crate::model::spent::{Cause, Spent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Since when the run has waited for what, and for what before.
 #[derive(Clone, Copy, Debug)]
-pub struct Account {
+pub struct TimeBreakdown {
     spent: Spent,
     cause: Cause,
     since: Instant,
@@ -15,9 +15,9 @@ pub struct Account {
     resting: u32,
 }
 
-impl Account {
-    /// Opens an account.
-    pub(in crate::api) fn open(now: Instant) -> Self {
+impl TimeBreakdown {
+    /// Begins with nothing.
+    pub(super) fn begin(now: Instant) -> Self {
         Self {
             spent: Spent::default(),
             cause: Cause::OwnWork,
@@ -27,7 +27,7 @@ impl Account {
     }
 
     /// From now on the run waits for this; says whether that is something else than before.
-    pub(in crate::api) fn turn(&mut self, now: Instant, cause: Cause) -> bool {
+    pub(super) fn turn(&mut self, now: Instant, cause: Cause) -> bool {
         if cause == self.cause {
             return false;
         }
@@ -38,7 +38,7 @@ impl Account {
     }
 
     /// From now on one task more, or one fewer, waits for the tenant's own work.
-    pub(in crate::api) fn rest(&mut self, now: Instant, begins: bool) {
+    pub(super) fn rest(&mut self, now: Instant, begins: bool) {
         self.settle(now);
         self.resting = if begins {
             self.resting + 1
@@ -48,7 +48,7 @@ impl Account {
     }
 
     /// Whether any task waits for the tenant's own work.
-    pub(in crate::api) fn is_resting(&self) -> bool {
+    pub(super) fn is_resting(&self) -> bool {
         self.resting > 0
     }
 
@@ -57,7 +57,7 @@ impl Account {
         self.since = now;
     }
 
-    /// The account as it stands now.
+    /// What has been spent by now.
     pub fn until(&self, now: Instant) -> Spent {
         let mut spent = self.spent;
         let passed = now.saturating_duration_since(self.since);
@@ -68,11 +68,11 @@ impl Account {
 }
 
 /// What the gate sees at a moment in which nothing can go through it.
-pub(in crate::api) struct Moment {
+pub(super) struct Moment {
     /// Somebody wants to ask.
     pub waiting: bool,
-    /// Requests under way.
-    pub under_way: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
     /// No more may be.
     pub full: bool,
     /// Everybody is held until the tenant may be asked again.
@@ -84,17 +84,17 @@ pub(in crate::api) struct Moment {
 }
 
 /// What the run waits for until the next thing happens at the gate.
-pub(in crate::api) fn cause(moment: Moment) -> Cause {
+pub(super) fn cause(moment: Moment) -> Cause {
     match moment {
         Moment {
             waiting: false,
-            under_way: 0,
+            in_flight: 0,
             resting,
             ..
         } if resting => Cause::Batches,
         Moment {
             waiting: false,
-            under_way: 0,
+            in_flight: 0,
             ..
         } => Cause::OwnWork,
         Moment { failing: true, .. } => Cause::Outage,
@@ -114,7 +114,7 @@ pub(in crate::api) fn cause(moment: Moment) -> Cause {
 
 /// Says, for as long as it lives, that somebody waits for the tenant's own work and has nothing to ask.
 #[derive(Debug)]
-pub struct Rest(pub(in crate::api) mpsc::UnboundedSender<Message>);
+pub struct Rest(pub(super) mpsc::UnboundedSender<Message>);
 
 impl Drop for Rest {
     fn drop(&mut self) {
