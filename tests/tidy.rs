@@ -32,7 +32,7 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
 ];
 
 /// Where each crate lives.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("rusqlite", &["ledger/"]),
     ("reqwest", &["api/"]),
     ("indicatif", &["ui/"]),

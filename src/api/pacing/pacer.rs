@@ -360,7 +360,7 @@ impl Pacer {
         let mut order = [SETTLE, WRITE, LOOKUP];
         let is_overdue =
             |class: &usize| self.queues[*class].passed_over >= PATIENCE && self.may_go(*class, now);
-        if let Some(place) = order.iter().rposition(|class| is_overdue(class)) {
+        if let Some(place) = order.iter().rposition(is_overdue) {
             order[..=place].rotate_right(1);
         }
         // Whether the tenant limits one class by itself, shows in that it accepts another.
