@@ -103,7 +103,8 @@ impl Budget {
     }
 
     /// Takes note of what was sent while the file could not be used.
-    pub(super) fn back(&mut self, alone: Record) {
+    pub(super) fn back(&mut self, mut alone: Record) {
+        alone.lineage = 0;
         self.known = Some(alone);
     }
 
@@ -118,7 +119,11 @@ impl Budget {
             .read_to_end(&mut bytes)
             .map_err(unusable)?;
         let mut record = self.understand(&bytes, ask.now)?;
-        if let Some(known) = self.known.as_ref().filter(|_| !record.has_slot(ask.id)) {
+        if let Some(known) = self
+            .known
+            .as_ref()
+            .filter(|known| known.lineage != record.lineage)
+        {
             record.merge(known);
         }
         let reply = record.ask(ask);
@@ -142,7 +147,7 @@ impl Budget {
     /// What the file says.
     fn understand(&mut self, bytes: &[u8], now: Nanos) -> Result<Record, Unshared> {
         let is_new = bytes.is_empty() && (self.is_first || self.known.is_some());
-        let (record, past) = match serde_json::from_slice::<Content>(bytes) {
+        let (mut record, past) = match serde_json::from_slice::<Content>(bytes) {
             Ok(content) if content.version == VERSION && content.boot == self.boot => {
                 let past = if content.record.is_known() {
                     Past::Known
@@ -161,6 +166,9 @@ impl Budget {
             Err(_) if is_new => (Record::default(), Past::Nothing),
             Err(_) => (Record::unknown(now), Past::Unknown),
         };
+        if record.lineage == 0 {
+            record.lineage = fastrand::u64(1..);
+        }
         if self.known.is_none() {
             self.past = past;
         }

@@ -81,6 +81,8 @@ pub(super) struct SharedLimit {
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
+    /// Which one it is: one that was made anew knows nothing of what the one before it said.
+    pub(super) lineage: u64,
     /// Until when what was sent is not known; `None` where nothing is missing.
     unknown_until: Option<Nanos>,
     windows: Vec<Window>,
