@@ -45,7 +45,8 @@
 //! - When a ledger counts as a copy, and what adopting it does: `ledger/identity.rs`, with where it is in `ledger/place.rs`
 //!   and what is remembered of it elsewhere in `ledger/record.rs`; what is waited for then: `runner/adoption.rs`.
 //! - How a list is understood: `input/delimiter.rs`, `input/column.rs` and `input/header.rs` each begin with their rules,
-//!   `input/cells.rs` holds the quotes, `input/foreign.rs` and `input/head.rs` what is no list.
+//!   `input/cells.rs` holds the quotes, `input/foreign.rs` and `input/head.rs` what is no list. Workbooks are
+//!   `input/sheets/`, JSON is `input/json/`, and what both come out as is `input/grid.rs`.
 //! - What taking a list out again does: `ledger/unload.rs`.
 //! - What is taken from an earlier ledger instead of being looked up, and how old it may be: `ledger/reuse.rs` and
 //!   `ledger/other.rs`.

@@ -387,3 +387,178 @@ fn a_list_from_stdin_is_taken_out_by_the_name_it_was_given() {
         .refused(2, &["no list", "customers.csv"]);
     assert_eq!(sent(&scene), 0);
 }
+
+/// Rows as a table, with a header.
+const TABLE: [[&str; 3]; 7] = [
+    ["no", "E-Mail", "city"],
+    ["1", "Ann@example.com", "Ulm"],
+    ["2", "Bob <bob@example.com>", "Bonn"],
+    ["3", "nobody", "Köln"],
+    ["4", "", "Rom"],
+    ["5", "ann@example.com", "Ulm"],
+    ["6", "mailto:cy@example.com", "Ulm"],
+];
+
+fn as_json() -> Vec<String> {
+    let object = |row: &[&str; 3]| {
+        let pairs = TABLE[0].iter().zip(row);
+        let object: serde_json::Map<_, _> = pairs
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
+        serde_json::to_string(&object).unwrap()
+    };
+    TABLE[1..].iter().map(object).collect()
+}
+
+/// What a ledger holds of a list: entries and repeats as they were written, and rejects, each with its row from 1.
+fn taken(scene: &Scene, list: &str, content: &[u8], first_row: u32) -> Vec<String> {
+    let ledger = format!("{list}.db");
+    scene.write(list, content);
+    scene.run(&["load", list, "--ledger", &ledger]).expect(0);
+    let mut taken = Vec::new();
+    for kind in ["entries", "repeats", "rejected"] {
+        for row in rows(scene, &["--rows", kind, "--ledger", &ledger]) {
+            let line: u32 = row["line"].parse().unwrap();
+            let said = |column| row.get(column).map_or("", String::as_str);
+            // Where the first one is differs by what the list counts from.
+            let detail = said("detail")
+                .split(", line")
+                .next()
+                .unwrap()
+                .replace(list, "LIST");
+            taken.push(format!(
+                "{kind} {} {} {} {} {detail}",
+                line + 1 - first_row,
+                Some(said("email"))
+                    .filter(|_| said("reason") != "empty")
+                    .unwrap_or_default(),
+                said("written"),
+                said("reason"),
+            ));
+        }
+    }
+    check_doctor(scene, &scene.path(&ledger));
+    taken
+}
+
+#[test]
+fn one_table_is_the_same_list_in_every_text() {
+    let scene = Scene::offline();
+    let csv: String = TABLE.iter().map(|row| row.join(",") + "\n").collect();
+    let expected = taken(&scene, "list.csv", csv.as_bytes(), 2);
+    assert_eq!(expected.len(), 6, "{expected:?}");
+    let json = as_json();
+    assert_eq!(
+        taken(&scene, "list.jsonl", json.join("\n").as_bytes(), 1),
+        expected
+    );
+    let array = format!("[\n{}\n]", json.join(",\n"));
+    assert_eq!(taken(&scene, "list.json", array.as_bytes(), 1), expected);
+}
+
+#[cfg(feature = "sheets")]
+mod workbooks {
+    use super::*;
+    use crate::support::workbooks::{ods, ods_table, table, xlsb, xlsx};
+
+    fn people(first: &str) -> String {
+        table(&[vec!["email"], vec![first], vec!["bob@example.com"]])
+    }
+
+    #[test]
+    fn one_table_is_the_same_list_in_every_workbook() {
+        let scene = Scene::offline();
+        let csv: String = TABLE.iter().map(|row| row.join(",") + "\n").collect();
+        let expected = taken(&scene, "list.csv", csv.as_bytes(), 2);
+        let cells: Vec<Vec<&str>> = TABLE.iter().map(|row| row.to_vec()).collect();
+        assert_eq!(
+            taken(&scene, "list.xlsx", &xlsx(&[("S", &table(&cells))]), 2),
+            expected
+        );
+        assert_eq!(
+            taken(&scene, "list.ods", &ods(&ods_table("S", &cells)), 2),
+            expected
+        );
+        assert_eq!(taken(&scene, "list.xlsb", &xlsb("S", &cells), 2), expected);
+    }
+
+    #[test]
+    fn the_sheet_belongs_to_what_a_list_is_known_by() {
+        let scene = Scene::offline();
+        scene.write(
+            "book.xlsx",
+            xlsx(&[
+                ("East", &people("ann@example.com")),
+                ("West & more", &people("cy@example.com")),
+            ]),
+        );
+        scene.run(&["load", "book.xlsx"]).refused(
+            2,
+            &[
+                "more than one sheet holds emails",
+                "--sheet \"East\": 2 rows with emails, such as a…@e….com",
+            ],
+        );
+        assert!(!scene.path("rollbook.db").exists(), "nothing was kept");
+        let load = |sheet: &str| {
+            scene
+                .run(&["load", "book.xlsx", "--sheet", sheet])
+                .expect(0)
+                .stderr
+        };
+        let told = load("East");
+        assert!(
+            told.contains("2 new entries") && told.contains("XLSX, sheet \"East\""),
+            "{told}"
+        );
+        assert!(load("East").contains("already in the ledger"));
+        assert!(load("West & more").contains("1 new entry + 1 repeat"));
+        let shown = lists(&scene);
+        let said: Vec<_> = shown
+            .iter()
+            .map(|list| {
+                (
+                    list["part"].as_str().unwrap(),
+                    list["delimiter"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(said, [("East", ""), ("West & more", "")]);
+        scene
+            .run(&["load", "book.xlsx", "--sheet", "North"])
+            .refused(2, &["no sheet \"North\"", "\"East\""]);
+        scene.write("list.csv", "ann@example.com\n");
+        scene
+            .run(&["load", "list.csv", "--sheet", "East"])
+            .refused(2, &["no workbook"]);
+        scene
+            .run(&["unload", "book.xlsx"])
+            .refused(2, &["could be 2 lists"]);
+        scene.run(&["unload", "2"]).expect(0);
+        check_doctor(&scene, &scene.path("rollbook.db"));
+    }
+
+    #[test]
+    fn a_workbook_comes_by_stdin_too() {
+        let scene = Scene::offline();
+        let book = xlsx(&[("S", &people("ann@example.com"))]);
+        let mut command = scene.command(&["load", "-"]);
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), &book).unwrap();
+        let ran = Ran::from(child.wait_with_output().unwrap()).expect(0);
+        assert!(ran.stderr.contains("2 rows = 2 new entries"), "{}", ran.stderr);
+        // It is the same list as the file's.
+        scene.write("book.xlsx", book);
+        assert!(
+            scene
+                .run(&["load", "book.xlsx"])
+                .expect(0)
+                .stderr
+                .contains("already in the ledger")
+        );
+    }
+}

@@ -146,6 +146,7 @@ fn the_answers_are_as_documented() {
           "list": "list.txt",
           "loaded_at": "2026-01-31T12:00:00Z",
           "number": 1,
+          "part": null,
           "path": "FOLDER/list.txt",
           "rejected": 0,
           "repeats": 0,

@@ -32,7 +32,7 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
 ];
 
 /// Where each crate lives.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("rusqlite", &["ledger/"]),
     ("reqwest", &["api/"]),
     ("indicatif", &["ui/"]),
@@ -40,6 +40,8 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("tracing_subscriber", &["cli/"]),
     ("csv", &["input/", "audit/"]),
     ("csv_core", &["input/", "audit/"]),
+    ("calamine", &["input/sheets/"]),
+    ("zip", &["input/sheets/"]),
     ("axum", &["sandbox/"]),
     ("email_address", &["model/"]),
     ("governor", &["api/pacing/"]),

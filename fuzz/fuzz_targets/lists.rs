@@ -40,6 +40,26 @@ fn pack(how: u8, text: &[u8]) -> Vec<u8> {
         2 => zstd::encode_all(text, 1).expect("packed"),
         3 => [&b"\xff\xfe"[..], &units().into_iter().flat_map(u16::to_le_bytes).collect::<Vec<_>>()].concat(),
         4 => [&b"\xfe\xff"[..], &units().into_iter().flat_map(u16::to_be_bytes).collect::<Vec<_>>()].concat(),
+        5 => workbook(&[
+            ("_rels/.rels", br#"<Relationships><Relationship Id="a" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>"#),
+            ("xl/workbook.xml", br#"<workbook><sheets><sheet name="S" sheetId="1" r:id="b"/></sheets></workbook>"#),
+            ("xl/_rels/workbook.xml.rels", br#"<Relationships><Relationship Id="b" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>"#),
+            ("xl/worksheets/sheet1.xml", text),
+        ]),
+        6 => workbook(&[
+            ("mimetype", b"application/vnd.oasis.opendocument.spreadsheet"),
+            ("META-INF/manifest.xml", b"<manifest:manifest/>"),
+            ("content.xml", text),
+        ]),
         _ => text.to_vec(),
     }
+}
+
+fn workbook(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in files {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).expect("begun");
+        zip.write_all(content).expect("packed");
+    }
+    zip.finish().expect("packed").into_inner()
 }

@@ -18,6 +18,7 @@ pub struct JsonList<'l> {
     column: u64,
     header: bool,
     delimiter: &'l str,
+    part: Option<&'l str>,
     loaded_at: String,
 }
 
@@ -35,6 +36,7 @@ impl<'l> From<&'l ListRow> for JsonList<'l> {
             column: list.column,
             header: list.header,
             delimiter: &list.delimiter,
+            part: Some(list.part.as_str()).filter(|part| !part.is_empty()),
             loaded_at: time(list.loaded_at),
         }
     }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Lists")]
 pub struct ReadingArgs {
-    /// The column with the emails: its name, or its number from 1
+    /// The column with the emails: its name or path, or its number from 1
     #[arg(long, value_name = "NAME")]
     pub column: Option<ColumnChoice>,
     /// Whether the first row names the columns: yes, no or auto
@@ -16,6 +16,9 @@ pub struct ReadingArgs {
     /// What separates the cells: comma, semicolon, tab, pipe, or the character itself
     #[arg(long, value_name = "WHAT", allow_hyphen_values = true, hide_short_help = true)]
     pub delimiter: Option<DelimiterChoice>,
+    /// The sheet of a workbook, by the name on its tab
+    #[arg(long, value_name = "NAME")]
+    pub sheet: Option<String>,
 }
 
 impl ReadingArgs {
@@ -25,6 +28,7 @@ impl ReadingArgs {
             column: self.column.clone().unwrap_or_default(),
             header: self.header.into(),
             delimiter: self.delimiter,
+            sheet: self.sheet.clone(),
         }
     }
 }

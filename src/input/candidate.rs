@@ -62,6 +62,55 @@ impl fmt::Debug for Candidate {
     }
 }
 
+/// A sheet that could be meant.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SheetCandidate {
+    /// Its name, made safe to show.
+    pub name: String,
+    /// Whether a spreadsheet program hides it.
+    pub is_hidden: bool,
+    /// How many of its rows hold an email.
+    pub emails: u64,
+    /// One of the emails.
+    pub example: Option<Email>,
+}
+
+/// What to type for it, and what would be taken. Shows no email.
+impl fmt::Display for SheetCandidate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.emails == 1 { "row" } else { "rows" };
+        write!(
+            formatter,
+            "--sheet \"{}\": {} {plural} with emails",
+            self.name, self.emails
+        )?;
+        if let Some(example) = &self.example {
+            write!(formatter, ", such as {}", masked(example))?;
+        }
+        formatter.write_str(if self.is_hidden { " (hidden)" } else { "" })
+    }
+}
+
+/// Leaves out what may be personal.
+impl fmt::Debug for SheetCandidate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SheetCandidate({self})")
+    }
+}
+
+/// Names in quotes, in one line.
+pub(super) fn quoted<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(SHOWN_COLUMNS);
+    let mut shown: Vec<String> = names
+        .take(SHOWN_COLUMNS)
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
+}
+
 /// The first letters, and the end: `a…@e….com`.
 fn masked(email: &Email) -> String {
     let (local, domain) = email.as_str().rsplit_once('@').unwrap_or_default();

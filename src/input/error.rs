@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::candidate::{self, Candidate};
+use super::candidate::{self, Candidate, SheetCandidate};
 use super::record::ROW_LIMIT_BYTES;
 
 /// Why a whole list is refused. `list` is its name as given, `line` the line that was reached or is at fault.
@@ -99,6 +99,41 @@ pub enum ListError {
         name: String,
         columns: Vec<Candidate>,
     },
+    /// Text that begins like JSON and does not go on like it.
+    #[error("{list}, line {line}: the JSON is not valid: {detail}")]
+    Json { list: String, line: u64, detail: String },
+    /// A workbook that nobody reads without its password.
+    #[error("{list}: this workbook is protected by a password")]
+    Protected { list: String },
+    /// A workbook that contradicts itself, or is cut.
+    #[error("{list}: the {format} workbook is damaged ({detail})")]
+    Damaged {
+        list: String,
+        format: &'static str,
+        detail: String,
+    },
+    /// A workbook beyond what is kept in memory.
+    #[error("{list}: this workbook is too large: {detail}")]
+    TooLarge { list: String, detail: String },
+    /// Several sheets could be it.
+    #[error("{list}: more than one sheet holds emails: {}", candidate::quoted(sheets.iter().map(|sheet| sheet.name.as_str())))]
+    AmbiguousSheet {
+        list: String,
+        sheets: Vec<SheetCandidate>,
+    },
+    /// The sheet asked for is not there.
+    #[error("{list}: no sheet \"{wanted}\", the workbook has: {}", candidate::quoted(sheets.iter().map(String::as_str)))]
+    SheetNotFound {
+        list: String,
+        wanted: String,
+        sheets: Vec<String>,
+    },
+    /// No sheet holds an email.
+    #[error("{list}: no sheet holds an email, the workbook has: {}", candidate::quoted(sheets.iter().map(String::as_str)))]
+    NoEmailSheet { list: String, sheets: Vec<String> },
+    /// A sheet is asked for where there are none.
+    #[error("{list}: is no workbook and has no sheets, but --sheet names one")]
+    NoWorkbook { list: String },
     /// Rows, and not one with a usable email.
     #[error("{list}: {} a usable email in column {column}; line {line}: {detail}", none_of(*rows))]
     NothingUsable {
@@ -124,6 +159,9 @@ impl ListError {
         let mut hints = vec![self.hint()];
         if let Self::AmbiguousColumn { columns, .. } = self {
             hints.extend(candidate::hints(columns));
+        }
+        if let Self::AmbiguousSheet { sheets, .. } = self {
+            hints.extend(sheets.iter().map(SheetCandidate::to_string));
         }
         hints
     }
@@ -159,7 +197,23 @@ impl ListError {
             Self::NoEmailColumn { .. } => {
                 "say which one it is with --column NAME, or --column 1 for the first".into()
             }
-            Self::AmbiguousColumn { .. } => "say which one is meant".into(),
+            Self::AmbiguousColumn { .. } | Self::AmbiguousSheet { .. } => "say which one is meant".into(),
+            Self::Json { .. } => {
+                "write one object a line, such as with jq -c '.[]', so that a broken one is rejected alone"
+                    .into()
+            }
+            Self::Protected { .. } => {
+                "open it with its password, save a copy without one, and load that".into()
+            }
+            Self::Damaged { .. } => {
+                "open it in a spreadsheet program and save it again, or save the sheet as CSV (UTF-8)".into()
+            }
+            Self::TooLarge { .. } => "save the sheet as CSV (UTF-8) and load that".into(),
+            Self::SheetNotFound { .. } => "use the name as it stands on the sheet's tab".into(),
+            Self::NoEmailSheet { .. } => {
+                "check that this is the right file; what is in pictures or linked files is not read".into()
+            }
+            Self::NoWorkbook { .. } => "leave --sheet away, or load the workbook alone".into(),
             Self::ColumnNotFound { columns, .. } => candidate::hint(columns).unwrap_or_else(|| {
                 "use a name from the first row, or --column N where the list has no header".into()
             }),

@@ -1,4 +1,4 @@
-//! Text that is no list: web pages, JSON, mail, address cards and the like, named for what they are.
+//! Text that is no list: web pages, mail, address cards and the like, named for what they are.
 //!
 //! Only the beginning is looked at, and only what no list begins with is refused: a list may well hold angle brackets
 //! or braces further down.
@@ -17,10 +17,6 @@ const HTML: (&str, &str) = (
 const XML: (&str, &str) = (
     "this is XML, such as a spreadsheet program can save",
     "save the list as CSV (UTF-8), and load that",
-);
-const JSON: (&str, &str) = (
-    "this is JSON",
-    "write the emails one a line, such as with jq -r '.[].email', and load that",
 );
 const CARDS: (&str, &str) = (
     "these are address cards (vCard)",
@@ -147,9 +143,6 @@ fn recognised(text: &[u8]) -> Option<(&'static str, &'static str)> {
     if let Some((_, what)) = beginning {
         return Some(*what);
     }
-    if is_json(text) {
-        return Some(JSON);
-    }
     if is_sylk(text) {
         return Some(SYLK);
     }
@@ -169,16 +162,6 @@ fn recognised(text: &[u8]) -> Option<(&'static str, &'static str)> {
         return Some(MAIL);
     }
     mail_or_mime(text)
-}
-
-/// An object or array with something in it that JSON has there.
-fn is_json(text: &str) -> bool {
-    let inside = |open: char| text.strip_prefix(open).map(str::trim_start);
-    let in_object = inside('{').is_some_and(|rest| rest.starts_with(['"', '}']));
-    let in_array = inside('[').is_some_and(|rest| {
-        rest.starts_with(['"', '{', '[']) || (rest.starts_with(']') && rest[1..].trim().is_empty())
-    });
-    in_object || in_array
 }
 
 /// A first record that names a program, and one of a cell: a list may well begin with `ID;Person`.
@@ -251,10 +234,6 @@ mod tests {
             ("<table border=1><tr><td>ann@example.com", "web page"),
             ("<?xml version=\"1.0\"?><Workbook>", "XML"),
             ("<contacts>\n<contact/>", "XML"),
-            ("{\"email\":\"ann@example.com\"}\n", "JSON"),
-            ("[\n  {\"email\": 1}]", "JSON"),
-            ("[]", "JSON"),
-            ("[\"ann@example.com\"]", "JSON"),
             ("BEGIN:VCARD\r\nVERSION:3.0", "address cards"),
             ("BEGIN:VCALENDAR\r\n", "calendar"),
             (

@@ -29,14 +29,11 @@ impl Encoding {
     }
 }
 
-const EXCEL: (&str, &str) = (
-    "this is an Excel workbook (.xlsx)",
-    "save it as CSV (UTF-8) in your spreadsheet program, and load that",
-);
-const OPEN_DOCUMENT: (&str, &str) = (
-    "this is an OpenDocument file, such as .ods",
-    "save it as CSV (UTF-8) in your spreadsheet program, and load that",
-);
+/// Where workbooks are read, none comes here.
+const SAVE_AS_CSV: &str = "this rollbook was built without its feature `sheets`: build it with that, or save as CSV \
+     (UTF-8) in your spreadsheet program";
+const EXCEL: (&str, &str) = ("this is an Excel workbook (.xlsx)", SAVE_AS_CSV);
+const OPEN_DOCUMENT: (&str, &str) = ("this is an OpenDocument file, such as .ods", SAVE_AS_CSV);
 const NUMBERS: (&str, &str) = (
     "this is an Apple Numbers document",
     "export it as CSV, and load that",
@@ -279,7 +276,7 @@ mod tests {
             error.to_string(),
             "l.xlsx: this is an Excel workbook (.xlsx), expected text"
         );
-        assert!(error.hint().contains("CSV"));
+        assert!(error.hint().contains("built without its feature `sheets`"));
         for (head, words) in [
             (
                 &b"PK\x03\x04mimetypeapplication/vnd.oasis.opendocument.spreadsheet"[..],

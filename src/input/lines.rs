@@ -72,6 +72,11 @@ impl Lines {
         &self.text
     }
 
+    /// The text, and what was read of it first with how much that is. Only before the first record.
+    pub(super) fn into_parts(self) -> (Text, Vec<u8>, usize) {
+        (self.text, self.buffer, self.filled)
+    }
+
     pub(super) fn into_text(self) -> Text {
         self.text
     }

@@ -1,8 +1,10 @@
 //! Lists: a file or stdin in, rows or rejects with their line numbers out.
 //!
 //! ```text
-//! source → stream → text → lines → table → column, row
-//! where    decompress  encoding    records  which cell, judged
+//! source → stream → text → lines → table  → column, row
+//! where    decompress  encoding    records    which cell, judged
+//!                    │      └────→ json  ─┤
+//!                    └───────────→ sheets ┘ rows of a grid
 //! ```
 //!
 //! Every row that is not a blank line comes out once, as an email or as a reject, so that rows can be counted
@@ -14,7 +16,9 @@
 //!
 //! Memory does not grow with the list. Between device and row there are two buffers of 64 kB; one of a row, a few times
 //! [`ROW_LIMIT_BYTES`] at the most; one of its cells, up to [`ROW_LIMIT_FIELDS`]; and the decoder's own window, 32 kB for
-//! gzip and at most 128 MB for zstd, what its own tool accepts. What is longer is read past, and rejected. A compressed list that expands to more than a hundred times its size is refused.
+//! gzip and at most 128 MB for zstd, what its own tool accepts. What is longer is read past, and rejected. A compressed
+//! list that expands to more than a hundred times its size is refused. A workbook is kept in memory as it is stored;
+//! `sheets/mod.rs` says what comes on top of that.
 
 mod candidate;
 mod cells;
@@ -22,15 +26,20 @@ mod column;
 mod delimiter;
 mod error;
 mod foreign;
+mod grid;
 mod gzip;
 mod head;
 mod header;
+mod json;
 mod lines;
 mod names;
 mod reading;
 mod record;
+mod records;
 mod row;
 mod sample;
+#[cfg(feature = "sheets")]
+mod sheets;
 mod source;
 mod stream;
 mod table;
@@ -38,7 +47,7 @@ mod table;
 mod tests;
 mod text;
 
-pub use candidate::Candidate;
+pub use candidate::{Candidate, SheetCandidate};
 pub use column::{ColumnChoice, InvalidColumnChoice};
 pub use error::ListError;
 pub use header::HeaderChoice;
@@ -50,9 +59,9 @@ pub use source::{Digest, Source};
 use crate::model::email::Email;
 use column::Column;
 use record::{Flaw, Record, RecordLine};
+use records::Records;
 use row::{Judge, Rival};
 use stream::Stream;
-use table::Table;
 use text::Text;
 
 /// What was found out about a list before its first row.
@@ -68,30 +77,25 @@ pub struct Layout {
     pub column_name: Option<String>,
     /// How many fields the first row has.
     pub columns: usize,
-    /// What separates them.
-    pub delimiter: char,
+    /// What separates them, where anything does.
+    pub delimiter: Option<char>,
+    /// What the list is known by besides its column, where it has several tables or keys: the sheet of a workbook, or
+    /// the path of the key in JSON.
+    pub part: String,
 }
 
 impl Layout {
-    fn new(table: &Table, column: &Column, columns: usize) -> Layout {
-        let cells = if columns == 1 {
-            "one email a line".to_owned()
-        } else {
-            table.delimiter().word()
-        };
-        let packing = table.text().stream().compression().word();
-        let encoding = table.text().encoding().word();
-        let words: Vec<&str> = [Some(cells.as_str()), packing, encoding]
-            .into_iter()
-            .flatten()
-            .collect();
+    fn new(records: &Records, column: &Column, columns: usize) -> Layout {
         Layout {
-            format: words.join(", "),
+            format: records.words(columns).join(", "),
             has_header: column.has_header,
             column: column.index + 1,
             column_name: column.name.clone(),
             columns,
-            delimiter: table.delimiter().byte.into(),
+            delimiter: records.delimiter().map(|delimiter| delimiter.byte.into()),
+            part: records
+                .rows()
+                .map_or_else(String::new, |rows| rows.part(column.index)),
         }
     }
 }
@@ -99,7 +103,7 @@ impl Layout {
 /// A list being read, row by row.
 pub struct List {
     name: String,
-    table: Table,
+    records: Records,
     layout: Layout,
     column: Column,
     judge: Judge,
@@ -123,9 +127,10 @@ impl List {
     }
 
     fn over(name: String, stream: Stream, reading: &Reading) -> Result<List, ListError> {
-        let text = Text::open(&name, stream)?;
-        let (mut table, sample) = Table::open(&name, text, reading.delimiter.map(DelimiterChoice::byte))?;
-        let Some(first) = table.next_record()? else {
+        let text = Text::begin(&name, stream)?;
+        let (mut records, sample) = Records::open(&name, text, reading)?;
+        let is_keyed = records.rows().is_some_and(|rows| rows.is_keyed());
+        let Some(first) = records.next_record()? else {
             return Err(ListError::Empty { list: name });
         };
         let detail = match first.flaw {
@@ -142,8 +147,13 @@ impl List {
         }
         let columns = first.fields;
         let first = first.cells().map(row::decode).collect();
-        let column = column::find(&name, first, &sample, &reading.column, reading.header)?;
-        let layout = Layout::new(&table, &column, columns);
+        let header = if is_keyed {
+            HeaderChoice::Yes
+        } else {
+            reading.header
+        };
+        let column = column::find(&name, first, &sample, &reading.column, header)?;
+        let layout = Layout::new(&records, &column, columns);
         let is_alone = column.is_found && !column.has_header;
         // A row without a header may lack cells that others have.
         let usual = if column.has_header {
@@ -152,10 +162,11 @@ impl List {
             sample.usual_width()
         };
         let fields = columns.max(usual).max(column.index + 1);
-        let judge = Judge::new(column.index, fields, table.delimiter().byte, is_alone);
+        let delimiter = records.delimiter().map(|delimiter| delimiter.byte);
+        let judge = Judge::new(column.index, fields, delimiter, is_alone);
         Ok(List {
             name,
-            table,
+            records,
             layout,
             judge,
             first_is_due: !column.has_header,
@@ -199,7 +210,7 @@ impl List {
     /// Goes on to the next row, and says whether there is one.
     fn advance(&mut self) -> Result<bool, ListError> {
         while let Some(line) = self.line_is_due.take() {
-            self.line_is_due = self.table.last_record().line_after(Some(line));
+            self.line_is_due = self.records.last_record().line_after(Some(line));
             // Blank lines are no rows.
             if self
                 .line_is_due
@@ -209,11 +220,11 @@ impl List {
                 return Ok(true);
             }
         }
-        if !std::mem::take(&mut self.first_is_due) && self.table.next_record()?.is_none() {
+        if !std::mem::take(&mut self.first_is_due) && self.records.next_record()?.is_none() {
             self.check_end()?;
             return Ok(false);
         }
-        let record = self.table.last_record();
+        let record = self.records.last_record();
         if record.last_line > record.first_line && self.judge.swallows(record) {
             self.line_is_due = record.line_after(None);
         }
@@ -223,11 +234,18 @@ impl List {
     /// The row that reading has come to.
     fn judged(&mut self) -> Row<'_> {
         self.rows += 1;
-        let record = self.table.last_record();
-        let row = match &self.line_is_due {
+        let record = self.records.last_record();
+        let mut row = match &self.line_is_due {
             None => self.judge.judge(record),
             Some(line) => swallowed(record, line),
         };
+        if let RowContent::Reject { reason, detail, .. } = &mut row.content
+            && *reason == RejectReason::Empty
+            && let Some(rows) = self.records.rows()
+            && let Some(why) = rows.why_empty(row.line, self.column.index)
+        {
+            *detail = why;
+        }
         match &row.content {
             RowContent::Email { email, .. } => {
                 self.usable += 1;
@@ -284,10 +302,11 @@ impl List {
     }
 
     fn candidate(&self, index: usize, holds: &Rival) -> Candidate {
-        let name = self.column.names.get(index).filter(|_| self.column.has_header);
+        let named = self.column.names.get(index).filter(|_| self.column.has_header);
+        let late = || self.records.rows().and_then(|rows| rows.late_name(index));
         Candidate {
             number: index + 1,
-            name: name.cloned(),
+            name: named.cloned().or_else(late),
             emails: holds.rows,
             rows: self.rows,
             example: holds.example.clone(),
@@ -300,7 +319,7 @@ impl List {
         let source = std::io::Error::other("reading had failed before");
         ListError::Read {
             list: self.name.clone(),
-            line: self.table.line(),
+            line: self.records.line(),
             source,
         }
     }
@@ -317,12 +336,12 @@ impl List {
 
     /// How many bytes of the stored, perhaps compressed list were read, for a progress bar.
     pub fn bytes_read(&self) -> u64 {
-        self.table.text().stream().stored_read()
+        self.records.stored().0
     }
 
-    /// How many bytes the list has as it is stored, where that is known.
+    /// How many bytes the list has as it is stored, where that is known and says how far reading is.
     pub fn total_bytes(&self) -> Option<u64> {
-        self.table.text().stream().stored_total()
+        self.records.stored().1
     }
 
     /// Ends the reading and gives the SHA-256 of the decompressed list, to be called after the last row.
@@ -330,11 +349,7 @@ impl List {
         if self.failed {
             return Err(self.failed_before());
         }
-        let line = self.table.line();
-        self.table
-            .into_text()
-            .digest()
-            .map_err(|error| error.at(self.name, line))
+        self.records.digest(&self.name)
     }
 }
 

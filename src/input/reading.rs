@@ -15,6 +15,8 @@ pub struct Reading {
     pub header: HeaderChoice,
     /// What separates the cells.
     pub delimiter: Option<DelimiterChoice>,
+    /// Which sheet of a workbook is meant.
+    pub sheet: Option<String>,
 }
 
 impl From<ColumnChoice> for Reading {

@@ -18,6 +18,10 @@ pub(super) enum Flaw {
     /// A quote opens on the first line and is closed on this one in the middle of a cell. The record is its first line
     /// alone; the others are read as records of their own.
     StrayQuote(u64),
+    /// The row is no JSON, from this byte of it on.
+    NoJson(usize),
+    /// An object of the row has a key twice.
+    RepeatedKey,
 }
 
 impl Flaw {
@@ -27,6 +31,8 @@ impl Flaw {
             Flaw::FieldTooLong => format!("a field is longer than {} kB", FIELD_LIMIT_BYTES / 1024),
             Flaw::RowTooLong => format!("the row is longer than {} MB", ROW_LIMIT_BYTES / 1024 / 1024),
             Flaw::NulByte => "the row holds a NUL byte".to_string(),
+            Flaw::NoJson(place) => format!("the row is no JSON from character {place} on"),
+            Flaw::RepeatedKey => "a key stands twice in one object, so that its value is not known".into(),
             Flaw::StrayQuote(end) if end == line => {
                 "text follows a closing quote; a quote inside quotes is doubled".into()
             }

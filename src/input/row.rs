@@ -10,12 +10,17 @@ use encoding_rs::WINDOWS_1252;
 
 use super::cells;
 use super::record::{Flaw, Record};
-use crate::model::email::Email;
+use crate::model::email::{Email, InvalidEmail};
 use crate::model::guard::unguarded;
 use crate::model::text;
 
 /// How much of a rejected cell or row is shown.
 pub const EXCERPT_LIMIT_CHARACTERS: usize = 200;
+
+/// What spreadsheets show where a formula has no result.
+const FORMULA_ERRORS: [&str; 10] = [
+    "#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#DATA!",
+];
 
 /// One row of a list, borrowed until the next is read.
 #[derive(Debug)]
@@ -79,11 +84,13 @@ pub enum RejectReason {
     TooLong,
     /// The row holds a NUL byte, so that it is damaged.
     NulByte,
+    /// The row is no JSON although its list is, or has a key twice.
+    InvalidJson,
 }
 
 impl RejectReason {
     /// Every reason there is.
-    pub const ALL: [RejectReason; 7] = [
+    pub const ALL: [RejectReason; 8] = [
         RejectReason::InvalidEmail,
         RejectReason::Empty,
         RejectReason::SeveralEmails,
@@ -91,6 +98,7 @@ impl RejectReason {
         RejectReason::StrayQuote,
         RejectReason::TooLong,
         RejectReason::NulByte,
+        RejectReason::InvalidJson,
     ];
 
     /// The reason's name in ledgers and exports.
@@ -103,6 +111,7 @@ impl RejectReason {
             RejectReason::StrayQuote => "stray_quote",
             RejectReason::TooLong => "too_long",
             RejectReason::NulByte => "nul_byte",
+            RejectReason::InvalidJson => "invalid_json",
         }
     }
 }
@@ -134,6 +143,8 @@ pub(super) struct Judge {
     column: usize,
     fields: usize,
     delimiter: u8,
+    /// Whether cells cannot slip into another column: a missing one is empty, and one too many says nothing.
+    is_grid: bool,
     /// Whether an address beside the email's cell makes the row one of several people: nothing says what it is else.
     is_alone: bool,
     email: Email,
@@ -154,13 +165,14 @@ pub(super) struct Rival {
 
 impl Judge {
     /// A judge of rows with so many fields, whose emails are in the column with this index.
-    pub(super) fn new(column: usize, fields: usize, delimiter: u8, is_alone: bool) -> Judge {
+    pub(super) fn new(column: usize, fields: usize, delimiter: Option<u8>, is_alone: bool) -> Judge {
         let email =
             Email::parse("nobody@example.com").expect("BUG: the buffer's first value is a valid email");
         Judge {
             column,
             fields,
-            delimiter,
+            delimiter: delimiter.unwrap_or(b','),
+            is_grid: delimiter.is_none(),
             is_alone,
             email,
             decoded: String::new(),
@@ -207,11 +219,13 @@ impl Judge {
                 Flaw::FieldTooLong | Flaw::RowTooLong => RejectReason::TooLong,
                 Flaw::NulByte => RejectReason::NulByte,
                 Flaw::StrayQuote(_) => RejectReason::StrayQuote,
+                Flaw::NoJson(_) | Flaw::RepeatedKey => RejectReason::InvalidJson,
             };
             return reject(line, reason, flaw.detail(line), excerpt(record.raw));
         }
         let cell = match record.cell(self.column) {
             Some(cell) if self.fits(record) => cell,
+            None if self.is_grid => b"",
             _ => {
                 return reject(
                     line,
@@ -241,16 +255,7 @@ impl Judge {
             }
             Err(error) => {
                 note_others(record, self.column, None, &mut self.rivals);
-                let excerpt = printable(written, EXCERPT_LIMIT_CHARACTERS);
-                return match addresses(written) {
-                    0 | 1 => reject(line, RejectReason::InvalidEmail, error.to_string(), excerpt),
-                    several => reject(
-                        line,
-                        RejectReason::SeveralEmails,
-                        format!("the email cell holds {several} addresses"),
-                        excerpt,
-                    ),
-                };
+                return no_email(line, written, &error);
             }
         }
         let is_of_several = record.fields > 1
@@ -272,7 +277,7 @@ impl Judge {
 
     /// Whether a record has the email's cell, and nothing but empty cells beyond the first row's.
     fn fits(&self, record: Record<'_>) -> bool {
-        if record.fields == self.fields {
+        if record.fields == self.fields || self.is_grid {
             return true;
         }
         let is_blank = |cell: &[u8]| cell.iter().all(u8::is_ascii_whitespace);
@@ -302,6 +307,21 @@ fn reject<'a>(line: u64, reason: RejectReason, detail: String, excerpt: String) 
             excerpt,
         },
     }
+}
+
+/// A row whose email cell holds something else.
+fn no_email<'a>(line: u64, written: &str, error: &InvalidEmail) -> Row<'a> {
+    let (reason, detail) = match addresses(written) {
+        0 if FORMULA_ERRORS.contains(&written.trim()) => {
+            (RejectReason::InvalidEmail, "the error of a formula".to_owned())
+        }
+        0 | 1 => (RejectReason::InvalidEmail, error.to_string()),
+        several => (
+            RejectReason::SeveralEmails,
+            format!("the email cell holds {several} addresses"),
+        ),
+    };
+    reject(line, reason, detail, printable(written, EXCERPT_LIMIT_CHARACTERS))
 }
 
 /// Notes the emails in other cells that are not the row's own, and says whether another cell holds an `@` at all.

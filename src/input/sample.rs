@@ -6,7 +6,7 @@ use crate::model::email::Email;
 use crate::model::guard::unguarded;
 
 /// How many rows are looked at, at the most; the first 64 kB mostly hold fewer.
-const SAMPLE_ROWS: usize = 2_000;
+pub(super) const SAMPLE_ROWS: usize = 2_000;
 
 /// The first rows of a list.
 #[derive(Clone, Debug, Default)]

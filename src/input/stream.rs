@@ -28,6 +28,11 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const MAGIC_BYTES: usize = 4;
 
+/// How far so many stored bytes may expand.
+pub(super) fn allowed_bytes(stored: u64) -> u64 {
+    stored.saturating_mul(RATIO_LIMIT).max(RATIO_FREE_BYTES)
+}
+
 /// How the bytes are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -153,11 +158,7 @@ impl Stream {
         };
         self.hash.update(&buffer[..read]);
         self.produced += read as u64;
-        let allowed = self
-            .stored_read()
-            .saturating_mul(RATIO_LIMIT)
-            .max(RATIO_FREE_BYTES);
-        if self.compression != Compression::None && self.produced > allowed {
+        if self.compression != Compression::None && self.produced > allowed_bytes(self.stored().0) {
             return Err(StreamError::Bomb);
         }
         Ok(read)
@@ -187,14 +188,9 @@ impl Stream {
         self.compression
     }
 
-    /// How many bytes were read as they are stored.
-    pub(super) fn stored_read(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
-    }
-
-    /// How many bytes are stored, where that is known.
-    pub(super) fn stored_total(&self) -> Option<u64> {
-        self.total
+    /// How many bytes were read as they are stored, and how many are, where that is known.
+    pub(super) fn stored(&self) -> (u64, Option<u64>) {
+        (self.stored.load(Ordering::Relaxed), self.total)
     }
 
     /// The digest of every byte read so far.

@@ -38,9 +38,12 @@ struct Last {
 }
 
 impl Table {
-    /// Reads the first chunk, refuses what is no list, and finds out what separates the cells, where that is not said.
-    pub(super) fn open(list: &str, text: Text, delimiter: Option<u8>) -> Result<(Table, Sample), ListError> {
-        let mut lines = Lines::open(text).map_err(|error| error.at(list.to_string(), 1))?;
+    /// Refuses what is no list, and finds out what separates the cells, where that is not said.
+    pub(super) fn open(
+        list: &str,
+        mut lines: Lines,
+        delimiter: Option<u8>,
+    ) -> Result<(Table, Sample), ListError> {
         let (chunk, is_whole) = lines.first_chunk();
         super::foreign::check(list, chunk)?;
         let (delimiter, sample) = delimiter::sniff(chunk, is_whole, delimiter);
@@ -204,7 +207,9 @@ mod tests {
 
     fn table(bytes: &[u8]) -> Table {
         let text = Text::open("list", Stream::of(bytes)).unwrap();
-        Table::open("list", text, Some(b',')).unwrap().0
+        Table::open("list", Lines::open(text).unwrap(), Some(b','))
+            .unwrap()
+            .0
     }
 
     /// A record's lines, its number of fields and its flaw.

@@ -11,8 +11,15 @@ use sha2::{Digest as _, Sha256};
 use super::stream::Stream;
 use super::*;
 
+mod grid;
+mod json;
+#[cfg(feature = "sheets")]
+mod sheets;
 mod whole;
 mod wild;
+#[cfg(feature = "sheets")]
+#[path = "../../tests/support/workbooks.rs"]
+mod workbooks;
 
 fn open(bytes: &[u8]) -> Result<List, ListError> {
     open_at(bytes, &ColumnChoice::Auto)
@@ -55,7 +62,8 @@ fn a_list_is_read_with_its_layout() {
         column: 2,
         column_name: Some("E-Mail".into()),
         columns: 2,
-        delimiter: ';',
+        delimiter: Some(';'),
+        part: String::new(),
     };
     assert_eq!(*list.layout(), expected);
     match list.next_row().unwrap().unwrap() {

@@ -29,7 +29,13 @@ pub(super) struct Text {
 
 impl Text {
     /// Looks at the first bytes and makes ready to hand out what follows the mark.
+    #[cfg(test)]
     pub(super) fn open(list: &str, stream: Stream) -> Result<Text, ListError> {
+        Text::begin(list, stream)?.encoded(list)
+    }
+
+    /// Reads the first bytes.
+    pub(super) fn begin(list: &str, stream: Stream) -> Result<Text, ListError> {
         let raw = vec![0; CHUNK_BYTES];
         let mut text = Text {
             stream,
@@ -41,15 +47,43 @@ impl Text {
             deferred: None,
         };
         text.fill_raw().map_err(|error| error.at(list.to_string(), 1))?;
-        let (encoding, mark) = head::inspect(list, &text.raw[..text.end])?;
-        text.encoding = encoding;
-        text.start = mark;
-        text.decoder = match encoding {
+        Ok(text)
+    }
+
+    /// The first bytes. Only before any are handed out.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.raw[..self.end]
+    }
+
+    /// Looks at the first bytes, and makes ready to hand out what follows the mark, unless they are no text.
+    pub(super) fn encoded(mut self, list: &str) -> Result<Text, ListError> {
+        let (encoding, mark) = head::inspect(list, self.head())?;
+        self.encoding = encoding;
+        self.start = mark;
+        self.decoder = match encoding {
             Encoding::Utf8 => None,
             Encoding::Utf16Le => Some(UTF_16LE.new_decoder_without_bom_handling()),
             Encoding::Utf16Be => Some(UTF_16BE.new_decoder_without_bom_handling()),
         };
-        Ok(text)
+        Ok(self)
+    }
+
+    /// All bytes as they are, with their digest, where there are so many at the most. Only before any are handed out.
+    #[cfg(feature = "sheets")]
+    pub(super) fn spool(mut self, limit: usize) -> Result<Option<(Vec<u8>, Digest)>, StreamError> {
+        let mut bytes = std::mem::take(&mut self.raw);
+        bytes.truncate(self.end);
+        if let Some(error) = self.deferred.take() {
+            return Err(error);
+        }
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match self.stream.read(&mut chunk)? {
+                0 => return Ok(Some((bytes, self.stream.digest()))),
+                read if bytes.len() + read > limit => return Ok(None),
+                read => bytes.extend_from_slice(&chunk[..read]),
+            }
+        }
     }
 
     pub(super) fn encoding(&self) -> Encoding {

@@ -24,8 +24,10 @@ pub struct ListRow {
     pub column: u64,
     /// Whether its first row was taken for a header.
     pub header: bool,
-    /// What separates its cells.
+    /// What separates its cells, where anything does.
     pub delimiter: String,
+    /// The sheet of a workbook, or the path of the key in JSON; else nothing.
+    pub part: String,
     /// How it came out.
     pub counts: ListCounts,
     /// When it was loaded, in milliseconds since 1970 UTC.
@@ -139,7 +141,7 @@ pub(super) fn spellings(connection: &Connection, entry: EntryId) -> Result<Vec<S
 pub(super) fn lists(connection: &Connection) -> Result<Vec<ListRow>, LedgerError> {
     let mut names = names(connection)?;
     let mut query = connection.prepare(
-        "SELECT id, path, layout, column_no, header, delimiter, rows, entries, repeats, rejects, loaded_at
+        "SELECT id, path, layout, column_no, header, delimiter, rows, entries, repeats, rejects, loaded_at, part
          FROM list ORDER BY id",
     )?;
     let rows = query.query_map([], |row| {
@@ -159,6 +161,7 @@ pub(super) fn lists(connection: &Connection) -> Result<Vec<ListRow>, LedgerError
                 rejects: unsigned(row, 9)?,
             },
             loaded_at: row.get(10)?,
+            part: row.get(11)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -62,8 +62,17 @@ pub struct ListIdentity {
     pub column: usize,
     /// Whether the first row was taken for a header.
     pub header: bool,
-    /// What separates the cells.
-    pub delimiter: char,
+    /// What separates the cells, where anything does.
+    pub delimiter: Option<char>,
+    /// The sheet of a workbook, or the path of the key in JSON.
+    pub part: String,
+}
+
+impl ListIdentity {
+    /// The delimiter as the ledger keeps it.
+    fn separator(&self) -> String {
+        self.delimiter.map(String::from).unwrap_or_default()
+    }
 }
 
 /// An open load. Dropped without [`Loading::commit`], it leaves the ledger as it was.
@@ -251,9 +260,9 @@ impl Loading<'_> {
             "BUG: a row of the list is not accounted for"
         );
         self.connection.execute(
-            "INSERT INTO list (id, name, path, layout, column_no, header, delimiter, digest, rows, entries, repeats,
-                 rejects, loaded_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            "INSERT INTO list (id, name, path, layout, column_no, header, delimiter, part, digest, rows, entries,
+                 repeats, rejects, loaded_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 list.id,
                 list.name,
@@ -261,7 +270,8 @@ impl Loading<'_> {
                 list.layout,
                 identity.column as i64,
                 identity.header,
-                identity.delimiter.to_string(),
+                identity.separator(),
+                identity.part,
                 &identity.digest[..],
                 counts.rows as i64,
                 counts.entries as i64,
@@ -364,12 +374,14 @@ pub(super) fn loaded_as(
 ) -> Result<Option<(i64, String)>, LedgerError> {
     let known = connection
         .query_row(
-            "SELECT id, name FROM list WHERE digest = ?1 AND column_no = ?2 AND header = ?3 AND delimiter = ?4",
+            "SELECT id, name FROM list
+             WHERE digest = ?1 AND column_no = ?2 AND header = ?3 AND delimiter = ?4 AND part = ?5",
             params![
                 &identity.digest[..],
                 identity.column as i64,
                 identity.header,
-                identity.delimiter.to_string()
+                identity.separator(),
+                identity.part
             ],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )

@@ -20,6 +20,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0010_report.sql"),
     include_str!("../../migrations/0011_over.sql"),
     include_str!("../../migrations/0012_verify.sql"),
+    include_str!("../../migrations/0013_parts.sql"),
 ];
 
 /// The version that this program writes.

@@ -82,6 +82,7 @@ pub(super) fn identity(layout: &Layout, digest: Digest) -> ListIdentity {
         column: layout.column,
         header: layout.has_header,
         delimiter: layout.delimiter,
+        part: layout.part.clone(),
     }
 }
 

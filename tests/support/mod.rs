@@ -2,6 +2,8 @@
 
 pub mod raw;
 pub mod share;
+#[cfg(feature = "sheets")]
+pub mod workbooks;
 
 use rollbook::sandbox::{Options, Sandbox};
 use std::collections::{BTreeMap, HashMap};

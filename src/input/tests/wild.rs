@@ -263,6 +263,7 @@ fn the_first_row_is_what_it_is_said_to_be() {
             column: ColumnChoice::Number(2),
             header,
             delimiter: delimiter.map(|text| text.parse().unwrap()),
+            sheet: None,
         };
         open_as(text, &reading).and_then(rows_of).map(|rows| rows.len())
     };
