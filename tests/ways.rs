@@ -26,6 +26,7 @@ use rollbook::runner::survey::survey;
 use rollbook::sandbox::{Options, Route, Seen};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How a filter for many emails works.
@@ -42,6 +43,18 @@ enum Together {
     Forgetful,
     /// Emails may have so many bytes together.
     Bounded(usize),
+    /// Emails with this character are left out, as if something split them there.
+    Drops(char),
+    /// The one at this place is not heeded.
+    Overlooks(usize),
+    /// One answer in so many comes from a replica that lacks whoever has an id that ends in a nine.
+    Lags(usize),
+    /// The first profile stands in the place of the last one as well.
+    Repeats,
+    /// No more than so many profiles are returned, and there are said to be no more.
+    Caps(usize),
+    /// There are said to be so many more, or fewer, than there are.
+    Miscounts(i64),
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +81,7 @@ struct Town {
     character: Character,
     people: Mutex<BTreeMap<String, (String, bool)>>,
     churned: Mutex<usize>,
+    asked_together: AtomicUsize,
 }
 
 impl Town {
@@ -81,6 +95,7 @@ impl Town {
             character,
             people: Mutex::new(people.collect()),
             churned: Mutex::default(),
+            asked_together: AtomicUsize::new(0),
         }
     }
 
@@ -117,7 +132,10 @@ impl Town {
         if self.character.ghosts && id.ends_with('7') && wanted != Wanted::Everybody {
             return Ok(false);
         }
-        let one_of = |wanted: &[&str]| wanted.iter().any(|wanted| wanted.to_lowercase() == folded);
+        let one_of = |wanted: &[&str]| {
+            let same = |wanted: &&str| **wanted == *folded || wanted.to_lowercase() == folded;
+            wanted.iter().any(same)
+        };
         Ok(match wanted {
             Wanted::Everybody => true,
             Wanted::Holders(_) => holds,
@@ -132,9 +150,43 @@ impl Town {
                 Together::Refused => return Err(refused(422)),
                 Together::Broken => return Err(ReadFailure::Spoiled("HTTP 500".into())),
                 Together::Bounded(most) if wanted.concat().len() > most => return Err(refused(414)),
-                Together::Bounded(_) => one_of(wanted),
+                Together::Drops(letter) => one_of(wanted) && !folded.contains(letter),
+                Together::Overlooks(place) => {
+                    one_of(wanted)
+                        && wanted
+                            .get(place)
+                            .is_none_or(|wanted| wanted.to_lowercase() != folded)
+                }
+                Together::Lags(one_in) => {
+                    let lags = self.asked_together.load(Ordering::Relaxed).is_multiple_of(one_in);
+                    one_of(wanted) && !(lags && id.ends_with('9'))
+                }
+                Together::Bounded(_) | Together::Repeats | Together::Caps(_) | Together::Miscounts(_) => {
+                    one_of(wanted)
+                }
             },
         })
+    }
+}
+
+impl Town {
+    /// What becomes of the answer to a question about many, and of how many it says that there are.
+    fn spoil(&self, mut items: Vec<Found>, total: usize) -> (Vec<Found>, usize) {
+        match self.character.together {
+            Together::Repeats => {
+                let first = items.first().cloned();
+                if let (Some(first), Some(last)) = (first, items.last_mut()) {
+                    *last = first;
+                }
+                (items, total)
+            }
+            Together::Caps(most) => {
+                items.truncate(most);
+                (items, total.min(most))
+            }
+            Together::Miscounts(by) => (items, total.saturating_add_signed(by as isize)),
+            _ => (items, total),
+        }
     }
 }
 
@@ -165,6 +217,9 @@ impl Tenant for Town {
 
     async fn profiles(&self, wanted: Wanted<'_>, slice: Slice) -> Result<Page<Found>, ReadFailure> {
         self.churn();
+        if matches!(wanted, Wanted::Emails(_)) {
+            self.asked_together.fetch_add(1, Ordering::Relaxed);
+        }
         let people = self.people.lock().unwrap();
         let mut found = Vec::new();
         for (id, (email, holds)) in people.iter() {
@@ -180,8 +235,11 @@ impl Tenant for Town {
             found.sort_by_key(|found| found.profile.as_str().chars().rev().collect::<String>());
         }
         let size = (slice.size as usize).min(self.character.page_limit);
-        let (total, skipped) = (found.len(), size * (slice.number as usize - 1));
-        let items: Vec<Found> = found.into_iter().skip(skipped).take(size).collect();
+        let (mut total, skipped) = (found.len(), size * (slice.number as usize - 1));
+        let mut items: Vec<Found> = found.into_iter().skip(skipped).take(size).collect();
+        if matches!(wanted, Wanted::Emails(_)) {
+            (items, total) = self.spoil(items, total);
+        }
         Ok(Page {
             more: skipped + items.len() < total,
             items,
@@ -309,6 +367,12 @@ fn character() -> impl Strategy<Value = Character> {
         1 => Just(Together::Sensitive),
         1 => Just(Together::Short),
         2 => (40usize..2_000).prop_map(Together::Bounded),
+        2 => prop_oneof![Just('\''), Just('+'), Just('\u{f6}'), Just('.')].prop_map(Together::Drops),
+        1 => (0usize..100).prop_map(Together::Overlooks),
+        1 => (1usize..4).prop_map(Together::Lags),
+        1 => Just(Together::Repeats),
+        1 => (1usize..100).prop_map(Together::Caps),
+        1 => (-2i64..3).prop_map(Together::Miscounts),
     ];
     let page_limit = prop_oneof![Just(100usize), Just(500), 2usize..60];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
@@ -452,6 +516,84 @@ fn nobody_is_lost_to_a_filter_that_leaves_some_out() {
     let (verdicts, _, requests) = resolve_all(Together::Forgetful, Resolve::Many);
     assert!(verdicts.values().all(|verdict| verdict.0 == "resolved"));
     assert!(requests > 1_000, "groups were given up: {requests} requests");
+}
+
+/// A list in which a fourth are unknown and many have unusual emails, at a tenant of such people.
+fn resolve_with_unknown(together: Together, asked: Resolve) -> (Verdicts, u64) {
+    let email = |number: usize| match number % 12 {
+        0 => format!("o'p{number}@example.com"),
+        1 => format!("p+{number}@example.com"),
+        2 => format!("p\u{f6}{number}@example.com"),
+        _ => format!("p{number}@example.com"),
+    };
+    let people: Vec<_> = (0..1_500).map(|number| (email(number), false)).collect();
+    // Every fourth one that is asked for is not there.
+    let list: Vec<String> = (0..1_920)
+        .map(|place| {
+            email(if place % 4 == 3 {
+                place + 2_000
+            } else {
+                place * 3 / 4
+            })
+        })
+        .collect();
+    let character = Character {
+        churn: 0,
+        ..friendly(together)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let town = Town::new(character, &people);
+    let (ending, verdicts, _, requests) =
+        runtime.block_on(resolve_within(Limits::default(), town, &list, asked));
+    assert!(matches!(ending, Ending::Done), "{together:?}: {ending:?}");
+    (verdicts, requests)
+}
+
+/// Groups settle whom they do not hold as well, so that unknown people cost little.
+#[test]
+fn people_whom_nobody_knows_cost_few_requests() {
+    let (one, _) = resolve_with_unknown(Together::Honoured, Resolve::One);
+    let (many, requests) = resolve_with_unknown(Together::Honoured, Resolve::Many);
+    assert!(one == many);
+    let missing = many
+        .values()
+        .filter(|verdict| verdict.1.as_deref() == Some("not_found"));
+    assert_eq!(missing.count(), 480);
+    assert!(requests < 200, "{requests} requests");
+}
+
+/// Whatever a filter for many emails does to some of them, what becomes of everybody is what one by one makes of it.
+#[test]
+fn no_filter_for_many_emails_changes_what_becomes_of_anybody() {
+    let (one, _) = resolve_with_unknown(Together::Honoured, Resolve::One);
+    for together in [
+        Together::Drops('\''),
+        Together::Drops('+'),
+        Together::Drops('\u{f6}'),
+        Together::Short,
+        Together::Forgetful,
+        Together::Sensitive,
+        Together::Overlooks(40),
+        Together::Overlooks(92),
+        Together::Lags(2),
+        Together::Lags(3),
+        Together::Repeats,
+        Together::Caps(60),
+        Together::Miscounts(-1),
+        Together::Miscounts(1),
+        Together::Bounded(1_000),
+    ] {
+        let (many, requests) = resolve_with_unknown(together, Resolve::Many);
+        let wrong: Vec<_> = one
+            .iter()
+            .filter(|(email, verdict)| many[*email] != **verdict)
+            .collect();
+        assert!(wrong.is_empty(), "{together:?}, {requests} requests: {wrong:?}");
+    }
 }
 
 /// Who is listed and who is found need not be the same people; then nothing is concluded from the list.

@@ -6,7 +6,7 @@
 //! | `state`, `reason` | where the entry stands (`rejected` for rows without a usable email, `repeat` for those that name one again), and why |
 //! | `profile_id` | the one profile that bears the email |
 //! | `batch`, `batch_id` | the ledger's number of the batch, and the tenant's id |
-//! | `evidence` | on what a confirmation rests: `seen`, `sampled` or `reported` |
+//! | `evidence` | on what a confirmation rests: `seen`, `sampled` or `reported`; `groups` for a `not_found` that groups say |
 //! | `list`, `line` | where the email was first named |
 //! | `occurrences` | how many rows named it |
 //! | `candidates` | the profiles that bear an ambiguous email, separated by blanks |

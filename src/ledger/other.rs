@@ -90,7 +90,7 @@ impl OtherLedger {
             "SELECT email, {looked_up_at} AS looked_up_at, profile_id, held, state FROM entry
              WHERE looked_up_at >= ?1 AND ((profile_id IS NOT NULL AND held IS NOT NULL
                  AND (state IN (1, 3) OR (state = 4 AND reason IN ('already_assigned', 'not_assigned'))))
-                 OR (state = 4 AND reason = 'not_found'))"
+                 OR (state = 4 AND reason = 'not_found' AND evidence IS NULL))"
         )
     }
 

@@ -7,7 +7,7 @@ use crate::model::batch::BatchState;
 use crate::model::email::Email;
 use crate::model::entry::EntryState;
 use crate::model::ids::{Action, BatchId, BatchNo, EntryId, Handle, Job, ProfileId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -351,16 +351,19 @@ pub(super) fn pending_after(
 ) -> Result<Vec<PendingEntry>, LedgerError> {
     let mut query = connection
         .prepare_cached("SELECT id, email FROM entry WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2")?;
-    let rows = query.query_map(params![after.0, limit as i64], |row| {
-        Ok(PendingEntry {
-            id: EntryId(row.get(0)?),
+    pending(connection, query.query(params![after.0, limit as i64])?)
+}
+
+/// Entries from rows of their ids and emails, with how else they are spelled.
+pub(super) fn pending(connection: &Connection, mut rows: Rows<'_>) -> Result<Vec<PendingEntry>, LedgerError> {
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = EntryId(row.get(0)?);
+        entries.push(PendingEntry {
+            id,
             email: row.get(1)?,
-            spellings: Vec::new(),
-        })
-    })?;
-    let mut entries: Vec<PendingEntry> = rows.collect::<Result<_, _>>()?;
-    for entry in &mut entries {
-        entry.spellings = super::lists::spellings(connection, entry.id)?;
+            spellings: super::lists::spellings(connection, id)?,
+        });
     }
     Ok(entries)
 }

@@ -5,9 +5,10 @@
 
 use super::error::LedgerError;
 use super::lock::Lock;
+use super::read::PendingEntry;
 use super::time::now_ms;
 use crate::model::batch::{self, BatchEvent, BatchState};
-use crate::model::entry::{self, EntryEvent, EntryState, Evidence, SkipReason};
+use crate::model::entry::{self, EntryEvent, EntryState, Evidence, IN_NO_GROUP, SkipReason};
 use crate::model::ids::{AttemptNo, BatchId, BatchNo, EntryId, Handle, Job};
 use crate::model::lookup::Verdict;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -179,6 +180,14 @@ impl Transaction<'_> {
                 self.describe(id, None, profile, held)?;
                 Ok(to)
             }
+            Verdict::InNoGroup => {
+                let to = self.step(id, from, EntryEvent::Skip, SkipReason::NotFound.as_str())?;
+                self.describe(id, None, None, None)?;
+                self.connection
+                    .prepare_cached("UPDATE entry SET evidence = ?2 WHERE id = ?1")?
+                    .execute(params![id.0, IN_NO_GROUP])?;
+                Ok(to)
+            }
             Verdict::Ambiguous { candidates } => {
                 let to = self.step(id, from, EntryEvent::FoundSeveral, "")?;
                 self.describe(id, None, None, None)?;
@@ -197,6 +206,22 @@ impl Transaction<'_> {
                 Ok(to)
             }
         }
+    }
+
+    /// Takes back that entries are missing where that rests on groups alone.
+    pub(super) fn release_missing(&mut self) -> Result<Vec<PendingEntry>, LedgerError> {
+        let (from, reason) = (EntryState::Skipped, SkipReason::NotFound.as_str());
+        let to = entry::apply(from, EntryEvent::Release)?;
+        let mut update = self.connection.prepare_cached(
+            "UPDATE entry SET state = ?2, reason = NULL, evidence = NULL, resolved_at = NULL
+             WHERE state = ?1 AND reason = ?3 AND evidence = ?4 RETURNING id, email",
+        )?;
+        let rows = update.query(params![from.code(), to.code(), reason, IN_NO_GROUP])?;
+        let mut entries = super::read::pending(self.connection, rows)?;
+        entries.sort_by_key(|entry| entry.id);
+        self.tally.add(from, reason, -(entries.len() as i64));
+        self.tally.add(to, "", entries.len() as i64);
+        Ok(entries)
     }
 
     fn describe(

@@ -142,6 +142,11 @@ impl Writer {
         .await
     }
 
+    /// Takes back that entries are missing where that rests on groups alone; returns them. Vital.
+    pub async fn release_missing(&self) -> Result<Vec<PendingEntry>, LedgerError> {
+        self.vital(|transaction| transaction.release_missing()).await
+    }
+
     /// Writes down what became of every member of a batch. Repeatable.
     pub async fn settle(&self, no: BatchNo, settlement: Settlement) -> Result<(), LedgerError> {
         self.repeatable(move |transaction| transaction.settle(no, &settlement))

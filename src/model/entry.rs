@@ -37,7 +37,7 @@ pub enum EntryEvent {
     LookupFailed,
     /// Its look-up may be out of date, and is made again.
     Forget,
-    /// What it was skipped for has left the ledger.
+    /// What it was skipped for has left the ledger, or does not hold any more.
     Release,
     /// Its batch was taken apart: nothing has ever left for it.
     Unseal,
@@ -173,6 +173,9 @@ impl SkipReason {
     }
 }
 
+/// The word for a `not_found` that rests on groups: nobody was asked for the email alone. Without it somebody was.
+pub const IN_NO_GROUP: &str = "groups";
+
 /// On what a confirmation rests, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
@@ -256,7 +259,7 @@ mod tests {
     #[test]
     fn a_run_has_no_way_out_of_final_states() {
         for state in EntryState::ALL {
-            // A run never releases: that comes of taking a list out. What is too old is forgotten before a run, and failed
+            // Releases come of taking a list out, or of evidence that was contradicted. What is too old is forgotten before a run, and failed
             // entries are tried again only where a person says so.
             let of_others = [
                 EntryEvent::Forget,

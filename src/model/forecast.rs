@@ -235,7 +235,7 @@ mod tests {
             ..TERMS
         };
         let forecast = forecast(&work, &many, &costs(sample));
-        assert_eq!(forecast.requests.looking_up, 298 + 2_980);
+        assert_eq!(forecast.requests.looking_up, 298 + 2 * 34 + 149);
         assert_eq!(forecast.requests.sending, 50);
         assert_eq!(forecast.at_most, 29_800, "they could all turn out to need it");
     }

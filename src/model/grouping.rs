@@ -5,13 +5,18 @@
 //! concluded from an answer that something speaks against: its emails are asked for alone.
 
 use super::email::Email;
+use super::ids::ProfileId;
 use super::lookup::{Found, bearers};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Bytes of all emails of a group, about as they stand in an address: far below the 8 kB that common servers take.
 const GROUP_BYTES: usize = 4_500;
 /// Characters that separate lists somewhere, or that some filter takes for a wildcard.
-const SEPARATORS: [char; 9] = [',', ';', '|', '"', '\'', ' ', '%', '*', '\\'];
+const SEPARATORS: [char; 8] = [',', ';', '|', '"', ' ', '%', '*', '\\'];
+/// What stands for all characters beyond ASCII in a kind.
+const BEYOND_ASCII: char = 'é';
+/// Characters that are in so many emails that a probe without them would be none.
+const USUAL: [char; 2] = ['-', '_'];
 /// Answers that contradict what is known otherwise, after which no more groups are asked for.
 const CONTRADICTIONS_LIMIT: u32 = 3;
 /// Groups in a row that the tenant refused, after which no more are asked for.
@@ -102,8 +107,27 @@ pub fn cut<'a>(emails: impl IntoIterator<Item = &'a str>, most: usize) -> usize 
     emails.into_iter().take(most).take_while(fits).count().max(1)
 }
 
-/// Whether an email can be told from its neighbours in a list.
+/// Which characters an email has that a filter may treat in a way of its own: a list of emails of one kind is read as each
+/// of them is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind(BTreeSet<char>);
+
+impl Kind {
+    /// The kind of an email.
+    pub fn of(email: &str) -> Self {
+        let unusual = |letter: &char| !(letter.is_ascii_alphanumeric() || ['@', '.'].contains(letter));
+        let name = |letter: char| if letter.is_ascii() { letter } else { BEYOND_ASCII };
+        Self(email.chars().filter(unusual).map(name).collect())
+    }
+}
+
+/// Whether an email has nothing but the characters that all lists take.
 pub fn is_plain(email: &str) -> bool {
+    Kind::of(email).0.iter().all(|letter| USUAL.contains(letter))
+}
+
+/// Whether an email can stand in a list at all.
+pub fn may_stand_in_list(email: &str) -> bool {
     !email.contains(SEPARATORS)
 }
 
@@ -118,6 +142,11 @@ pub fn sort_out(asked: &[Email], found: Vec<Found>) -> Result<Vec<Vec<Found>>, S
         .map(|(place, email)| (email.as_str(), place))
         .collect();
     let mut sorted: Vec<Vec<Found>> = asked.iter().map(|_| Vec::new()).collect();
+    let distinct: HashSet<&ProfileId> = found.iter().map(|found| &found.profile).collect();
+    if distinct.len() < found.len() {
+        // Whoever a repeated row has taken the place of is on no page.
+        return Err(Setback::Contradicted("it returns one profile several times"));
+    }
     for found in found {
         let folded = found.email.trim().to_lowercase();
         match places.get(folded.as_str()) {
@@ -130,7 +159,7 @@ pub fn sort_out(asked: &[Email], found: Vec<Found>) -> Result<Vec<Vec<Found>>, S
         }
     }
     for (email, found) in asked.iter().zip(&mut sorted) {
-        // The same profile twice is one profile; `bearers` also has the last word on what bearing an email is.
+        // `bearers` has the last word on what bearing an email is.
         let distinct: Vec<Found> = bearers(email, found).into_iter().cloned().collect();
         *found = distinct;
     }
@@ -140,7 +169,6 @@ pub fn sort_out(asked: &[Email], found: Vec<Found>) -> Result<Vec<Vec<Found>>, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::ProfileId;
 
     #[test]
     fn groups_shrink_with_what_the_tenant_takes() {
@@ -195,7 +223,16 @@ mod tests {
             cut([format!("{}@example.com", "x".repeat(9_000)).as_str()], 90),
             1
         );
-        assert!(is_plain("o+b.c-d_e@example.com") && !is_plain("\"a,b\"@example.com"));
+        assert!(is_plain("b.c-d_e@example.com"));
+        for odd in ["o+b@example.com", "o'b@example.com", "\u{f6}@example.com"] {
+            assert!(!is_plain(odd) && may_stand_in_list(odd), "{odd}");
+        }
+        assert!(!may_stand_in_list("\"a,b\"@example.com"));
+        assert_eq!(
+            Kind::of("a'b+\u{e4}+c@example.com"),
+            Kind::of("\u{f6}'+'@example.org")
+        );
+        assert_ne!(Kind::of("a+b@example.com"), Kind::of("ab@example.com"));
     }
 
     #[test]
@@ -215,11 +252,12 @@ mod tests {
             found("p2", "Bob@example.com "),
             found("p1", "ann@example.com"),
             found("p3", "bob@EXAMPLE.com"),
-            found("p1", "ann@example.com"),
         ];
         let sorted = sort_out(&asked, answer.clone()).unwrap();
         let counts: Vec<usize> = sorted.iter().map(Vec::len).collect();
         assert_eq!(counts, [1, 2, 0]);
+        let twice = [answer.clone(), vec![found("p1", "ann@example.com")]].concat();
+        assert!(matches!(sort_out(&asked, twice), Err(Setback::Contradicted(_))));
         let stray = vec![found("p9", "joann@example.com")];
         assert!(matches!(
             sort_out(&asked, [answer, stray].concat()),

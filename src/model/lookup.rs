@@ -35,6 +35,8 @@ pub enum Verdict {
         /// The profile and what it holds, where there is one.
         profile: Option<(ProfileId, Vec<Handle>)>,
     },
+    /// Nobody bears the email, as groups say: nobody was asked for it alone.
+    InNoGroup,
     /// Several profiles bear the email.
     Ambiguous {
         /// All of them, in the tenant's order.

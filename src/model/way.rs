@@ -120,31 +120,45 @@ impl Sample {
     }
 }
 
-/// One in so many entries that a scan settles is looked up as well, within these bounds: who is listed and who is found
-/// need not be the same people.
+/// One in so many entries that would be settled without being asked for alone is asked for alone as well, within these
+/// bounds: who is listed, or answered for in a group, and who is found need not be the same people.
 const CHECK_ONE_IN: u64 = 20;
-const CHECKS: std::ops::RangeInclusive<u64> = 50..=500;
+/// The least of them.
+pub const ASKED_ALONE_AT_LEAST: u64 = 50;
+const ASKED_ALONE_AT_MOST: u64 = 500;
 
-/// How many of the entries that a scan settles are looked up before anything is concluded from it.
-pub fn scan_checks(settled: u64) -> u64 {
+/// How many of so many entries are asked for alone before anything is concluded about the others.
+pub fn checks(settled: u64) -> u64 {
     (settled / CHECK_ONE_IN)
-        .clamp(*CHECKS.start(), *CHECKS.end())
+        .clamp(ASKED_ALONE_AT_LEAST, ASKED_ALONE_AT_MOST)
         .min(settled)
 }
 
+/// About how many requests it takes until so many are known to be missing whom no group held: two more groups of which
+/// a tenth are known ones, and a share of them alone.
+pub fn missing_lookups(missing: f64, group: usize) -> f64 {
+    if group < 10 || missing <= ASKED_ALONE_AT_LEAST as f64 {
+        return missing;
+    }
+    let alone = (missing / CHECK_ONE_IN as f64).max(ASKED_ALONE_AT_LEAST as f64);
+    2.0 * (missing / (group as f64 * 0.9)).ceil() + alone
+}
+
 impl Way {
-    /// About how many requests it takes to look so many emails up, of which this share will be missing: each of those is asked
-    /// for twice.
+    /// About how many requests it takes to look so many emails up, of which this share will be missing: each of those is
+    /// asked for twice, or in three groups.
     pub fn lookups(self, emails: u64, missing_share: f64) -> u64 {
         let emails = emails as f64;
         let alone = emails * missing_share;
-        let checks = scan_checks((emails - alone) as u64) as f64;
+        let checks = checks((emails - alone) as u64) as f64;
         let requests = match self {
             Self::One => emails + alone,
-            Self::Many { group } => emails / group as f64 + alone,
+            Self::Many { group } => emails / group as f64 + missing_lookups(alone, group),
             // Whoever a scan does not see is asked for in groups first, where that is possible.
             Self::Scan { pages, group: 1 } => pages as f64 + checks + alone,
-            Self::Scan { pages, group } => pages as f64 + checks + alone / group as f64 + alone,
+            Self::Scan { pages, group } => {
+                pages as f64 + checks + alone / group as f64 + missing_lookups(alone, group)
+            }
         };
         requests.ceil() as u64
     }
@@ -268,15 +282,15 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_missing_is_asked_for_alone() {
+    fn whoever_is_missing_is_asked_for_in_two_more_groups_and_a_share_alone() {
         let many = Way::Many { group: 100 };
         assert_eq!(many.lookups(10_000, 0.0), 100);
-        assert_eq!(many.lookups(10_000, 0.05), 600);
+        assert_eq!(many.lookups(10_000, 0.05), 100 + 2 * 6 + 50);
         assert_eq!(Way::One.lookups(10_000, 0.05), 10_500);
         let scan = |group| Way::Scan { pages: 200, group }.lookups(10_000, 0.05);
-        assert_eq!((scan(1), scan(100)), (200 + 475 + 500, 200 + 475 + 505));
+        assert_eq!((scan(1), scan(100)), (200 + 475 + 500, 200 + 475 + 5 + 62));
         assert_eq!(
-            [0, 30, 100, 4_000, 1_000_000].map(scan_checks),
+            [0, 30, 100, 4_000, 1_000_000].map(super::checks),
             [0, 30, 50, 200, 500]
         );
         let sample = Sample {

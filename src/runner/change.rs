@@ -9,6 +9,8 @@ use crate::model::entry::EntryState;
 pub enum Change {
     None,
     LookedUp(Vec<EntryState>),
+    /// So many are pending again who were skipped.
+    Released(usize),
     Sealed(usize),
     Accepted,
     Doubted,
@@ -27,6 +29,7 @@ impl Change {
         match self {
             Change::None => {}
             Change::LookedUp(states) => states.iter().for_each(|to| moved(EntryState::Pending, *to, 1)),
+            Change::Released(entries) => moved(EntryState::Skipped, EntryState::Pending, *entries),
             Change::Sealed(members) => moved(EntryState::Resolved, EntryState::Batched, *members),
             Change::Accepted => {
                 progress.accepted += 1;

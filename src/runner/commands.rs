@@ -22,6 +22,8 @@ pub enum Command {
     LookUp(Question),
     /// Ask once more for entries that nobody was found for, or that were refused.
     AskAgain(Doubtful),
+    /// Take back what was concluded from groups alone.
+    Release,
     /// Write verdicts down.
     Record(Vec<(EntryId, Verdict)>),
     /// Fix the members of a new batch: so many of the resolved entries.
@@ -53,6 +55,8 @@ pub enum Report {
     LookedUp(usize, LookedUp),
     /// Entries were asked for once more.
     AskedAgain(AskedAgain),
+    /// These are pending again, since groups do not say who is missing.
+    Released(Vec<PendingEntry>),
     /// So many verdicts are written down, and so many of them are of entries that want to be sent.
     Recorded(usize, u64),
     /// A batch is sealed, with so many members.
@@ -86,6 +90,8 @@ pub enum Work {
     LookUp(usize),
     /// Asking once more.
     AskAgain,
+    /// Taking back.
+    Release,
     /// The recording of so many verdicts.
     Record(usize),
     /// A seal.

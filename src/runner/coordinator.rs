@@ -177,6 +177,7 @@ impl Coordinator {
                 }
             }
             Report::AskedAgain(asked) => self.lookups.asked_again(asked),
+            Report::Released(entries) => self.lookups.released(entries),
             Report::Recorded(verdicts, resolved) => {
                 self.lookups.recorded(verdicts);
                 self.resolved += resolved;
@@ -281,6 +282,7 @@ impl Coordinator {
             Work::Scan => self.lookups.scanned(),
             Work::LookUp(asked) => self.lookups.gave_up(asked),
             Work::AskAgain => self.lookups.gave_up_asking_again(),
+            Work::Release => self.lookups.release_failed(),
             Work::Record(verdicts) => self.lookups.recorded(verdicts),
             Work::Seal => self.sealing -= 1,
             Work::Send => self.sending -= 1,
@@ -370,6 +372,11 @@ impl Coordinator {
     /// Entries that no group has settled, and that are still to be asked for alone.
     pub fn alone(&self) -> u64 {
         self.lookups.follow_ups() as u64
+    }
+
+    /// Entries that no group has held, and that nothing is decided about yet.
+    pub fn undecided(&self) -> u64 {
+        self.lookups.undecided() as u64
     }
 
     /// Entries of which one answer is known that is not enough.

@@ -6,9 +6,10 @@
 
 use super::bursts::{Bursts, Provisional};
 use super::commands::{AskedAgain, Command};
+use super::misses::{Groups, Known, Missed, Misses, Next};
 use super::scan::Step;
 use crate::ledger::PendingEntry;
-use crate::model::grouping::{CHECK_ONE_IN, Grouping, Setback, cut, is_plain};
+use crate::model::grouping::{CHECK_ONE_IN, Grouping, Kind, Setback, cut, is_plain, may_stand_in_list};
 use crate::model::ids::EntryId;
 use crate::model::lookup::Verdict;
 use std::collections::VecDeque;
@@ -25,8 +26,8 @@ pub enum Question {
     Alone {
         /// The entry.
         entry: PendingEntry,
-        /// Whether the answer to a group held nobody for it, so that somebody found now contradicts that answer.
-        missed: bool,
+        /// What groups have said of it, which somebody found now contradicts.
+        groups: Groups,
     },
     /// Who bears these emails.
     Group {
@@ -34,6 +35,13 @@ pub enum Question {
         entries: Vec<PendingEntry>,
         /// Whether one of them is asked for alone as well, to see whether the answers agree.
         check: bool,
+    },
+    /// Who bears these emails, some of which no group has held: asked in the company of known ones of the same kind.
+    InCompany {
+        /// The entries.
+        entries: Vec<Missed>,
+        /// Those who must be found for the answer to count.
+        company: Vec<Known>,
     },
 }
 
@@ -43,18 +51,20 @@ impl Question {
         match self {
             Self::Alone { .. } => 1,
             Self::Group { entries, .. } => entries.len(),
+            Self::InCompany { entries, .. } => entries.len(),
         }
     }
 }
 
-/// What a question led to. Each of its entries is in exactly one of the five lists.
+/// What a question led to. Each of its entries is in exactly one of the first five lists.
 #[derive(Default)]
 pub struct LookedUp {
     /// Entries with their verdicts.
     pub verdicts: Vec<(EntryId, Verdict)>,
-    /// Entries that the answer to their group held nobody for: they are asked for alone.
-    pub missed: Vec<PendingEntry>,
-    /// The same, where nobody could witness that the search worked: they are asked for alone as if for the first time.
+    /// Entries that the answer to their group held nobody for.
+    pub missed: Vec<Missed>,
+    /// Entries that are to be asked for alone as if for the first time: nobody could witness that the search worked, or
+    /// that groups can hold such emails.
     pub unwitnessed: Vec<PendingEntry>,
     /// Entries of which one answer is not enough.
     pub provisional: Vec<Provisional>,
@@ -64,6 +74,12 @@ pub struct LookedUp {
     pub again: Vec<PendingEntry>,
     /// What speaks against asking in groups.
     pub setback: Option<Setback>,
+    /// Emails of which it is known now who bears them.
+    pub known: Vec<Known>,
+    /// Known ones of this kind were not found in a group.
+    pub refused: Option<Kind>,
+    /// Whether the question was about one of a share.
+    pub of_share: bool,
 }
 
 /// See the module's documentation.
@@ -87,8 +103,18 @@ pub struct Lookups {
     /// Entries that the questions under way are about.
     asked: usize,
     bursts: Bursts,
+    misses: Misses,
+    /// Whether what was concluded from groups in this ledger is to be taken back, or is being taken back.
+    release: Option<Release>,
     to_record: Vec<(EntryId, Verdict)>,
     recording: usize,
+}
+
+/// How far it is taken back what was concluded from groups.
+#[derive(Debug, PartialEq, Eq)]
+enum Release {
+    Due,
+    UnderWay,
 }
 
 /// Where the reading of all profiles is.
@@ -118,6 +144,8 @@ impl Lookups {
             questions: 0,
             asked: 0,
             bursts: Bursts::new(),
+            misses: Misses::default(),
+            release: None,
             to_record: Vec::new(),
             recording: 0,
         }
@@ -152,6 +180,9 @@ impl Lookups {
             found,
             again,
             setback,
+            known,
+            refused,
+            of_share,
         } = looked_up;
         self.to_record.extend(verdicts);
         if found {
@@ -160,10 +191,20 @@ impl Lookups {
         provisional
             .into_iter()
             .for_each(|result| self.bursts.take(result));
-        let alone = |entry| Question::Alone { entry, missed: true };
-        self.follow_ups.extend(missed.into_iter().map(alone));
-        self.follow_ups
-            .extend(unwitnessed.into_iter().map(|entry| question(vec![entry], false)));
+        known.into_iter().for_each(|known| self.misses.note(known));
+        refused.into_iter().for_each(|kind| self.misses.refuse(kind));
+        if of_share {
+            self.misses.answered();
+        }
+        if let Some(Setback::Contradicted(_)) = setback {
+            self.contradict();
+        }
+        let alone: Vec<_> = missed
+            .into_iter()
+            .filter_map(|missed| self.misses.take(missed))
+            .collect();
+        self.ask_alone(alone, Groups::Missed);
+        self.ask_alone(unwitnessed, Groups::NotAsked);
         let Some(setback) = setback else {
             if asked > 1 {
                 self.grouping.went_well();
@@ -182,6 +223,31 @@ impl Lookups {
                 .push_back(question(again.by_ref().take(size).collect(), false));
         }
         said
+    }
+
+    fn ask_alone(&mut self, entries: impl IntoIterator<Item = PendingEntry>, groups: Groups) {
+        let alone = |entry| Question::Alone { entry, groups };
+        self.follow_ups.extend(entries.into_iter().map(alone));
+    }
+
+    /// An answer to a group was not true: nothing that rests on whom groups do not hold stands any more.
+    fn contradict(&mut self) {
+        if !self.misses.is_contradicted() {
+            self.release = Some(Release::Due);
+        }
+        let alone = self.misses.contradict();
+        self.ask_alone(alone, Groups::Missed);
+    }
+
+    /// What was concluded from groups is taken back: these are to be asked for alone.
+    pub fn released(&mut self, entries: Vec<PendingEntry>) {
+        self.release = None;
+        self.ask_alone(entries, Groups::Missed);
+    }
+
+    /// It was not taken back.
+    pub fn release_failed(&mut self) {
+        self.release = None;
     }
 
     /// A question about so many entries will not be answered.
@@ -230,7 +296,17 @@ impl Lookups {
 
     /// Entries that may turn out to be resolved.
     pub fn open(&self) -> usize {
-        self.asked + self.follow_ups() + self.bursts.open() + self.to_record.len() + self.recording
+        self.asked
+            + self.follow_ups()
+            + self.bursts.open()
+            + self.misses.open()
+            + self.to_record.len()
+            + self.recording
+    }
+
+    /// Entries that no group has held, and that nothing is decided about yet.
+    pub fn undecided(&self) -> usize {
+        self.misses.open()
     }
 
     /// Entries that questions are about which follow from the answers to others.
@@ -254,12 +330,14 @@ impl Lookups {
 
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.under_way() == 0 && self.recording == 0 && !self.refilling
+        let is_releasing = self.release == Some(Release::UnderWay);
+        self.under_way() == 0 && self.recording == 0 && !self.refilling && !is_releasing
     }
 
     /// Whether every entry of the ledger has its verdict.
     pub fn is_over(&self) -> bool {
-        self.scan == Scan::Over && self.no_more_pending && self.pending.is_empty() && self.open() == 0
+        let is_asked = self.scan == Scan::Over && self.no_more_pending && self.pending.is_empty();
+        is_asked && self.open() == 0 && self.release.is_none()
     }
 
     /// Has what was learned written down, all of it at once.
@@ -278,28 +356,24 @@ impl Lookups {
             commands.extend(self.next_of_scan(may_ask));
             return;
         }
+        if self.release.is_some() {
+            self.take_back(commands);
+            return;
+        }
         let mut room = usize::try_from(room).unwrap_or(usize::MAX);
         let before = self.questions;
         while !self.bursts.holds_others()
             && self.questions < self.places
             && self.recording < RECORDING_LIMIT
             && may_ask(self.questions - before)
+            && let Some(question) = self.next_question(&mut room)
         {
-            let question = match self.follow_ups.pop_front() {
-                Some(question) => question,
-                None => match self.next(room) {
-                    Some(question) => {
-                        room -= question.entries();
-                        question
-                    }
-                    None => break,
-                },
-            };
             self.questions += 1;
             self.asked += question.entries();
             commands.push(Command::LookUp(question));
         }
-        let at_rest = self.questions == 0 && self.recording == 0 && self.to_record.is_empty();
+        self.record(commands);
+        let at_rest = self.questions == 0 && self.recording == 0 && self.misses.open() == 0;
         if may_ask(self.questions - before)
             && let Some(doubtful) = self.bursts.due(self.questions == 0, at_rest && !self.refilling)
         {
@@ -331,28 +405,98 @@ impl Lookups {
         Some(Command::Scan(step, requests))
     }
 
-    /// The next question about entries that nobody has asked for.
-    fn next(&mut self, room: usize) -> Option<Question> {
-        let most = self.grouping.size().min(room);
-        if most == 0 {
-            return None;
+    /// Has it taken back what was concluded from groups, once all of that is written down.
+    fn take_back(&mut self, commands: &mut Vec<Command>) {
+        if self.release == Some(Release::Due) && self.recording == 0 {
+            self.release = Some(Release::UnderWay);
+            commands.push(Command::Release);
         }
-        // One that may have to be spelled in several ways is asked for in all of them.
-        let plain = |entry: &PendingEntry| is_plain(&entry.email) && entry.spellings.is_empty();
-        if most == 1 || !self.pending.front().is_some_and(plain) {
-            let entry = self.pending.pop_front()?;
-            return Some(question(vec![entry], false));
+    }
+
+    /// The next question: one that follows from others, then about entries that nobody has asked for, then about those whom
+    /// groups did not hold, in groups that are full, or where nothing else is left.
+    fn next_question(&mut self, room: &mut usize) -> Option<Question> {
+        loop {
+            if let Some(question) = self.follow_ups.pop_front() {
+                return Some(question);
+            }
+            if let Some(question) = self.of_the_missed(false) {
+                return Some(question);
+            }
+            if self.follow_ups.is_empty()
+                && let Some(question) = self.next(room)
+            {
+                return Some(question);
+            }
+            if !self.follow_ups.is_empty() {
+                continue;
+            }
+            let all_asked = self.pending.is_empty() && self.no_more_pending || *room == 0;
+            let at_rest = self.questions == 0 && !self.refilling && all_asked;
+            if !at_rest {
+                return None;
+            }
+            let question = self.of_the_missed(true);
+            if question.is_some() || self.follow_ups.is_empty() {
+                return question;
+            }
         }
-        if self.pending.len() < most && !self.no_more_pending && !self.few_first {
+    }
+
+    /// The next question about those whom groups did not hold; what else becomes of them is done.
+    fn of_the_missed(&mut self, at_rest: bool) -> Option<Question> {
+        loop {
+            match self.misses.next(self.grouping.size(), at_rest)? {
+                Next::Group(entries, company) => return Some(Question::InCompany { entries, company }),
+                Next::Believed(entries) => {
+                    let verdict = |entry: PendingEntry| (entry.id, Verdict::InNoGroup);
+                    self.to_record.extend(entries.into_iter().map(verdict));
+                }
+                Next::Alone(entries, groups) => {
+                    self.ask_alone(entries, groups);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The next question about entries that nobody has asked for. Those that cannot stand among the others on the way to it
+    /// become questions of their own, or wait for others of their kind.
+    fn next(&mut self, room: &mut usize) -> Option<Question> {
+        let most = self.grouping.size().min(*room);
+        if most > 1 && self.pending.len() < most && !self.no_more_pending && !self.few_first {
             // A few more are on their way from the ledger, and half a group costs as much as a whole one.
             return None;
         }
-        let neighbours = self.pending.iter().take_while(|entry| plain(entry));
-        let size = cut(neighbours.map(|entry| entry.email.as_str()), most);
-        let entries = self.pending.drain(..size).collect();
+        let mut group: Vec<PendingEntry> = Vec::new();
+        while group.len() < most.min(group.len() + *room)
+            && let Some(entry) = self.pending.pop_front()
+        {
+            *room -= 1;
+            // One that may have to be spelled in several ways is asked for in all of them.
+            if most == 1 || !entry.spellings.is_empty() || !may_stand_in_list(&entry.email) {
+                self.ask_alone([entry], Groups::NotAsked);
+                if most == 1 {
+                    return None;
+                }
+            } else if is_plain(&entry.email) {
+                group.push(entry);
+            } else {
+                let alone = self.misses.take(Missed { entry, times: 0 });
+                self.ask_alone(alone, Groups::NotAsked);
+            }
+        }
+        if group.is_empty() {
+            return None;
+        }
+        let size = cut(group.iter().map(|entry| entry.email.as_str()), most);
+        for entry in group.drain(size..).rev() {
+            *room += 1;
+            self.pending.push_front(entry);
+        }
         let check = self.groups.is_multiple_of(CHECK_ONE_IN);
         self.groups += 1;
-        Some(question(entries, check))
+        Some(question(group, check))
     }
 }
 
@@ -361,7 +505,10 @@ fn question(mut entries: Vec<PendingEntry>, check: bool) -> Question {
         return Question::Group { entries, check };
     }
     let entry = entries.pop().expect("BUG: a question about nobody");
-    Question::Alone { entry, missed: false }
+    Question::Alone {
+        entry,
+        groups: Groups::NotAsked,
+    }
 }
 
 #[cfg(test)]
@@ -437,7 +584,7 @@ mod tests {
         };
         lookups.pending.push_back(odd);
         lookups.pending.push_back(entry(4));
-        assert_eq!(sizes(&mut lookups, u64::MAX), [2, 1, 1]);
+        assert_eq!(sizes(&mut lookups, u64::MAX), [3, 1]);
     }
 
     #[test]
@@ -445,7 +592,12 @@ mod tests {
         let mut lookups = lookups(50, 100);
         assert_eq!(sizes(&mut lookups, 50), [50]);
         let looked_up = LookedUp {
-            missed: vec![entry(7), entry(9)],
+            missed: [7, 9]
+                .map(|id| Missed {
+                    entry: entry(id),
+                    times: 1,
+                })
+                .into(),
             ..LookedUp::default()
         };
         assert_eq!(lookups.looked_up(50, looked_up), None);
@@ -488,7 +640,14 @@ mod tests {
             ..LookedUp::default()
         };
         lookups.looked_up(3, looked_up);
-        assert_eq!(sizes(&mut lookups, u64::MAX), [1, 1, 1]);
+        let mut commands = Vec::new();
+        lookups.commands(u64::MAX, |_| true, &mut commands);
+        assert!(
+            commands == [Command::Release],
+            "what rested on groups is taken back first"
+        );
+        lookups.released(vec![entry(9)]);
+        assert_eq!(sizes(&mut lookups, u64::MAX), [1, 1, 1, 1]);
     }
 
     #[test]

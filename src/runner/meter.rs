@@ -14,7 +14,7 @@ use crate::model::entry::EntryState;
 use crate::model::forecast::{self, Costs, Forecast, Terms, Work};
 use crate::model::sample::looks;
 use crate::model::spent::Cause;
-use crate::model::way::Way;
+use crate::model::way::{Way, missing_lookups};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -65,6 +65,8 @@ pub struct Seen {
     pub alone: u64,
     /// Entries of which one answer is known that is not enough: they are asked for once more.
     pub once_more: u64,
+    /// Entries that no group has held, and that nothing is decided about yet.
+    pub undecided: u64,
     /// About how many pages a scan still has to read; `None` once it is over.
     pub pages_left: Option<u64>,
     /// How long nothing departs from now on, as far as that is known.
@@ -174,7 +176,7 @@ impl Meter {
 
     fn left(&mut self, progress: &Progress, seen: Seen) -> Option<Duration> {
         let mut work = self.work(progress);
-        work.pending = work.pending.saturating_sub(seen.once_more);
+        work.pending = work.pending.saturating_sub(seen.once_more + seen.undecided);
         let terms = Terms {
             room: seen.room,
             way: self.way(seen),
@@ -187,14 +189,19 @@ impl Meter {
         let begun = asked.saturating_sub(progress.settling_took) as f64;
         let begun = begun.min(work.accepted as f64 * costs.settling());
         let unsent = left.requests.sending > 0;
-        if !unsent && work.pending + seen.once_more == 0 && work.accepted == 0 {
+        if !unsent && work.pending + seen.once_more + seen.undecided == 0 && work.accepted == 0 {
             // Doubts only, if anything: what decides them, and when, cannot be foreseen.
             return None;
         }
         let missing = self.missing(progress, &left) * costs.settling() * self.read_back_share();
         // Those are counted like everybody else, and cost a request of their own for certain.
         let alone = seen.alone as f64 * costs.lookup;
-        let requests = left.requests.total() as f64 - begun - missing + alone + seen.once_more as f64;
+        // Those are decided about together with others that no group will hold.
+        let (group, others) = (self.terms.way.group(), work.pending as f64 * costs.missing);
+        let both = missing_lookups(others + seen.undecided as f64, group);
+        let undecided = both - missing_lookups(others, group);
+        let more = alone + undecided + seen.once_more as f64;
+        let requests = left.requests.total() as f64 - begun - missing + more;
         let asking = requests.max(0.0) / self.pace.rate()?;
         let busy = asking.max(self.sending(&left, &work));
         // The halt that is on is known; further ones are only expected.
@@ -235,7 +242,8 @@ impl Meter {
         let (start, seen_first) = &self.start;
         let pending = |progress: &Progress| progress.in_state(EntryState::Pending);
         // Whoever is asked for once more counts as looked up, with what that will have cost.
-        let looked_up = pending(start).saturating_sub(pending(progress)) + seen.once_more;
+        let open = seen.once_more + seen.undecided;
+        let looked_up = pending(start).saturating_sub(pending(progress)) + open;
         let sending = [
             EntryState::Resolved,
             EntryState::Batched,
@@ -254,7 +262,8 @@ impl Meter {
         let lookups = if by_arithmetic == 0 {
             0
         } else {
-            seen.lookups - seen_first.lookups + seen.once_more
+            let undecided = missing_lookups(seen.undecided as f64, self.terms.way.group());
+            seen.lookups - seen_first.lookups + seen.once_more + undecided as u64
         };
         let few = way_costs(EXPECTED_LOOKUPS.max(self.terms.way.group() as u64)).max(1);
         let scanned = matches!(self.terms.way, Way::Scan { .. }) && seen.pages_left.is_none();

@@ -4,7 +4,7 @@
 //! supports, `plan` reckons, and then `run` goes on with whatever the ledger says is left: `scan` and `resolve` look
 //! entries up (`again` those of whom one answer is not enough), `send` sends batches, `settle` learns what became of those that were accepted, `doubt` whether the others
 //! arrived, and `adoption` waits for what the original of a copied ledger has sent. The stages do not know each other;
-//! `coordinator`, with `lookups` and `bursts` in it, decides who is next, `run` carries it out. `look`, `readback`,
+//! `coordinator`, with `lookups`, `bursts` and `misses` in it, decides who is next, `run` carries it out. `look`, `readback`,
 //! `handles`, `known` and `lists` are what several of them ask.
 //!
 //! Deliberately absent: printing. What happens is told as [`event::Event`]s.
@@ -30,6 +30,7 @@ mod look;
 pub mod lookups;
 mod members;
 mod meter;
+pub mod misses;
 pub mod pilot;
 pub mod plan;
 pub mod preflight;

@@ -5,19 +5,20 @@
 //!
 //! The answer to a group of emails counts only if it stands whole on one page, since pages may shift between two
 //! requests, and if nothing in it contradicts the question. It settles whom it holds; whoever it does not hold is asked
-//! for alone before anybody is called not found.
+//! for in more groups, or alone, before anybody is called not found.
 
 use super::bursts::Provisional;
 use super::context::{Context, GaveUp, Halt, find_nobody};
 use super::known::{folds_case, search_works};
 use super::lists::{Held, held_of};
 use super::lookups::{LookedUp, Question};
+use super::misses::{Groups, Known, Missed};
 use crate::api::pacing::Class;
 use crate::api::{Page, Slice, Tenant, Wanted};
 use crate::ledger::PendingEntry;
 use crate::model::email::Email;
 use crate::model::entry::SkipReason;
-use crate::model::grouping::{Setback, sort_out};
+use crate::model::grouping::{Kind, Setback, sort_out};
 use crate::model::ids::ProfileId;
 use crate::model::lookup::{Found, Verdict, bearers, judge};
 use crate::model::outcome::ReadFailure;
@@ -39,18 +40,23 @@ const TOO_LONG: [u16; 4] = [400, 413, 414, 431];
 /// Asks one question.
 pub async fn look_up<T: Tenant>(context: &Context<T>, question: Question) -> Result<LookedUp, Halt> {
     match question {
-        Question::Alone { entry, missed } => look_up_alone(context, entry, missed).await,
+        Question::Alone { entry, groups } => look_up_alone(context, entry, groups).await,
         Question::Group { entries, check } => look_up_group(context, entries, check).await,
+        Question::InCompany { entries, company } => look_up_in_company(context, entries, &company).await,
     }
 }
 
 async fn look_up_alone<T: Tenant>(
     context: &Context<T>,
     entry: PendingEntry,
-    missed: bool,
+    groups: Groups,
 ) -> Result<LookedUp, Halt> {
+    let missed = groups != Groups::NotAsked;
     let finding = find(context, &entry).await.or_else(given_up)?;
-    let mut looked_up = LookedUp::default();
+    let mut looked_up = LookedUp {
+        of_share: groups == Groups::Share,
+        ..LookedUp::default()
+    };
     if missed && finding.at_once {
         let why = "it leaves out a profile that it returns when asked for it alone";
         looked_up.setback = Some(Setback::Contradicted(why));
@@ -66,8 +72,24 @@ pub(super) fn is_of_somebody(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Resolved { .. } | Verdict::Ambiguous { .. } => true,
         Verdict::Skipped { profile, .. } => profile.is_some(),
-        Verdict::Failed { .. } => false,
+        Verdict::InNoGroup | Verdict::Failed { .. } => false,
     }
+}
+
+/// Who bears the email of an entry with this verdict, where that is one profile.
+fn known_by(entry: &PendingEntry, verdict: &Verdict) -> Option<Known> {
+    let (Verdict::Resolved { profile, .. }
+    | Verdict::Skipped {
+        profile: Some((profile, _)),
+        ..
+    }) = verdict
+    else {
+        return None;
+    };
+    Some(Known {
+        email: entry.email.clone(),
+        profile: profile.clone(),
+    })
 }
 
 /// What a look-up that was given up leads to, unless its reason turns out to be the tenant's and not its own.
@@ -122,6 +144,7 @@ impl LookedUp {
         } = finding;
         self.found |= is_of_somebody(&verdict);
         if trust == Trust::Firm || is_said_twice {
+            self.known.extend(known_by(&entry, &verdict));
             self.verdicts.push((entry.id, verdict));
         } else {
             self.provisional.push(Provisional { entry, verdict, at });
@@ -361,16 +384,30 @@ async fn look_up_group<T: Tenant>(
     if check && let Some(setback) = check_one(context, &asked, &sorted).await? {
         return Ok(nothing_learned(entries, setback));
     }
+    let missed = entries
+        .into_iter()
+        .map(|entry| Missed { entry, times: 0 })
+        .collect();
+    let mut looked_up = judge_group(context, missed, &sorted).await?;
+    if !is_witnessed {
+        let missed = std::mem::take(&mut looked_up.missed).into_iter();
+        looked_up.unwitnessed = missed.map(|missed| missed.entry).collect();
+    }
+    Ok(looked_up)
+}
+
+/// What the answer to a group leads to.
+async fn judge_group<T: Tenant>(
+    context: &Context<T>,
+    entries: Vec<Missed>,
+    sorted: &[Vec<Found>],
+) -> Result<LookedUp, Halt> {
     let at = Instant::now();
     let mut looked_up = LookedUp::default();
-    for (entry, found) in entries.into_iter().zip(sorted) {
+    for (Missed { entry, times }, found) in entries.into_iter().zip(sorted) {
         if found.is_empty() {
-            let missed = if is_witnessed {
-                &mut looked_up.missed
-            } else {
-                &mut looked_up.unwitnessed
-            };
-            missed.push(entry);
+            let times = times.saturating_add(1);
+            looked_up.missed.push(Missed { entry, times });
             continue;
         }
         let bearers: Vec<&Found> = found.iter().collect();
@@ -378,6 +415,76 @@ async fn look_up_group<T: Tenant>(
         looked_up.take(entry, finding.or_else(given_up)?, false);
     }
     Ok(looked_up)
+}
+
+/// Asks for entries among known ones of their kind, of whom the first and the last stand at the ends. Unless all of
+/// those are found, nothing is learned, and entries of this kind are asked for alone from here on.
+async fn look_up_in_company<T: Tenant>(
+    context: &Context<T>,
+    entries: Vec<Missed>,
+    company: &[Known],
+) -> Result<LookedUp, Halt> {
+    let places = places_among(entries.len(), company.len());
+    let all = entries.len() + company.len();
+    let (mut of_entries, mut of_company) = (entries.iter(), company.iter());
+    let email = |place: usize| {
+        let email = if places.contains(&place) {
+            of_company.next().map(|known| &known.email)
+        } else {
+            of_entries.next().map(|missed| &missed.entry.email)
+        };
+        Email::from_ledger(email.expect("BUG: a place for nobody"))
+    };
+    let asked: Vec<Email> = (0..all).map(email).collect();
+    let alone = |entries: Vec<Missed>| entries.into_iter().map(|missed| missed.entry).collect();
+    let sorted = match ask_together(context, &asked, Class::Lookup).await? {
+        Ok(sorted) => sorted,
+        Err(setback) => {
+            return Ok(LookedUp {
+                unwitnessed: alone(entries),
+                setback: Some(setback),
+                ..LookedUp::default()
+            });
+        }
+    };
+    let is_found =
+        |(known, place): (&Known, &usize)| sorted[*place].iter().any(|found| found.profile == known.profile);
+    if !company.iter().zip(&places).all(is_found) {
+        return Ok(LookedUp {
+            unwitnessed: alone(entries),
+            refused: company.first().map(|known| Kind::of(&known.email)),
+            ..LookedUp::default()
+        });
+    }
+    if entries.iter().all(|missed| missed.times == 0)
+        && let Some(setback) = check_one(context, &asked, &sorted).await?
+    {
+        return Ok(LookedUp {
+            unwitnessed: alone(entries),
+            setback: Some(setback),
+            ..LookedUp::default()
+        });
+    }
+    let of_entries = sorted.into_iter().enumerate();
+    let of_entries: Vec<Vec<Found>> = of_entries
+        .filter_map(|(place, found)| (!places.contains(&place)).then_some(found))
+        .collect();
+    let is_contradicted = |(missed, found): (&Missed, &Vec<Found>)| missed.times > 0 && !found.is_empty();
+    let contradicted = entries.iter().zip(&of_entries).any(is_contradicted);
+    let mut looked_up = judge_group(context, entries, &of_entries).await?;
+    if contradicted {
+        let why = "it left a profile out of one answer that it returns in another";
+        looked_up.setback = Some(Setback::Contradicted(why));
+    }
+    Ok(looked_up)
+}
+
+/// Where so many known ones stand among so many others: first, last, and evenly between.
+fn places_among(others: usize, known: usize) -> Vec<usize> {
+    let last = others + known - 1;
+    (0..known)
+        .map(|number| number * last / known.saturating_sub(1).max(1))
+        .collect()
 }
 
 fn nothing_learned(entries: Vec<PendingEntry>, setback: Setback) -> LookedUp {

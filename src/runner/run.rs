@@ -480,6 +480,7 @@ impl<T: Tenant> Shell<T> {
             room: self.coordinator.room(),
             alone: self.coordinator.alone(),
             once_more: self.coordinator.once_more(),
+            undecided: self.coordinator.undecided(),
             pages_left: self.coordinator.pages_left(),
             ..Seen::at(&view, now)
         };

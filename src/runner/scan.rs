@@ -20,7 +20,7 @@ use crate::model::entry::EntryState;
 use crate::model::ids::{Action, EntryId, Handle, ProfileId};
 use crate::model::lookup::{Found, Verdict, judge};
 use crate::model::walk::{self, Walk};
-use crate::model::way::scan_checks;
+use crate::model::way::checks;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -121,7 +121,7 @@ async fn begin<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
 
 /// Everybody has been seen.
 async fn walked<T: Tenant>(context: &Context<T>) -> Result<Scanned, Halt> {
-    let checks = scan_checks(context.ledger.seen().await?);
+    let checks = checks(context.ledger.seen().await?);
     Ok(Scanned::Further {
         next: Step::Conclude(checks),
         pages_left: Some(0),

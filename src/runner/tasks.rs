@@ -35,6 +35,7 @@ pub async fn carry_out<T: Tenant>(context: Context<T>, command: Command) -> Done
         Command::Scan(step, requests) => scan(context, step, requests).await,
         Command::LookUp(question) => look_up(context, question).await,
         Command::AskAgain(doubtful) => ask_again(context, doubtful).await,
+        Command::Release => release(context).await,
         Command::Record(verdicts) => record(context, verdicts).await,
         Command::Seal(size) => seal(context, size).await,
         Command::Send(no) => send_batch(context, no).await,
@@ -112,6 +113,16 @@ async fn ask_again<T: Tenant>(context: &Context<T>, doubtful: Doubtful) -> Done 
             change: Change::None,
         },
         Err(halt) => halted(Work::AskAgain, halt),
+    }
+}
+
+async fn release<T: Tenant>(context: &Context<T>) -> Done {
+    match context.ledger.release_missing().await {
+        Ok(entries) => Done {
+            change: Change::Released(entries.len()),
+            report: Report::Released(entries),
+        },
+        Err(error) => halted(Work::Release, error.into()),
     }
 }
 

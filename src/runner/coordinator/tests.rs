@@ -1,6 +1,8 @@
 use super::super::lookups::{LookedUp, Question, REFILL_ENTRIES};
+use super::super::misses::{Groups, Known, Missed};
 use super::*;
 use crate::ledger::PendingEntry;
+use crate::model::grouping::Setback;
 use crate::model::ids::{EntryId, ProfileId};
 use crate::model::lookup::Verdict;
 
@@ -34,7 +36,7 @@ fn entry(id: i64) -> PendingEntry {
 fn play(coordinator: &mut Coordinator, entries: i64) -> Vec<Vec<i64>> {
     let mut resolved = std::collections::BTreeSet::new();
     let mut batches: Vec<Vec<i64>> = Vec::new();
-    let mut sent = Vec::new();
+    let (mut sent, mut in_no_group) = (Vec::new(), Vec::new());
     loop {
         let commands = coordinator.commands();
         if commands.is_empty() {
@@ -50,9 +52,14 @@ fn play(coordinator: &mut Coordinator, entries: i64) -> Vec<Vec<i64>> {
                 Command::Scan(..) => Report::Scanned(0),
                 Command::LookUp(question) => Report::LookedUp(question.entries(), answer(question)),
                 Command::AskAgain(_) => unreachable!("everybody is found"),
+                Command::Release => Report::Released(std::mem::take(&mut in_no_group)),
                 Command::Record(verdicts) => {
                     let before = resolved.len();
-                    let wanting = verdicts.iter().filter(|(id, _)| id.0 % 5 != 0);
+                    let (found, missing): (Vec<_>, Vec<_>) = verdicts
+                        .iter()
+                        .partition(|(_, verdict)| *verdict != Verdict::InNoGroup);
+                    in_no_group.extend(missing.into_iter().map(|(id, _)| entry(id.0)));
+                    let wanting = found.into_iter().filter(|(id, _)| id.0 % 5 != 0);
                     resolved.extend(wanting.map(|(id, _)| id.0));
                     Report::Recorded(verdicts.len(), (resolved.len() - before) as u64)
                 }
@@ -82,19 +89,40 @@ fn answer(question: Question) -> LookedUp {
         (entry.id, Verdict::Resolved { profile, held })
     };
     match question {
-        Question::Alone { entry, .. } => LookedUp {
+        Question::Alone { entry, groups } => LookedUp {
             verdicts: vec![verdict(entry)],
+            of_share: groups == Groups::Share,
+            setback: (groups != Groups::NotAsked).then_some(Setback::Contradicted("it left one out")),
             ..LookedUp::default()
         },
         Question::Group { entries, .. } => {
-            let (missed, found): (Vec<_>, Vec<_>) =
-                entries.into_iter().partition(|entry| entry.id.0 % 7 == 0);
-            LookedUp {
-                verdicts: found.into_iter().map(verdict).collect(),
-                missed,
-                ..LookedUp::default()
-            }
+            let missed = entries.into_iter().map(|entry| Missed { entry, times: 0 });
+            of_group(missed.collect(), verdict)
         }
+        Question::InCompany { entries, .. } => of_group(entries, verdict),
+    }
+}
+
+fn of_group(entries: Vec<Missed>, verdict: impl Fn(PendingEntry) -> (EntryId, Verdict)) -> LookedUp {
+    let (missed, found): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|missed| missed.entry.id.0 % 7 == 0);
+    let more = |Missed { entry, times }| Missed {
+        entry,
+        times: times + 1,
+    };
+    let found = found.into_iter().map(|missed| missed.entry);
+    LookedUp {
+        known: found.clone().map(known).collect(),
+        verdicts: found.map(verdict).collect(),
+        missed: missed.into_iter().map(more).collect(),
+        ..LookedUp::default()
+    }
+}
+
+fn known(entry: PendingEntry) -> Known {
+    Known {
+        profile: ProfileId::new(format!("p{}", entry.id)),
+        email: entry.email,
     }
 }
 
