@@ -27,6 +27,10 @@ struct BatchInList {
     #[serde(default)]
     total_count: Option<Value>,
     #[serde(default)]
+    failed_count: Option<Value>,
+    #[serde(default)]
+    success_count: Option<Value>,
+    #[serde(default)]
     status: Option<Value>,
 }
 
@@ -78,6 +82,8 @@ pub(super) fn batches(body: &[u8], page: u32, foreign: &Foreign) -> Result<Optio
             id,
             other_id: names.next(),
             size: number(batch.total_count.as_ref()),
+            failed: number(batch.failed_count.as_ref()),
+            succeeded: number(batch.success_count.as_ref()),
             progress: batch.status.as_ref().and_then(Value::as_str).map(progress),
         }))
     })

@@ -115,6 +115,10 @@ pub struct ListedBatch {
     pub size: Option<u64>,
     /// How far it is, where the list says so.
     pub progress: Option<BatchProgress>,
+    /// How many members failed and how many succeeded, where the list says so.
+    pub failed: Option<u64>,
+    /// See above.
+    pub succeeded: Option<u64>,
 }
 
 impl ListedBatch {

@@ -7,6 +7,7 @@ use super::event::Events;
 use super::known::Known;
 use super::limits::Limits;
 use super::lists::Comparison;
+use super::polls::Polls;
 use super::processing::Processing;
 use super::readback::Together;
 use super::witness::Witnesses;
@@ -141,6 +142,8 @@ pub struct Context<T> {
     pub settle_ends: Arc<Mutex<HashMap<BatchNo, Instant>>>,
     /// How long the tenant has been taking over batches that are not known to be finished.
     pub processing: Processing,
+    /// How far batches are, asked for many at once.
+    pub polls: Polls,
     /// Questions about batches in a row that brought no usable answer, in the whole run.
     pub useless_polls: Arc<AtomicU64>,
     /// Questions about single profiles in a row that brought no usable answer, and when the last of them was given up.
@@ -172,6 +175,7 @@ impl<T> Clone for Context<T> {
             lifetime_ends: self.lifetime_ends.clone(),
             settle_ends: self.settle_ends.clone(),
             processing: self.processing.clone(),
+            polls: self.polls.clone(),
             useless_polls: self.useless_polls.clone(),
             useless_looks: self.useless_looks.clone(),
             calibrated: self.calibrated.clone(),

@@ -33,6 +33,7 @@ mod meter;
 pub mod misses;
 pub mod pilot;
 pub mod plan;
+mod polls;
 pub mod preflight;
 mod processing;
 mod readback;

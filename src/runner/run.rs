@@ -12,6 +12,7 @@ use super::limits::{GRACE, about};
 use super::listing::note_baseline;
 use super::lists::Comparison;
 use super::meter::{Meter, Seen};
+use super::polls::Polls;
 use super::processing::Processing;
 use super::readback::Together;
 use super::retry::retry_accepted;
@@ -98,6 +99,7 @@ pub async fn run<T: Tenant>(
         lifetime_ends: Arc::default(),
         settle_ends: Arc::default(),
         processing: Processing::default(),
+        polls: Polls::default(),
         useless_polls: Arc::default(),
         useless_looks: Arc::default(),
         calibrated: Arc::default(),

@@ -16,6 +16,7 @@ use super::handles;
 use super::lifetime::{failure_lifetime, looks_apart, processing_time, was_unfinished};
 use super::look::{FIRST_WAIT, LONGEST_WAIT, MISSES_A_LOOK, Patience};
 use super::members::Reading;
+use super::polls::ask_how_far;
 use crate::api::{BatchProgress, BatchReport, Tenant};
 use crate::ledger::{Accepted, MemberFate, SealedMember, Settlement};
 use crate::model::entry::Evidence;
@@ -184,7 +185,7 @@ impl<T: Tenant> Settling<'_, T> {
         if self.useless_polls >= USELESS_POLLS_LIMIT {
             return Ok(Polled::Unknown("the tenant does not say how far it is".into()));
         }
-        let answer = self.context.ask_how_far(&id).await;
+        let answer = ask_how_far(self.context, &id).await;
         self.useless_polls = match &answer {
             Ok(_) | Err(GaveUp::Missing) => 0,
             // A token that may not ask now may not ask later either.

@@ -629,6 +629,8 @@ impl Tenant for Api {
                 other_id: None,
                 size: Some(if zero { 0 } else { batch.members.len() as u64 }),
                 progress: Some(progress),
+                failed: None,
+                succeeded: None,
             }
         };
         let items = numbers.into_iter().skip(skipped).take(PAGE).map(row).collect();

@@ -106,6 +106,8 @@ impl State {
             other_id: None,
             id: BatchId::new(format!("b{number}")),
             size: size.filter(|_| !bare),
+            failed: (!bare).then_some(0),
+            succeeded: (!bare).then_some(batch.members.len() as u64),
             progress: (!bare).then(|| self.progress(batch).0),
         }
     }
