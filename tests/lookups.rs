@@ -97,6 +97,7 @@ impl Town {
         match wanted {
             Wanted::Email(wanted) => same(wanted),
             Wanted::Emails(wanted) => wanted.iter().any(|wanted| same(wanted)),
+            Wanted::Ids(_) => false,
             Wanted::Holders(handle) => held.contains(handle),
             Wanted::Everybody => true,
         }

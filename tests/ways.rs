@@ -139,6 +139,7 @@ impl Town {
         Ok(match wanted {
             Wanted::Everybody => true,
             Wanted::Holders(_) => holds,
+            Wanted::Ids(wanted) => wanted.contains(&id),
             Wanted::Email(wanted) if self.character.partial => folded.contains(&wanted.to_lowercase()),
             Wanted::Email(wanted) => wanted.to_lowercase() == folded,
             Wanted::Emails(wanted) => match self.character.together {

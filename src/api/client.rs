@@ -274,6 +274,9 @@ impl Tenant for Client {
             Wanted::Emails(emails) => url
                 .query_pairs_mut()
                 .append_pair("filter[email][in]", &emails.join(",")),
+            Wanted::Ids(ids) => url
+                .query_pairs_mut()
+                .append_pair("filter[id][in]", &ids.join(",")),
             Wanted::Holders(handle) => url
                 .query_pairs_mut()
                 .append_pair("filter[statuses.handle]", handle.as_str()),

@@ -60,6 +60,8 @@ pub enum Wanted<'a> {
     Email(&'a str),
     /// Those that it finds for any of these: `filter[email][in]` \[sdk\], with commas in between \[guess\].
     Emails(&'a [&'a str]),
+    /// Those with these ids: `filter[id][in]` \[sdk\], with commas in between \[guess\].
+    Ids(&'a [&'a str]),
     /// Those that hold a status: `filter[statuses.handle]` \[guess\].
     Holders(&'a Handle),
     /// Everybody, by id: `sort=id` \[guess\].

@@ -69,6 +69,9 @@ pub struct SandboxArgs {
     /// What a filter for many emails does: honoured, ignored, broken, sensitive or short
     #[arg(long, default_value_t = ListFilter::Honoured, hide_short_help = true)]
     filter_in: ListFilter,
+    /// What a filter for many ids does: honoured, ignored, broken or short
+    #[arg(long, default_value_t = ListFilter::Honoured, hide_short_help = true)]
+    filter_ids: ListFilter,
     /// Ignores `filter[statuses.handle]`
     #[arg(long, hide_short_help = true)]
     no_filter_holders: bool,
@@ -162,6 +165,7 @@ impl SandboxArgs {
             retry_after: self.retry_after,
             filter: self.filter,
             filter_in: self.filter_in,
+            filter_ids: self.filter_ids,
             filter_holders: !self.no_filter_holders,
             sort: !self.no_sort,
             url_max: self.url_max,

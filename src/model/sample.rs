@@ -33,7 +33,7 @@ impl Confirm {
             .find(|confirm| confirm.as_str() == word)
     }
 
-    /// How many of `size` members are to be read back, where one request shows as many as `together`.
+    /// How many of `size` members are to be read back, where as many as `together` of one batch cost no more than one.
     ///
     /// A member costs about one request to look up, so a hundredth of the members is about a hundredth
     /// of the requests. Where one request shows many, as many are seen for the price of one.

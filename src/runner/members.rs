@@ -132,7 +132,7 @@ impl Reading {
     /// Looks at everybody who is left, until so many showed nothing. Those come last in the next look, so
     /// that a few who never change cannot hide the others for ever.
     pub async fn look<T: Tenant>(&mut self, context: &Context<T>, misses_limit: usize) -> Result<(), Halt> {
-        let together = context.together.size() > 1 && self.unseen.len() >= WORTHWHILE_MEMBERS;
+        let together = context.together.most() > 1 && self.unseen.len() >= WORTHWHILE_MEMBERS;
         self.look_together(context).await?;
         let apart = looks_apart(context);
         let (mut missed, mut misses, mut overlooked) = (Vec::new(), 0, 0);

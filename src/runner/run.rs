@@ -83,7 +83,7 @@ pub async fn run<T: Tenant>(
     stop_requested: watch::Receiver<bool>,
 ) -> Result<Outcome, LedgerError> {
     let (halting, stop) = watch::channel(false);
-    let together = Together::new(settings.way.group());
+    let together = Together::new(settings.way.group(), job.action);
     let context = Context {
         tenant: tenant.spelled(),
         ledger,

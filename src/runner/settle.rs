@@ -260,11 +260,12 @@ impl<T: Tenant> Settling<'_, T> {
             Confirm::All
         };
         fastrand::shuffle(&mut expected);
-        let together = self.context.together.size();
+        let together = self.context.together.most();
+        let share = self.context.together.share();
         // Whom only another ledger has seen is never taken on trust.
         let (mut to_read, mut trusted): (Vec<_>, Vec<_>) =
             expected.into_iter().partition(|member| member.reused);
-        let rest = trusted.split_off(confirm.members(trusted.len(), together));
+        let rest = trusted.split_off(confirm.members(trusted.len(), share));
         let sampled = trusted.len();
         to_read.append(&mut trusted);
         let all_to_read = to_read.len();

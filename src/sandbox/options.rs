@@ -71,6 +71,8 @@ pub struct Options {
     pub filter: FilterMode,
     /// What `filter[email][in]` does.
     pub filter_in: ListFilter,
+    /// What `filter[id][in]` does.
+    pub filter_ids: ListFilter,
     /// Whether `filter[statuses.handle]` is honoured; otherwise it is ignored.
     pub filter_holders: bool,
     /// Whether `sort=id` is honoured; otherwise it is ignored.
@@ -151,6 +153,7 @@ impl Default for Options {
             retry_after: RetryAfterStyle::Seconds,
             filter: FilterMode::Exact,
             filter_in: ListFilter::Honoured,
+            filter_ids: ListFilter::Honoured,
             filter_holders: true,
             sort: true,
             url_max: 8_000,
@@ -260,7 +263,7 @@ choice! {
 }
 
 choice! {
-    /// What a filter for a list of emails does.
+    /// What a filter for a list of emails or ids does.
     ListFilter, "list filter", "honoured, ignored, broken, sensitive or short" {
         /// It finds whoever a filter for one email finds, for each of them.
         Honoured = "honoured",

@@ -103,8 +103,13 @@ fn statuses(tenant: &Tenant, question: &Question) -> Response {
 }
 
 fn profiles(tenant: &Tenant, question: &Question) -> Response {
-    let lists = question.value("filter[email][in]").is_some();
-    if lists && tenant.options.filter_in == ListFilter::Broken {
+    let options = &tenant.options;
+    let lists = [
+        ("filter[email][in]", options.filter_in),
+        ("filter[id][in]", options.filter_ids),
+    ];
+    let breaks = |(key, filter)| filter == ListFilter::Broken && question.value(key).is_some();
+    if lists.into_iter().any(breaks) {
         return answers::message(StatusCode::INTERNAL_SERVER_ERROR, "Server Error");
     }
     let page = Page::of(question, &tenant.options);

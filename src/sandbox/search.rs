@@ -10,6 +10,7 @@ use super::world::{Held, World};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Criteria {
     emails: Vec<EmailTest>,
+    ids: Option<Vec<String>>,
     handle: Option<String>,
     by_id: bool,
 }
@@ -56,9 +57,18 @@ impl Criteria {
                 ListFilter::Ignored | ListFilter::Broken => {}
             }
         }
+        let ids = question.value("filter[id][in]").and_then(|wanted| {
+            let several = wanted.split(',').map(|id| id.trim().to_owned());
+            match options.filter_ids {
+                ListFilter::Honoured | ListFilter::Sensitive => Some(several.collect()),
+                ListFilter::Short => Some(several.take(SHORT_LIST).collect()),
+                ListFilter::Ignored | ListFilter::Broken => None,
+            }
+        });
         let handle = question.value("filter[statuses.handle]");
         Self {
             emails,
+            ids,
             handle: handle.filter(|_| options.filter_holders).map(str::to_owned),
             by_id: options.sort && question.value("sort") == Some("id"),
         }
@@ -89,11 +99,16 @@ impl Criteria {
 
     /// The profiles that a filter names outright, found by the index instead of a scan.
     fn named(&self, world: &World) -> Option<Vec<u32>> {
-        let emails = self.emails.iter().find_map(|test| match test {
-            EmailTest::OneOf(emails) | EmailTest::ExactlyOneOf(emails) => Some(emails),
-            EmailTest::Containing(_) => None,
-        })?;
-        let mut rows: Vec<u32> = emails.iter().flat_map(|email| world.bearers(email)).collect();
+        let emails = || {
+            self.emails.iter().find_map(|test| match test {
+                EmailTest::OneOf(emails) | EmailTest::ExactlyOneOf(emails) => Some(emails),
+                EmailTest::Containing(_) => None,
+            })
+        };
+        let mut rows: Vec<u32> = match &self.ids {
+            Some(ids) => ids.iter().filter_map(|id| world.find(id)).collect(),
+            None => emails()?.iter().flat_map(|email| world.bearers(email)).collect(),
+        };
         rows.sort_unstable();
         rows.dedup();
         if self.by_id {
@@ -220,6 +235,16 @@ mod tests {
             let found = search(&options, &world, &[("filter[email][in]", &list)]);
             assert_eq!(found.total, total);
         }
+    }
+
+    #[test]
+    fn ids_in_a_list_find_their_profiles_or_are_ignored() {
+        let (mut options, world) = tenant(FilterMode::Exact, ListFilter::Honoured);
+        let ids = [9, 3, 9].map(|index| world.profile_id(index)).join(",") + ",nobody";
+        let found = search(&options, &world, &[("filter[id][in]", &ids)]);
+        assert_eq!((found.total, found.rows), (2, vec![3, 9]));
+        options.filter_ids = ListFilter::Ignored;
+        assert_eq!(search(&options, &world, &[("filter[id][in]", &ids)]).total, 1_000);
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl State {
             (slice.number as usize - 1) * slice.size as usize,
         );
         let total = found.len();
-        if matches!(wanted, Wanted::Emails(_)) && self.weather.traits.many == Many::Short {
+        if matches!(wanted, Wanted::Emails(_) | Wanted::Ids(_)) && self.weather.traits.many == Many::Short {
             found.pop();
         }
         let mut items: Vec<Found> = found.into_iter().skip(skipped).take(size).collect();
@@ -267,7 +267,7 @@ impl State {
                 _ => at,
             });
             let emails = profile.emails(self.now()).iter();
-            let matching = emails.filter(|email| self.is_wanted(wanted, email, &held));
+            let matching = emails.filter(|email| self.is_wanted(wanted, &id, email, &held));
             for email in matching {
                 found.push(Found {
                     profile: ProfileId::new(id.clone()),
@@ -283,7 +283,7 @@ impl State {
         found
     }
 
-    fn is_wanted(&self, wanted: Wanted<'_>, email: &str, held: &[String]) -> bool {
+    fn is_wanted(&self, wanted: Wanted<'_>, id: &str, email: &str, held: &[String]) -> bool {
         let matches = |asked: &str| match self.weather.traits.filter {
             Filter::Folding => asked.to_lowercase() == email.to_lowercase(),
             Filter::HeedsCase => asked == email,
@@ -293,6 +293,11 @@ impl State {
             Wanted::Email(asked) => matches(asked),
             Wanted::Emails(asked) => match self.weather.traits.many {
                 Many::Honoured | Many::Short => asked.iter().any(|asked| matches(asked)),
+                Many::Ignored => true,
+                Many::Nobody => false,
+            },
+            Wanted::Ids(asked) => match self.weather.traits.many {
+                Many::Honoured | Many::Short => asked.contains(&id),
                 Many::Ignored => true,
                 Many::Nobody => false,
             },
