@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Requests that whole jobs take by each way of looking emails up, for lists of several sizes in one tenant.
 #   benches/requests.sh [PROFILES] [LATENCY] [LIST SIZES...]
+#   WAYS="many" ROLLBOOK=/path/to/rollbook benches/requests.sh ...    only some ways, and a binary that is built already
 # Lists are the sandbox's realistic ones (some 4 % of the emails unknown, capitals, repeats); `known` is the longest one
 # without the emails that the tenant does not know, `unknown4` and `unknown10` are that with so many in a hundred whom nobody
 # knows. Talks to 127.0.0.1 only.
@@ -10,8 +11,8 @@ profiles=${1:-100000} latency=${2:-20ms}
 shift $(($# < 2 ? $# : 2))
 sizes=("$@")
 [ ${#sizes[@]} -gt 0 ] || sizes=($((profiles / 20)) $((profiles / 4)) $((profiles / 2)))
-cargo build --locked --release --quiet
-rollbook=$PWD/target/release/rollbook
+rollbook=${ROLLBOOK:-$PWD/target/release/rollbook}
+[ -n "${ROLLBOOK:-}" ] || cargo build --locked --release --quiet
 folder=$(mktemp -d)
 trap 'kill "$tenant" 2>/dev/null || true; rm -rf "$folder"' EXIT
 cd "$folder"
@@ -45,10 +46,10 @@ begin --list all.csv
 kill "$tenant" && wait "$tenant" 2>/dev/null || true
 for size in "${sizes[@]}"; do
     head -n $((size + 1)) all.csv >"$size"
-    for way in one many scan; do job "$size" $way; done
+    for way in ${WAYS:-one many scan}; do job "$size" $way; done
 done
 "$rollbook" export --format csv | awk -F, 'NR == 1 || $3 != "not_found" { print $1 }' >known
-for way in many scan; do job known $way; done
+for way in ${WAYS:-many scan}; do job known $way; done
 for share in 4 10; do
     awk -v s="$share" 'NR > 1 && rand() * (100 - s) < s { print "stranger" NR "@example.org" } { print }' known >"unknown$share"
     job "unknown$share" many

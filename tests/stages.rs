@@ -414,8 +414,12 @@ fn a_few_whom_an_answer_to_many_does_not_show_speak_not_against_it() {
     };
     let (outcome, entries) = big_job(fake, 400, 10, 10);
     assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
-    assert_eq!(evidence(&entries, "seen"), 400, "{entries:?}");
-    assert!(asked.together() > 30 && asked.alone() < 100, "{asked:?}");
+    let (seen, sampled) = (evidence(&entries, "seen"), evidence(&entries, "sampled"));
+    assert!(
+        seen >= 100 && seen + sampled == 400,
+        "{seen} seen, {sampled} sampled"
+    );
+    assert!(asked.together() >= 10 && asked.alone() < 100, "{asked:?}");
 }
 
 #[test]

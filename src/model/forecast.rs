@@ -3,7 +3,7 @@
 //! The same arithmetic serves before a run, with guesses for what a thing costs, and while it goes on, with what the
 //! run has seen it cost.
 
-use super::sample::Confirm;
+use super::sample::{Confirm, share};
 use super::way::{Sample, Way};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Costs {
 
 /// A batch is polled when it is likely to be over, and now and then that is too early.
 const POLLS: f64 = 1.5;
+/// The same where batches follow each other so closely that one page of the tenant's list tells of several.
+const SHARED_POLLS: f64 = 0.7;
 
 /// A batch in doubt is looked for in the tenant's list, and compared with what stands there.
 const LOOKS_AT_A_DOUBT: u64 = 2;
@@ -65,13 +67,13 @@ impl Costs {
     /// What is expected before anything was seen, for batches of so many members.
     pub fn expected(sample: &Sample, confirm: Confirm, members: u64, way: Way) -> Self {
         let members = usize::try_from(members).unwrap_or(usize::MAX);
-        let read_back = confirm.members(members, way.group());
+        let read_back = confirm.members(members, share(way.group()));
         Self {
             missing: sample.missing_share(),
             sending: sample.sending_share(),
             lookup: 1.0,
-            polls: POLLS,
-            read_backs: read_back.div_ceil(way.group()) as f64,
+            polls: if way.group() > 1 { SHARED_POLLS } else { POLLS },
+            read_backs: read_back as f64 / way.group() as f64,
         }
     }
 

@@ -21,8 +21,11 @@ const USUAL: [char; 2] = ['-', '_'];
 const CONTRADICTIONS_LIMIT: u32 = 3;
 /// Groups in a row that the tenant refused, after which no more are asked for.
 const REFUSALS_LIMIT: u32 = 3;
-/// One in so many groups is checked by asking for one of its emails alone.
-pub const CHECK_ONE_IN: u64 = 8;
+/// Whether this group, by its number, is checked by asking for one of its emails alone: one in eight at first, one in
+/// sixteen later.
+pub fn is_checked(number: u64) -> bool {
+    number.is_multiple_of(if number < 64 { 8 } else { 16 })
+}
 
 /// Why nothing was learned from the answer to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]

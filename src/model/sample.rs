@@ -13,6 +13,14 @@ pub enum Confirm {
     None,
 }
 
+/// Batches whose samples share a request, where one shows many.
+const SHARED_BY: usize = 4;
+
+/// How many members of one batch cost a share of a request that shows so many.
+pub fn share(together: usize) -> usize {
+    together.div_ceil(SHARED_BY)
+}
+
 /// Members read of even the smallest batch: one alone could be a lucky hit.
 const FEWEST: usize = 2;
 

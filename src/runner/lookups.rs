@@ -9,7 +9,7 @@ use super::commands::{AskedAgain, Command};
 use super::misses::{Groups, Known, Missed, Misses, Next};
 use super::scan::Step;
 use crate::ledger::PendingEntry;
-use crate::model::grouping::{CHECK_ONE_IN, Grouping, Kind, Setback, cut, is_plain, may_stand_in_list};
+use crate::model::grouping::{Grouping, Kind, Setback, cut, is_checked, is_plain, may_stand_in_list};
 use crate::model::ids::EntryId;
 use crate::model::lookup::Verdict;
 use std::collections::VecDeque;
@@ -494,7 +494,7 @@ impl Lookups {
             *room += 1;
             self.pending.push_front(entry);
         }
-        let check = self.groups.is_multiple_of(CHECK_ONE_IN);
+        let check = is_checked(self.groups);
         self.groups += 1;
         Some(question(group, check))
     }

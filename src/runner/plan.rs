@@ -10,7 +10,7 @@ use crate::model::batch::BatchState;
 use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
 use crate::model::ids::{Action, Job};
 use crate::model::rate::Rate;
-use crate::model::sample::looks;
+use crate::model::sample::{looks, share};
 use crate::model::way::Choice;
 use std::time::Duration;
 
@@ -90,8 +90,8 @@ impl Plan {
         if batches > 0 {
             let (sampled, proved) = proofs(reused.min(forecast.sent), members, job.action, settings);
             let read_back = &mut forecast.requests.reading_back;
-            let looks = u64::from(looks(job.action));
-            *read_back = read_back.saturating_sub(looks * sampled) + looks * proved;
+            let looks = f64::from(looks(job.action));
+            *read_back = (*read_back as f64 + looks * (proved - sampled)).max(0.0).ceil() as u64;
         }
         let speed = Speed {
             per_second: sustained(pace, seen.latency),
@@ -144,11 +144,11 @@ fn sustained(pace: PaceSettings, latency: Option<Duration>) -> Option<f64> {
 
 /// How many requests it takes to read back the batches of those whom another ledger looked up: were a sample enough,
 /// and as it is, where each of them is to be seen. They wait already, so they are the first to be sent.
-fn proofs(reused: u64, members: u64, action: Action, settings: &RunSettings) -> (u64, u64) {
+fn proofs(reused: u64, members: u64, action: Action, settings: &RunSettings) -> (f64, f64) {
     let (group, confirm) = (settings.way.group(), settings.confirm);
-    let sample = |members: u64| confirm.members(members as usize, group) as u64;
-    let requests = |read: u64| read.div_ceil(group as u64);
-    let (mut sampled, mut proved) = (0, 0);
+    let sample = |members: u64| confirm.members(members as usize, share(group)) as u64;
+    let requests = |read: u64| read as f64 / group as f64;
+    let (mut sampled, mut proved) = (0.0, 0.0);
     for batch in 0..reused.div_ceil(members) {
         let reused = (reused - batch * members).min(members);
         let read = reused + sample(members - reused);
@@ -158,7 +158,7 @@ fn proofs(reused: u64, members: u64, action: Action, settings: &RunSettings) -> 
         let by_holders = group == 1 && action == Action::Assign && read >= WORTHWHILE_MEMBERS as u64;
         sampled += requests(sample(members));
         proved += if by_holders {
-            read.min(pages)
+            read.min(pages) as f64
         } else {
             requests(read)
         };

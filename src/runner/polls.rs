@@ -40,6 +40,8 @@ struct Shared {
     agreed: u32,
     useless: u32,
     rows: u64,
+    /// Whether a batch that the last page calls pending was asked for as well.
+    compared: bool,
     over: bool,
 }
 
@@ -85,11 +87,16 @@ async fn listed<T: Tenant>(
     wanted: Instant,
 ) -> Result<Option<(BatchReport, bool)>, GaveUp> {
     let mut shared = context.polls.shared.lock().await;
-    // Of a single batch it says no more than the batch itself.
-    if shared.over || !several_are_settled(context) {
+    if shared.over {
         return Ok(None);
     }
     if shared.page.as_ref().is_none_or(|(asked, _)| *asked < wanted) {
+        let gathering = (context.polls.began.elapsed() / GATHERING_SHARE).min(LONGEST_GATHERING);
+        context.pause(gathering).await?;
+        if !several_are_settled(context) {
+            // Of a single batch it says no more than the batch itself.
+            return Ok(None);
+        }
         read_page(context, &mut shared).await?;
     }
     let row = shared.page.as_ref().and_then(|(_, rows)| rows.get(id)).cloned();
@@ -98,7 +105,9 @@ async fn listed<T: Tenant>(
     };
     shared.useless = 0;
     shared.rows += 1;
-    let compare = shared.agreed < AGREEING || shared.rows.is_multiple_of(COMPARE_ONE_IN);
+    let is_new = shared.agreed < AGREEING
+        && (report.progress == BatchProgress::Success || !std::mem::replace(&mut shared.compared, true));
+    let compare = is_new || shared.rows.is_multiple_of(COMPARE_ONE_IN);
     Ok(Some((report, compare)))
 }
 
@@ -111,10 +120,8 @@ fn several_are_settled<T>(context: &Context<T>) -> bool {
         > 1
 }
 
-/// Asks for the newest page, a little later than it is first wanted, so that it is of use to others, too.
+/// Asks for the newest page.
 async fn read_page<T: Tenant>(context: &Context<T>, shared: &mut Shared) -> Result<(), GaveUp> {
-    let gathering = (context.polls.began.elapsed() / GATHERING_SHARE).min(LONGEST_GATHERING);
-    context.pause(gathering).await?;
     let asked = Instant::now();
     let question = |tenant: Arc<T>| async move { tenant.batches(1).await };
     let page = match context.ask_within(Class::Settle, Some(TRIES), question).await {
@@ -126,6 +133,7 @@ async fn read_page<T: Tenant>(context: &Context<T>, shared: &mut Shared) -> Resu
         }
         Err(_) => Vec::new(),
     };
+    shared.compared = false;
     shared.useless += 1;
     shared.over |= shared.useless > USELESS_LIMIT;
     let by_id = |row: ListedBatch| row.ids().into_iter().map(move |id| (id, row.clone()));

@@ -16,6 +16,7 @@ use crate::model::email::Email;
 use crate::model::grouping::{Grouping, Setback, cut, is_plain};
 use crate::model::ids::{Action, EntryId, Handle, ProfileId};
 use crate::model::lookup::Found;
+use crate::model::sample::share;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,8 +33,6 @@ const HOLDER_PAGES_LIMIT: u64 = 500;
 /// The share of the run's time, and the longest time, that a request waits for others to share it.
 const GATHERING_SHARE: u32 = 20;
 const LONGEST_GATHERING: Duration = Duration::from_millis(500);
-/// Batches that share a request on average.
-const SHARED_BY: usize = 4;
 
 /// What is known by now about seeing many at once.
 #[derive(Clone)]
@@ -124,11 +123,6 @@ impl Together {
     fn are_asked_by_id(&self) -> bool {
         self.known().by_id.size() > 1
     }
-}
-
-/// The share of a batch in a request that shows so many.
-pub fn share(together: usize) -> usize {
-    together.div_ceil(SHARED_BY)
 }
 
 /// Those of the members that are seen with the whole change. A few requests at the most for each page of them.
