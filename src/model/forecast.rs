@@ -3,7 +3,7 @@
 //! The same arithmetic serves before a run, with guesses for what a thing costs, and while it goes on, with what the
 //! run has seen it cost.
 
-use super::sample::{Confirm, share};
+use super::sample::{Confirm, requests, share};
 use super::way::{Sample, Way};
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl Costs {
             sending: sample.sending_share(),
             lookup: 1.0,
             polls: if way.group() > 1 { SHARED_POLLS } else { POLLS },
-            read_backs: read_back as f64 / way.group() as f64,
+            read_backs: requests(read_back, way.group()),
         }
     }
 

@@ -120,7 +120,14 @@ impl Kind {
     pub fn of(email: &str) -> Self {
         let unusual = |letter: &char| !(letter.is_ascii_alphanumeric() || ['@', '.'].contains(letter));
         let name = |letter: char| if letter.is_ascii() { letter } else { BEYOND_ASCII };
-        Self(email.chars().filter(unusual).map(name).collect())
+        let all: BTreeSet<char> = email.chars().filter(unusual).map(name).collect();
+        // What all lists take makes no kind of its own beside what some may not.
+        let odd: BTreeSet<char> = all
+            .iter()
+            .copied()
+            .filter(|letter| !USUAL.contains(letter))
+            .collect();
+        Self(if odd.is_empty() { all } else { odd })
     }
 }
 

@@ -16,9 +16,21 @@ pub enum Confirm {
 /// Batches whose samples share a request, where one shows many.
 const SHARED_BY: usize = 4;
 
+/// Fewer members than these are looked at one by one.
+const FEWEST_SHARED: usize = 4;
+
 /// How many members of one batch cost a share of a request that shows so many.
 pub fn share(together: usize) -> usize {
-    together.div_ceil(SHARED_BY)
+    together.div_ceil(SHARED_BY).max(FEWEST_SHARED).min(together)
+}
+
+/// How many requests it takes to read so many members of a batch back: a share of one for a share.
+pub fn requests(read: usize, together: usize) -> f64 {
+    if read <= share(together) {
+        read as f64 / together as f64
+    } else {
+        read.div_ceil(together) as f64
+    }
 }
 
 /// Members read of even the smallest batch: one alone could be a lucky hit.

@@ -10,7 +10,7 @@ use crate::model::batch::BatchState;
 use crate::model::forecast::{self, Costs, Forecast, Speed, Terms, Work};
 use crate::model::ids::{Action, Job};
 use crate::model::rate::Rate;
-use crate::model::sample::{looks, share};
+use crate::model::sample::{looks, requests, share};
 use crate::model::way::Choice;
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ fn sustained(pace: PaceSettings, latency: Option<Duration>) -> Option<f64> {
 fn proofs(reused: u64, members: u64, action: Action, settings: &RunSettings) -> (f64, f64) {
     let (group, confirm) = (settings.way.group(), settings.confirm);
     let sample = |members: u64| confirm.members(members as usize, share(group)) as u64;
-    let requests = |read: u64| read as f64 / group as f64;
+    let requests = |read: u64| requests(read as usize, group);
     let (mut sampled, mut proved) = (0.0, 0.0);
     for batch in 0..reused.div_ceil(members) {
         let reused = (reused - batch * members).min(members);
