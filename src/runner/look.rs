@@ -3,7 +3,7 @@
 
 use super::context::{Context, GaveUp, Halt};
 use super::readback::shows_absence;
-use super::witness::{Shown, statuses_show};
+use super::witness::emptiness_counts;
 use crate::api::pacing::Class;
 use crate::api::{Holding, Slice, Tenant, Wanted};
 use crate::ledger::{MemberFate, SealedMember};
@@ -267,10 +267,10 @@ async fn witnessed<T: Tenant>(context: &Context<T>, sight: Sight, held: &[Handle
     if !(bare && sight.shows_all()) {
         return Ok(sight);
     }
-    Ok(match statuses_show(context).await? {
-        Shown::Statuses => sight,
-        Shown::Nothing => Sight::Stale,
-        Shown::NoWitness => Sight::Bare,
+    Ok(match emptiness_counts(context).await? {
+        Some(true) => sight,
+        Some(false) => Sight::Stale,
+        None => Sight::Bare,
     })
 }
 

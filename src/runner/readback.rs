@@ -8,7 +8,7 @@ use super::context::{Context, Halt};
 use super::lists::{Lists, lists};
 use super::look::{Sight, judge};
 use super::resolve::{ask_briefly, ask_together};
-use super::witness::known_by_email;
+use super::witness::{emptiness_counts, known_by_email};
 use crate::api::pacing::Class;
 use crate::api::{Slice, Tenant, Wanted};
 use crate::ledger::SealedMember;
@@ -206,9 +206,9 @@ async fn by_email<T: Tenant>(
     match ask_together(context, &emails, Class::Settle).await? {
         Ok(found) => {
             context.together.known().by_email.went_well();
-            // An answer in which nobody has a status says of nobody that one is gone.
+            // Where nobody in an answer has a status, somebody else must show one for it to say that one is gone.
             let bears = |found: &Found| found.held.as_ref().is_some_and(|held| !held.is_empty());
-            if !found.iter().flatten().any(bears) {
+            if !found.iter().flatten().any(bears) && emptiness_counts(context).await? != Some(true) {
                 return Ok(());
             }
             for (member, found) in group.iter().zip(&found) {

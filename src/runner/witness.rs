@@ -2,7 +2,8 @@
 //!
 //! A profile from which its only status was taken shows nothing, and so does every profile at a tenant that has lost
 //! sight of statuses for a while. So where an answer shows no status at all, somebody is looked at who is known to have
-//! one: the witness. Where no witness shows any, the answer was none; where there is no witness, nobody can tell.
+//! one: the witness. Where no witness shows any, the answer was none. Where nobody else at the tenant is known to have a
+//! status, an empty answer is believed on two looks that lie apart, unless the tenant was seen to answer so wrongly.
 
 use super::context::{Context, GaveUp, Halt};
 use crate::api::pacing::Class;
@@ -22,16 +23,21 @@ const WITNESSES_ASKED: usize = 3;
 const STATUSES_ASKED: usize = 5;
 /// How long after they were looked for in vain, or all lost, witnesses are looked for again.
 const FOUND_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// For how long one look at a witness speaks for other looks: much less than lies between the two looks that a lack needs,
+/// so that one blank spell cannot fool both.
+const SPEAKS_FOR: Duration = Duration::from_secs(2);
 /// The page of bearers that is asked for.
 const PAGE: Slice = Slice { size: 5, number: 1 };
 
-/// A profile that is known to have some status that this job does not take away.
+/// A profile that is known to have some status.
 #[derive(Clone, Debug)]
 pub struct Witness {
     /// Which.
     pub profile: ProfileId,
     /// Its email, where this ledger knows it.
     pub email: Option<Email>,
+    /// Whether this job takes nothing from it. One that only has what the job takes away may be on its lists.
+    pub lasts: bool,
 }
 
 /// What witnesses say.
@@ -58,6 +64,8 @@ struct Known {
     witnesses: Vec<Witness>,
     /// When they were last looked for.
     found: Option<Instant>,
+    /// When one of them last showed a status.
+    shown: Option<Instant>,
 }
 
 impl Known {
@@ -89,6 +97,9 @@ impl Witnesses {
 /// Looks at witnesses.
 pub async fn statuses_show<T: Tenant>(context: &Context<T>) -> Result<Shown, Halt> {
     let mut known = context.witnesses.known.lock().await;
+    if known.shown.is_some_and(|shown| shown.elapsed() < SPEAKS_FOR) {
+        return Ok(Shown::Statuses);
+    }
     known.fill(context).await?;
     if known.witnesses.is_empty() {
         return Ok(Shown::NoWitness);
@@ -101,16 +112,31 @@ pub async fn statuses_show<T: Tenant>(context: &Context<T>) -> Result<Shown, Hal
                 held, is_kept: false, ..
             }) if !held.is_empty() => {
                 known.witnesses.swap(0, number);
+                known.shown = Some(Instant::now());
                 return Ok(Shown::Statuses);
             }
             Err(GaveUp::Halt(halt)) => return Err(halt),
             Ok(_) | Err(_) => {}
         }
     }
-    // They may have lost their statuses meanwhile, be it by this job: others are asked next time.
-    known.witnesses.drain(..asked);
+    // They may have lost their statuses meanwhile: others are asked next time.
+    known.shown = None;
+    if !known.witnesses.drain(..asked).any(|witness| witness.lasts) {
+        // Whoever has lost it by this job tells of no blank spell.
+        return Ok(Shown::NoWitness);
+    }
     context.witnesses.saw_blank();
     Ok(Shown::Nothing)
+}
+
+/// Whether what an answer says by showing no status at all may be believed: `None` where only a later look can tell, since
+/// nobody has a status and the tenant was seen to show nothing where there is something.
+pub async fn emptiness_counts<T: Tenant>(context: &Context<T>) -> Result<Option<bool>, Halt> {
+    Ok(match statuses_show(context).await? {
+        Shown::Statuses => Some(true),
+        Shown::Nothing => Some(false),
+        Shown::NoWitness => (!context.witnesses.was_blank()).then_some(true),
+    })
 }
 
 /// A witness with an email, to be asked for together with others.
@@ -128,6 +154,7 @@ async fn find<T: Tenant>(context: &Context<T>) -> Result<Vec<Witness>, Halt> {
         let witness = |(profile, email)| Witness {
             profile,
             email: Some(email),
+            lasts: true,
         };
         return Ok(known.into_iter().map(witness).collect());
     }
@@ -156,6 +183,7 @@ async fn find<T: Tenant>(context: &Context<T>) -> Result<Vec<Witness>, Halt> {
         witnesses.extend(bears.map(|found| Witness {
             profile: found.profile,
             email: None,
+            lasts: !handles.contains(handle),
         }));
         if witnesses.len() >= WITNESSES_ASKED {
             break;

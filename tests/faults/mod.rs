@@ -346,10 +346,11 @@ fn a_job_without_faults_asks_as_often_as_is_assumed() {
     assert!(matches!(outcome.ending, Ending::Done), "{:?}", outcome.ending);
     for site in SITES.into_iter().chain([Site::List]) {
         // Whether lists say what profiles say is found out by a few more.
-        let more = if matches!(site, Site::LookUp | Site::ReadBack) {
-            8
-        } else {
-            0
+        let more = match site {
+            Site::LookUp | Site::ReadBack => 8,
+            // Whether the list tells how far batches are is found out by one page.
+            Site::List => 1,
+            _ => 0,
         };
         let arrived = server.world().arrived[&site];
         let assumed = requests(site)..=requests(site) + more;
