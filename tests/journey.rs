@@ -569,8 +569,8 @@ fn what_a_slow_tenant_did_is_not_called_a_failure() {
             show_delay: Duration::from_millis(1_500),
             ..options()
         },
-        // The polls alone use most of this up.
-        &["--batch-size", "300", "--settle-deadline", "2s"],
+        // Polls and looks share it.
+        &["--batch-size", "300", "--settle-deadline", "10s"],
     );
     assert_eq!(scene.status()["states"]["failed"], 0);
 }

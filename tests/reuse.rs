@@ -316,8 +316,8 @@ fn a_plan_reckons_with_the_proofs_that_a_run_asks_for() {
     let but_polls = |seen: &&Seen| seen.route != Route::Batch;
     let jobs = [
         ("assign", "gold", "many", 2),
-        // A remove first compares what lists and profiles say: a handful more.
-        ("remove", "vip", "one", 8),
+        // A remove first compares what lists and profiles say, and asks a witness now and then: a few more.
+        ("remove", "vip", "one", 40),
         ("assign", "gold", "one", 3),
     ];
     for (verb, status, way, off) in jobs.into_iter().take(pick(2, 3, 3)) {

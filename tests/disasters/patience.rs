@@ -291,7 +291,7 @@ fn what_was_found_absent_once_is_held_the_second_time() {
     assert!(took >= machine.settings.settle_deadline, "{took:?}");
     let held = machine.held();
     assert!(
-        held.len() == 1 && held[0].contains("found absent once"),
+        held.len() == 1 && held[0].contains("found absent before"),
         "{held:?}"
     );
     assert_takes(run(&machine), Duration::ZERO);
