@@ -112,7 +112,10 @@ fn a_demo_is_killed_half_way_comes_to_its_end_and_touches_nothing_else() {
     let precious = furnish(&scene);
     scene.run(&["demo"]).refused(2, &["--folder"]);
     precious.check("demo");
-    let ran = scene.run(&["demo", "--folder", "play"]).expect(0);
+    let ran = scene.run(&["demo", "--folder", "play"]);
+    // On a busy machine the kill may meet a batch before it left: that one is held, and a person is asked.
+    let is_held = ran.stdout.contains("1 held");
+    assert_eq!(ran.code, Some(if is_held { 3 } else { 0 }), "{}", ran.stdout);
     let told = ran.stdout + &ran.stderr;
     assert!(told.contains("Killed with SIGKILL half-way"), "{told}");
     assert!(told.contains("0 of them sent twice"), "{told}");
