@@ -293,6 +293,7 @@ fn stories() -> Vec<Story> {
 
 #[test]
 fn the_limit_is_found_within_a_minute_and_kept() {
+    let mut wrong = Vec::new();
     for story in stories().into_iter().step_by(pick(23, 1, 1)) {
         let limit = story.limit_per_second();
         let world = play(async move {
@@ -314,17 +315,20 @@ fn the_limit_is_found_within_a_minute_and_kept() {
         let slow = limit <= 1.0;
         let few = story.limit.1 == 1 && story.limit.0 <= 10;
         let (soon, steady) = match (bunched, few) {
+            // One request is a tenth of such a window.
+            (_, true) => (0.7, 0.8),
             (true, _) => (0.7, 0.87),
-            (_, true) => (0.85, 0.9),
             _ => (0.9, 0.95),
         };
-        assert!(first / limit > if slow { 0.6 } else { soon }, "{story}");
-        assert!(kept / limit > steady, "{story}");
+        let found = first / limit > if slow { 0.6 } else { soon } && kept / limit > steady;
         // A bucket grants a burst at first, and looks like chance for a moment when that is over.
         let often = matches!(story.kind, Kind::Bucket) || slow;
-        assert!(refused <= if often { 0.05 } else { 0.0165 }, "{story}");
-        assert!(early <= 0.3, "{story}");
+        let polite = refused <= if often { 0.05 } else { 0.0165 } && early <= if few { 0.35 } else { 0.3 };
+        if !(found && polite) {
+            wrong.push(story.to_string());
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Another limit from one moment to the next, in either direction, is found again.

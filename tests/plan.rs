@@ -133,9 +133,11 @@ fn as_many_requests_are_made_as_were_planned() {
         let polls = planned["requests_by_kind"]["polling"].as_u64().unwrap();
         let requests = planned["requests"].as_u64().unwrap() - polls;
         println!("{more:?}: {requests} planned, {made} made");
+        // Whether lists and search can be believed is found out by a few more, whatever there is to do; a small list that is
+        // asked for in groups is not planned for exactly.
+        let more_or_less = if way == "many" { 20 } else { 8 };
         assert!(
-            // Whether lists and search can be believed is found out by a few more, whatever there is to do.
-            requests.abs_diff(made) <= requests / share + 8,
+            requests.abs_diff(made) <= requests / share + more_or_less,
             "{more:?}: {planned}, and {made} were made"
         );
     }

@@ -318,7 +318,7 @@ fn a_plan_reckons_with_the_proofs_that_a_run_asks_for() {
         ("assign", "gold", "many", 2),
         // A remove first compares what lists and profiles say, and asks a witness now and then: a few more.
         ("remove", "vip", "one", 40),
-        ("assign", "gold", "one", 3),
+        ("assign", "gold", "one", 6),
     ];
     for (verb, status, way, off) in jobs.into_iter().take(pick(2, 3, 3)) {
         let scene = looked_up_so_many(840);
