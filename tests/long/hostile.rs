@@ -183,45 +183,6 @@ fn replicas_flap_with_the_connection() {
     assert_eq!(count(&export, "confirmed"), 12);
 }
 
-/// A removal is accepted, called a success at once and applied seconds later, to one member never. Until then every third
-/// read says that a profile has nothing at all, although it has another handle.
-/// Attacks "silently missed": a blank read looks like a removal. And nothing but the one handle may go.
-#[test]
-fn a_removal_is_applied_late_and_reads_are_blank() {
-    let mut all = people(9);
-    for (number, person) in all.iter_mut().enumerate() {
-        if number != 4 {
-            person.has.insert("vip".into());
-        }
-        if number % 3 != 0 {
-            person.has.insert("gold".into());
-        }
-    }
-    let ignored = all[5].id.clone();
-    let tenant = Tenant::with(all, |ask, world| match ask.site {
-        Site::Write => {
-            let number = world.accept(ask, seconds(5));
-            world.batches[number].status = "success";
-            Some(accepted(&world.batches[number].id.clone()))
-        }
-        Site::Profile if ask.earlier % 3 != 2 => {
-            let person = world.people.iter().find(|person| person.id == ask.name)?;
-            let body = json!({"id": person.id, "email": person.email, "statuses": []});
-            Some(Reply::Json(200, json!({"data": body})))
-        }
-        _ => None,
-    });
-    tenant.world().ignored.insert(ignored);
-    let scene = tenant.scene();
-    let options = ["--confirm", "all", "--settle-deadline", "12s"];
-    tenant.live(&scene, "remove", &options);
-    let export = tenant.judge(&scene, "remove");
-    assert_eq!(export["m4@example.com"]["reason"], "not_assigned");
-    let world = tenant.world();
-    let golden = world.people.iter().filter(|person| person.has.contains("gold"));
-    assert_eq!(golden.count(), 6);
-}
-
 /// A batch is called failed, every item with an error, and is applied a minute later.
 /// Attacks "silently missed": `failed` for those who have it, and "nothing is sent twice" where that is taken as a leave.
 #[test]
@@ -248,31 +209,4 @@ fn a_batch_called_failed_is_applied_a_minute_later() {
     let scene = tenant.scene();
     tenant.live(&scene, "assign", &["--batch-size", "4"]);
     tenant.judge(&scene, "assign");
-}
-
-/// The answers for single profiles are never usable, and lists do not say what profiles have.
-/// Attacks "every run ends": each of them is asked for again and again.
-#[test]
-fn single_profiles_are_never_shown() {
-    let tenant = Tenant::with(people(8), |ask, world| match ask.site {
-        Site::Search => {
-            let rows = world.found(ask);
-            let bare = |person: &crate::server::Person| json!({"id": person.id, "email": person.email});
-            Some(crate::server::paged(
-                ask,
-                &rows.iter().map(bare).collect::<Vec<_>>(),
-            ))
-        }
-        Site::Profile => {
-            *world.memory.entry("asked".into()).or_default() += 1;
-            Some(Reply::Json(200, json!({"data": 7})))
-        }
-        _ => None,
-    });
-    let scene = tenant.scene();
-    tenant.live(&scene, "assign", &[]);
-    let export = tenant.judge(&scene, "assign");
-    assert_eq!(count(&export, "failed"), 8);
-    let asked = tenant.world().memory["asked"];
-    assert!(asked <= 60, "{asked}");
 }
