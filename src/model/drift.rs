@@ -1,7 +1,7 @@
 //! What has become of a confirmed profile since, judged by what the tenant shows now.
 
 use super::email::{Email, same};
-use super::ids::{Handle, Job, ProfileId};
+use super::ids::{Action, Handle, Job, ProfileId};
 use super::lookup::{Found, bearers};
 
 /// How a profile differs from what was confirmed.
@@ -55,10 +55,11 @@ pub enum Single {
     Gone,
 }
 
-/// Whether the answer to a look-up by email alone shows that all is as it was.
+/// Whether the answer to a look-up by email alone shows that all is as it was. That a status is gone it cannot show: a
+/// list may leave statuses out.
 pub fn is_unchanged(job: &Job, email: &Email, profile: &ProfileId, found: &[Found]) -> bool {
     match bearers(email, found)[..] {
-        [only] => {
+        [only] if job.action == Action::Assign => {
             only.profile == *profile
                 && only
                     .held
@@ -110,7 +111,6 @@ fn or_nothing(words: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::Action;
 
     const ANN: &str = "ann@example.com";
 
